@@ -1,0 +1,21 @@
+"""The one exception that users see as a single line.
+
+Everything that bad input can cause is raised as a `LiftError`: what was wrong, the value, what to
+do. The command line prints it without a traceback and exits with code 2.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class LiftError(ValueError):
+    """Bad input: the message is one line that says what was wrong and what to do."""
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """The known names closest to `word`, as text to end an error message with."""
+    names = sorted(known)
+    near = difflib.get_close_matches(word, names, n=3, cutoff=0.5)
+    return f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(names)}"

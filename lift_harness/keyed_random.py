@@ -1,0 +1,48 @@
+"""Random numbers that are a function of a key, not of a generator's state.
+
+Training noise is keyed by (seed, epoch, example, position), decoding noise by (seed, request,
+sample, position, step): the same key gives the same number in any batch, on any rank, after any
+resume. The hash folds the parts of the key one by one into 64 bits with the finaliser of SplitMix64
+(Steele, Lea and Flood 2014), in int64 tensor arithmetic that wraps, on whatever device the parts are.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def _as_int64(value: int) -> int:
+    """The signed 64-bit integer with the same bits."""
+    return (value + 2**63) % 2**64 - 2**63
+
+
+_GAMMA, _M1, _M2 = map(_as_int64, (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB))
+
+
+def _shift_right(x: Tensor, bits: int) -> Tensor:
+    """Logical right shift (torch's is arithmetic)."""
+    return (x >> bits) & (2 ** (64 - bits) - 1)
+
+
+def _mix(x: Tensor) -> Tensor:
+    """SplitMix64's finaliser: a bijection of 64-bit words in which every bit affects every other."""
+    x = (x ^ _shift_right(x, 30)) * _M1
+    x = (x ^ _shift_right(x, 27)) * _M2
+    return x ^ _shift_right(x, 31)
+
+
+def keyed_bits(*key: int | Tensor, device: torch.device | str | None = None) -> Tensor:
+    """64 random bits (int64) for each key; the parts, ints or int64 tensors, broadcast together."""
+    if device is None:
+        device = next((part.device for part in key if isinstance(part, Tensor)), torch.device("cpu"))
+    h = torch.zeros((), dtype=torch.int64, device=device)
+    for part in key:
+        word = part if isinstance(part, Tensor) else torch.tensor(_as_int64(part), device=device)
+        h = _mix((h ^ _mix(word.to(torch.int64) + _GAMMA)) + _GAMMA)
+    return h
+
+
+def keyed_uniform(*key: int | Tensor, device: torch.device | str | None = None) -> Tensor:
+    """Uniform float64 in the open interval (0, 1), one for each key (53 random bits)."""
+    return (_shift_right(keyed_bits(*key, device=device), 11).double() + 0.5) / 2**53

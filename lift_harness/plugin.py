@@ -1,0 +1,196 @@
+"""What lift-harness adds to lm-eval: models and other entry points, the task folder, two call-backs.
+
+lm-eval 0.4.13 reads no entry points, looks for tasks only in its own folder and in `include_path`,
+gives an unknown aggregation no standard error, and tells a task nothing about the model. The
+functions here add just that, each to one lm-eval module right after it has been imported
+(`lift_harness._startup` calls them). Each can run twice on the same module without harm.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Iterator
+from importlib.metadata import entry_points
+from importlib.util import find_spec
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from lift_harness import _startup
+
+_MARK = "_lift_harness"  # on our wrappers; `functools.wraps` copies it to a wrapper around them
+
+
+def activate() -> None:
+    """Extend lm-eval in this process, whether or not the start-up hook has run.
+
+    For programs that start with `LIFT_HARNESS_NO_PLUGIN=1` or from a Python without the `.pth`.
+    """
+    _startup.install()
+
+
+# ---------------------------------------------------------------- entry points
+
+
+def register_models(models: ModuleType) -> None:
+    """Group `lm_eval.models`, after lm-eval has registered its own.
+
+    Not earlier: lm-eval imports `lm_eval.models` on demand only while the registry is empty.
+    """
+    _register("lm_eval.models", "model_registry")
+
+
+def register_filters(filters: ModuleType) -> None:
+    """Group `lm_eval.filters`, after lm-eval's own."""
+    _register("lm_eval.filters", "filter_registry")
+
+
+def register_metrics(metrics: ModuleType) -> None:
+    """Groups `lm_eval.metrics` and `lm_eval.aggregations`, after lm-eval's own."""
+    _register("lm_eval.metrics", "metric_registry")
+    _register("lm_eval.aggregations", "aggregation_registry")
+
+
+def _register(group: str, registry_name: str) -> None:
+    """Register a group's entry points without importing what they point at.
+
+    An lm-eval with `registry.load_plugins` (its main branch, after 0.4.13) does this itself and is
+    left alone. A name that is taken is left alone too, as that lm-eval does, so that its built-ins win
+    and nothing breaks should an lm-eval discover entry points by some other means.
+    """
+    from lm_eval.api import registry
+
+    if hasattr(registry, "load_plugins"):
+        return
+    components = getattr(registry, registry_name)
+    for point in entry_points(group=group):
+        if point.name not in components:
+            # A string, for then `@register_model(name)` on the class is no conflict. The registry
+            # takes no dotted attribute in a string; an entry point can load that itself.
+            plain = "." not in point.attr
+            components.register(point.name, target=f"{point.module}:{point.attr}" if plain else point)
+
+
+# ---------------------------------------------------------------- tasks
+
+
+def task_folder() -> Path | None:
+    """The folder of `lift_harness.tasks`, found without importing it."""
+    spec = find_spec("lift_harness.tasks")
+    if spec is None or not spec.submodule_search_locations:
+        return None
+    return Path(next(iter(spec.submodule_search_locations)))
+
+
+def index_tasks(manager: Any) -> None:
+    """Make every `TaskManager` index the project's tasks.
+
+    Later paths win: lm-eval's own tasks, then ours, then the user's `include_path`.
+    """
+    original = manager.TaskManager.__init__
+    if hasattr(original, _MARK):
+        return
+    signature = inspect.signature(original)
+
+    @functools.wraps(original)
+    def __init__(self, *args, **kwargs):
+        call = signature.bind(self, *args, **kwargs)
+        users = call.arguments.get("include_path")
+        call.arguments["include_path"] = _with_task_folder(users)
+        original(*call.args, **call.kwargs)
+        self.include_path = users  # what the caller asked for, as without us
+
+    manager.TaskManager.__init__ = _mark(__init__)
+
+
+def _with_task_folder(include_path: Any) -> list[Any]:
+    """The task folder before the user's paths, and only once (twice, lm-eval warns of each task)."""
+    if not include_path:
+        paths = []
+    else:
+        paths = list(include_path) if isinstance(include_path, (list, tuple)) else [include_path]
+    folder = task_folder()
+    if folder is None or any(Path(path).resolve() == folder.resolve() for path in paths):
+        return paths
+    return [folder, *paths]
+
+
+# ---------------------------------------------------------------- evaluation
+
+
+def bind_models(evaluator: Any) -> None:
+    """Before an evaluation, call `task.bind_model(lm)` on each task that has it.
+
+    A task of ours may build its requests differently for `lift_dlm` than for another model;
+    lm-eval hands a task only a tokenizer name and a chat template.
+    """
+    original = evaluator.evaluate
+    if hasattr(original, _MARK):
+        return
+    signature = inspect.signature(original)
+
+    @functools.wraps(original)
+    def evaluate(*args, **kwargs):
+        arguments = signature.bind(*args, **kwargs).arguments
+        lm = _without_cache(arguments["lm"])
+        for task in _leaf_tasks(arguments["task_dict"]):
+            bind_model = getattr(task, "bind_model", None)
+            if bind_model is not None:
+                bind_model(lm)
+        return original(*args, **kwargs)
+
+    evaluator.evaluate = _mark(evaluate)
+
+
+def _without_cache(lm: Any) -> Any:
+    """The model inside lm-eval's `--use_cache` wrapper, or the model itself."""
+    from lm_eval.api.model import CachingLM
+
+    return lm.lm if isinstance(lm, CachingLM) else lm
+
+
+def _leaf_tasks(task_dict: Any) -> Iterator[Any]:
+    """The tasks in what `TaskManager.load` returns, or in the older nested dictionaries."""
+    for value in task_dict.get("tasks", task_dict).values():
+        if isinstance(value, dict):
+            yield from _leaf_tasks(value)
+        elif hasattr(value, "get_all_tasks"):  # a group
+            yield from value.get_all_tasks()
+        else:
+            yield value
+
+
+def use_own_stderr(evaluator_utils: Any) -> None:
+    """Let an aggregation bring its standard error, as an attribute `stderr`: list of values -> float.
+
+    lm-eval knows the standard error of its own aggregations only; others get "N/A".
+    """
+    original = evaluator_utils.stderr_for_metric
+    if hasattr(original, _MARK):
+        return
+
+    @functools.wraps(original)
+    def stderr_for_metric(metric, bootstrap_iters, *args, **kwargs):
+        own = getattr(metric, "stderr", None)
+        if callable(own) and bootstrap_iters > 0:
+            return own
+        return original(metric, bootstrap_iters, *args, **kwargs)
+
+    evaluator_utils.stderr_for_metric = _mark(stderr_for_metric)
+
+
+def _mark(wrapper: Callable) -> Callable:
+    setattr(wrapper, _MARK, True)
+    return wrapper
+
+
+# What to do after each of `_startup.WATCHED` has been imported.
+HOOKS: dict[str, Callable[[ModuleType], None]] = {
+    "lm_eval.api.metrics": register_metrics,
+    "lm_eval.evaluator": bind_models,
+    "lm_eval.evaluator_utils": use_own_stderr,
+    "lm_eval.filters": register_filters,
+    "lm_eval.models": register_models,
+    "lm_eval.tasks.manager": index_tasks,
+}

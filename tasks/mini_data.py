@@ -1,0 +1,40 @@
+"""The items of the `_mini` tasks: generated on the spot, the same on every machine, nothing downloaded."""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from lift_harness.tasks import countdown, sudoku
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+SEED = 20260522
+N_ITEMS = 256
+
+
+def sudoku_items() -> list[dict[str, str]]:
+    """256 test puzzles with 4 to 6 empty cells: {"Puzzle", "Solution"}."""
+    return list(islice(sudoku.generate("test", SEED, blanks=(4, 6)), N_ITEMS))
+
+
+def countdown_items() -> list[dict[str, str]]:
+    """256 test puzzles over three numbers up to 20: {"input", "output"}."""
+    return list(islice(countdown.generate("test", SEED, count=3), N_ITEMS))
+
+
+def sudoku_dataset(**_: Any) -> dict[str, Dataset]:
+    """`custom_dataset` of `lift_sudoku_mini`; lm-eval passes all its metadata, none of it needed."""
+    return _test_split(sudoku_items())
+
+
+def countdown_dataset(**_: Any) -> dict[str, Dataset]:
+    """`custom_dataset` of `lift_countdown_mini`."""
+    return _test_split(countdown_items())
+
+
+def _test_split(items: list[dict[str, str]]) -> dict[str, Dataset]:
+    from datasets import Dataset
+
+    return {"test": Dataset.from_list(items)}

@@ -1,0 +1,321 @@
+"""The mini tasks through lm-eval, with models that return canned answers: what they score is known."""
+
+import json
+import math
+import socket
+from hashlib import sha256
+from itertools import count
+from pathlib import Path
+
+import lm_eval
+import pytest
+from lm_eval.api.model import LM
+from lm_eval.tasks import TaskManager
+
+import lift_harness.tasks
+from lift_harness.errors import LiftError
+from lift_harness.tasks import countdown, mini_data, prompts
+from lift_harness.tasks.protocol import load_task
+from lift_harness.tasks.settings import generation_settings, task_names
+
+FOLDER = next(iter(lift_harness.tasks.__path__))
+SUDOKU, COUNTDOWN = "lift_sudoku_mini", "lift_countdown_mini"
+
+
+class Canned(LM):
+    """Answers the i-th request with `answer(doc, i)`, i counting the samples of one problem."""
+
+    def __init__(self, answer):
+        super().__init__()
+        self.answer = answer
+        self.requests = []
+
+    def generate_until(self, requests, disable_tqdm=False):
+        self.requests = requests
+        samples = {}
+        return [self.answer(r.doc, next(samples.setdefault(r.doc_id, count()))) for r in requests]
+
+    def loglikelihood(self, requests):
+        raise NotImplementedError
+
+    loglikelihood_rolling = loglikelihood
+
+
+class Chatty(Canned):
+    """A model whose chat template the tasks are to use."""
+
+    tokenizer_name = "chatty"
+
+    def apply_chat_template(self, chat_history, add_generation_prompt=True):
+        turns = [f"[{turn['role']}]{turn['content']}" for turn in chat_history]
+        return "".join(turns) + ("[assistant]" if add_generation_prompt else "")
+
+    @property
+    def protocol_chat_template(self):
+        return self.apply_chat_template
+
+
+def gold(doc, sample=0):
+    if "Solution" in doc:
+        return prompts.response("", doc["Solution"])
+    numbers = tuple(map(int, doc["input"].split(",")))
+    return prompts.response("", rf"\boxed{{{countdown.solve(numbers, int(doc['output'])).text}}}")
+
+
+def wrong(doc, sample=0):
+    return prompts.response("", doc.get("Puzzle", r"\boxed{1+1}"))
+
+
+def manager(metadata=None):
+    return TaskManager(include_path=FOLDER, include_defaults=False, metadata=metadata)
+
+
+@pytest.fixture(autouse=True)
+def _no_environment_report(monkeypatch):
+    """lm-eval runs `pip list` for its results file: seconds, and nothing to do with tasks."""
+    monkeypatch.setattr("lm_eval.evaluator.add_env_info", lambda storage: None)
+
+
+def evaluate(model, tasks, metadata=None, **kwargs):
+    kwargs = {"limit": 8, "bootstrap_iters": 10, **kwargs}
+    return lm_eval.simple_evaluate(model, tasks=tasks, task_manager=manager(metadata), **kwargs)
+
+
+# ---------------------------------------------------------------- data
+
+
+@pytest.mark.parametrize(
+    ("items", "digest"),
+    [
+        (mini_data.sudoku_items, "3d2606c43020190e5483215f23dfadb7cea184332b7df2958a6481ac56ea76ae"),
+        (mini_data.countdown_items, "402f381d689352f3adf5795aae0842909c3afa4532b61e6c2bdd54d093635089"),
+    ],
+)
+def test_the_items_are_the_same_on_every_machine(items, digest):
+    lines = [json.dumps(item, sort_keys=True) for item in items()]
+    assert len(set(lines)) == 256
+    assert sha256("\n".join(lines).encode()).hexdigest() == digest
+
+
+def test_the_data_come_from_memory(monkeypatch):
+    def refuse(*args, **kwargs):
+        raise AssertionError("a task went to the network")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    task = manager().load(SUDOKU)["tasks"][SUDOKU]
+    assert len(task.eval_docs) == 256
+    assert task.eval_docs.cache_files == []  # nothing in the datasets cache
+
+
+# ---------------------------------------------------------------- scores
+
+
+def test_gold_answers_score_one_and_wrong_answers_zero():
+    for answer, value in ((gold, 1.0), (wrong, 0.0)):
+        results = evaluate(Canned(answer), ["lift_mini"])["results"]
+        assert results[SUDOKU]["acc,none"] == results[SUDOKU]["solved,none"] == value
+        assert results[COUNTDOWN]["acc,none"] == value
+        assert results[SUDOKU]["format,none"] == results[COUNTDOWN]["format,none"] == 1.0
+        assert set(results["lift_mini"]) <= {"name", "alias"}  # no average over the two
+        assert not any("@" in key for task in results.values() for key in task)
+
+
+def test_sudoku_acc_is_a_share_of_cells_over_all_puzzles():
+    def first_empty_cell_only(doc, sample):
+        cell = doc["Puzzle"].index("0")
+        return prompts.response("", doc["Puzzle"][:cell] + doc["Solution"][cell] + doc["Puzzle"][cell + 1 :])
+
+    found = evaluate(Canned(first_empty_cell_only), [SUDOKU])
+    empty = sum(item["Puzzle"].count("0") for item in mini_data.sudoku_items()[:8])
+    assert found["results"][SUDOKU]["acc,none"] == 8 / empty
+    assert found["results"][SUDOKU]["solved,none"] == 0.0
+
+
+@pytest.mark.parametrize("name", [SUDOKU, COUNTDOWN])
+def test_samples_give_pass_at_k(name):
+    """Six samples a problem: problem i gets its first i (0 to 3) right, so pass@2 is 1 - C(6-i, 2)/15."""
+    order = [json.dumps(doc) for doc in load_task(name).eval_docs]
+
+    def first_few_right(doc, sample):
+        return (gold if sample < order.index(json.dumps(doc)) % 4 else wrong)(doc)
+
+    found = evaluate(Canned(first_few_right), [load_task(name, repeats=6)])
+    results = found["results"][name]
+    assert results["pass@1,none"] == results["avg@6,none"] == pytest.approx((0 + 1 + 2 + 3) / 24)
+    assert results["pass@2,none"] == pytest.approx(
+        1 - sum(math.comb(6 - i, 2) for i in range(4)) / 4 / math.comb(6, 2)
+    )
+    assert results["pass@6,none"] == 0.75
+    assert results["pass@4_stderr,none"] > 0
+    assert found["higher_is_better"][name]["pass@4"] is True
+    if name == COUNTDOWN:
+        assert results["acc,none"] == pytest.approx(0.25)
+    else:
+        assert results["solved,none"] == pytest.approx(0.25)
+
+
+def test_the_sample_log_keeps_every_response_and_its_verdict():
+    def every_other(doc, sample):
+        return (gold if sample % 2 else wrong)(doc)
+
+    found = evaluate(Canned(every_other), [load_task(SUDOKU, repeats=4)], limit=2)
+    for line, item in zip(found["samples"][SUDOKU], mini_data.sudoku_items(), strict=False):
+        empty = item["Puzzle"].count("0")
+        assert line["resps"] == line["filtered_resps"] == [[wrong(item), gold(item)] * 2]
+        assert line["doc"] == {**item, "verdicts": line["doc"]["verdicts"]}
+        assert line["doc"]["verdicts"]["n_samples"] == 4
+        assert line["doc"]["verdicts"]["n_correct"] == 2
+        assert line["doc"]["verdicts"]["solved"] == [0.0, 1.0, 0.0, 1.0]
+        assert line["acc"] == (2 * empty, 4 * empty)
+        assert line["target"] == item["Solution"]
+        json.dumps(line)
+    assert not any(key.startswith(("n_samples", "verdicts")) for key in found["results"][SUDOKU])
+
+
+def test_verdicts_do_not_change_the_document_hash():
+    hashes = [evaluate(Canned(a), [SUDOKU], limit=1)["samples"][SUDOKU][0]["doc_hash"] for a in (gold, wrong)]
+    assert hashes[0] == hashes[1]
+
+
+def test_responses_beyond_repeats_are_dropped():
+    """On several ranks lm-eval runs the last request again as padding, and appends to its responses."""
+    task = load_task(COUNTDOWN, repeats=2)
+    task.build_all_requests(limit=1)
+    (request,) = task.instances
+    request.resps = [wrong(request.doc), gold(request.doc), gold(request.doc), gold(request.doc)]
+    task.apply_filters()
+    metrics = task.process_results(dict(request.doc), [request.filtered_resps["none"]])
+    assert metrics["pass@1"] == 0.5 and metrics["pass@2"] == 1.0
+
+
+def test_settings_given_inside_a_group_and_on_the_task():
+    spec = {"group": "mine", "task": [{"task": SUDOKU, "repeats": 2}]}
+    assert "pass@2,none" in evaluate(Canned(gold), [spec], limit=2)["results"][SUDOKU]
+    task = manager().load(COUNTDOWN)["tasks"][COUNTDOWN]
+    task.set_config("repeats", 3)
+    assert "pass@3,none" in evaluate(Canned(gold), [task], limit=2)["results"][COUNTDOWN]
+
+
+def test_predict_only_scores_nothing():
+    found = evaluate(Canned(gold), [load_task(SUDOKU, repeats=2)], limit=1, predict_only=True)
+    assert found["samples"][SUDOKU][0]["resps"][0] == [gold(mini_data.sudoku_items()[0])] * 2
+    assert not any(key.startswith(("acc", "pass")) for key in found["results"][SUDOKU])
+
+
+# ---------------------------------------------------------------- prompts
+
+
+def question():
+    return prompts.sudoku_question(mini_data.sudoku_items()[0]["Puzzle"])
+
+
+def prompt_of(model, task, **kwargs):
+    task.bind_model(model)
+    line = evaluate(model, [task], limit=1, **kwargs)["samples"][SUDOKU][0]
+    assert model.requests[0].args == line["arguments"][0]
+    return line["arguments"][0][0]
+
+
+def test_without_a_chat_template():
+    expected = f"{prompts.INSTRUCTIONS['sudoku']}\n\n{question()}\n<reasoning>"
+    assert prompt_of(Canned(gold), load_task(SUDOKU)) == expected
+
+
+def test_a_bound_chat_template_is_used_and_equals_lm_evals_flag():
+    expected = f"[user]{prompts.INSTRUCTIONS['sudoku']}\n\n{question()}[assistant]<reasoning>"
+    assert prompt_of(Chatty(gold), load_task(SUDOKU)) == expected
+    assert prompt_of(Chatty(gold), load_task(SUDOKU), apply_chat_template=True) == expected
+    asked = prompt_of(Chatty(gold), load_task(SUDOKU), system_instruction="Be brief.")
+    assert asked == "[system]Be brief." + expected
+
+
+def test_the_template_of_another_model_needs_lm_evals_flag():
+    class Quiet(Chatty):
+        protocol_chat_template = None
+
+    plain = prompt_of(Quiet(gold), load_task(SUDOKU))
+    assert plain == f"{prompts.INSTRUCTIONS['sudoku']}\n\n{question()}\n<reasoning>"
+    flagged = prompt_of(Quiet(gold), load_task(SUDOKU), apply_chat_template=True)
+    assert flagged.startswith("[user]") and flagged.endswith("[assistant]<reasoning>")
+
+
+def test_a_model_bound_before_is_forgotten():
+    task = load_task(SUDOKU)
+    task.bind_model(Chatty(gold))
+    assert not prompt_of(Canned(gold), task).startswith("[user]")
+
+
+def test_no_examples_are_put_into_the_prompt():
+    assert prompt_of(Canned(gold), load_task(SUDOKU), num_fewshot=3).count("Puzzle:") == 1
+
+
+def test_the_request_is_the_protocols():
+    model = Canned(gold)
+    evaluate(model, [SUDOKU, COUNTDOWN], limit=1)
+    for request in model.requests:
+        assert request.args[1] == {"until": [], "do_sample": False, "max_gen_toks": 32}
+
+
+def test_prompts_from_a_file(tmp_path):
+    path = tmp_path / "prompts.json"
+    path.write_text(json.dumps({SUDOKU: "Solve this."}), encoding="utf-8")
+    model = Canned(gold)
+    found = evaluate(model, [SUDOKU, COUNTDOWN], metadata={"prompts": str(path)}, limit=1)
+    asked = {request.task_name: request.args[0] for request in model.requests}
+    assert asked[SUDOKU] == f"Solve this.\n\n{question()}\n<reasoning>"
+    assert asked[COUNTDOWN].startswith(prompts.INSTRUCTIONS["countdown"])
+    assert found["configs"][SUDOKU]["metadata"]["instruction"] == "Solve this."
+    assert found["configs"][SUDOKU]["metadata"]["prompts"] == str(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "No such file"),
+        ("{", "not JSON"),
+        ("[1]", "not a JSON object"),
+        ('{"lift_sudoku_mimi": "x"}', "no task 'lift_sudoku_mimi': did you mean lift_sudoku_mini"),
+        ('{"lift_sudoku_mini": 3}', "must be a text, not 3"),
+        ('{"lift_sudoku_mini": " "}', "must be a text"),
+        ("\udcff", "not JSON"),
+    ],
+)
+def test_bad_prompt_files_are_one_line_errors(tmp_path, content, message):
+    path = tmp_path / "prompts.json"
+    if content is not None:
+        path.write_bytes(content.encode("utf-8", "surrogateescape"))
+    with pytest.raises(LiftError, match=message) as error:
+        manager({"prompts": str(path)}).load(SUDOKU)
+    assert str(path) in str(error.value) and "\n" not in str(error.value)
+
+
+# ---------------------------------------------------------------- settings
+
+
+def test_every_task_has_settings_that_fit_its_yaml():
+    minis = sorted(path.stem for path in Path(FOLDER).rglob("lift_*_mini.yaml"))
+    assert minis == [COUNTDOWN, SUDOKU] and set(minis) <= set(task_names())
+    for name in minis:
+        settings = generation_settings(name)
+        assert settings["gen_length"] == load_task(name).config.generation_kwargs["max_gen_toks"]
+        assert settings["gen_length"] == 2 * settings["steps"]
+        assert settings["gen_length"] % settings["block_length"] == 0
+    assert generation_settings("gsm8k") == {}
+
+
+def test_settings_are_copies():
+    generation_settings(SUDOKU)["steps"] = 1
+    assert generation_settings(SUDOKU)["steps"] == 16
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: load_task("lift_sudoku"), "no task 'lift_sudoku': did you mean lift_sudoku_mini"),
+        (lambda: load_task(SUDOKU, repeat=2), "no setting 'repeat': did you mean repeats"),
+        (lambda: load_task(SUDOKU, repeats=0).build_all_requests(limit=1), "repeats: 0"),
+    ],
+)
+def test_bad_calls_are_one_line_errors(call, message):
+    with pytest.raises(LiftError, match=message):
+        call()

@@ -1,0 +1,176 @@
+"""What all objectives share: the batch, the noise, the loss they return, and the weighted cross-entropy.
+
+Shapes: B examples, N tokens a row (prompt, response, padding), L_b response tokens in row b (padding
+with end-of-text up to N counts as response, LLaDA's guideline).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lift_harness.keyed_random import keyed_uniform
+
+EPS = 1e-3  # t is drawn from [EPS, 1]: 1/t stays bounded (LLaDA, arXiv 2502.09992, algorithm 2)
+
+# Streams of the noise key: one independent random number per purpose.
+_T, _MASK, _RHO, _SELECT = range(4)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Clean text.
+
+    Attributes:
+        x0: int64 [B, N], prompt and response.
+        response: bool [B, N], True on response tokens (the only ones that are ever masked).
+        example_id: int64 [B], keys the noise.
+        mask_id: the id that hides a token.
+    """
+
+    x0: Tensor
+    response: Tensor
+    example_id: Tensor
+    mask_id: int
+
+    @property
+    def lengths(self) -> Tensor:
+        """Response tokens of each row, int64 [B]."""
+        return self.response.sum(-1)
+
+    @property
+    def position(self) -> Tensor:
+        """Index of each token within its response, int64 [B, N] (negative in the prompt)."""
+        return self.response.long().cumsum(-1) - 1
+
+
+@dataclass(frozen=True)
+class NoiseKey:
+    """What the noise of a batch is a function of, together with example id and position."""
+
+    seed: int
+    epoch: int
+
+    def per_example(self, stream: int, batch: Batch) -> Tensor:
+        """Uniform (0, 1) numbers [B], float64."""
+        return keyed_uniform(self.seed, self.epoch, stream, batch.example_id)
+
+    def per_token(self, stream: int, batch: Batch) -> Tensor:
+        """Uniform (0, 1) numbers [B, N], float64."""
+        return keyed_uniform(self.seed, self.epoch, stream, batch.example_id[:, None], batch.position)
+
+    def t(self, batch: Batch) -> Tensor:
+        """Diffusion times [B] from [EPS, 1]."""
+        return (1 - EPS) * self.per_example(_T, batch) + EPS
+
+    def mask_below(self, rate: Tensor, batch: Batch) -> Tensor:
+        """bool [B, N]: response tokens masked independently with probability `rate` ([B] or [B, N])."""
+        rate = rate[:, None] if rate.ndim == 1 else rate
+        return (self.per_token(_MASK, batch) < rate) & batch.response
+
+    def rho(self, batch: Batch) -> Tensor:
+        """Uniform (0, 1) numbers [B] for the look-ahead rho."""
+        return self.per_example(_RHO, batch)
+
+    def select(self, batch: Batch) -> Tensor:
+        """Uniform (0, 1) numbers [B, N] that rank tokens at random."""
+        return self.per_token(_SELECT, batch)
+
+
+@dataclass(frozen=True)
+class Loss:
+    """What an objective returns.
+
+    Attributes:
+        loss: scalar, sum of weighted token losses over the batch's response tokens.
+        inputs: int64 [B, N], what the final (gradient) pass saw.
+        supervised: bool [B, N], tokens with a loss.
+        weight: float32 [B, N], weight of each token's loss, 0 where not supervised.
+        t: float64 [B], diffusion time.
+        rho: float64 [B], look-ahead (0 where the method has none).
+        confidence: float32 [B, N] or None, p(x0) of the no-gradient pass, NaN where not computed.
+    """
+
+    loss: Tensor
+    inputs: Tensor
+    supervised: Tensor
+    weight: Tensor
+    t: Tensor
+    rho: Tensor
+    confidence: Tensor | None = None
+
+
+def shifted(model: Any) -> int:
+    """1 if the model predicts token i at position i - 1 (Dream), else 0 (LLaDA)."""
+    return int(getattr(model, "logit_shift", 0))
+
+
+def token_logits(model: nn.Module, inputs: Tensor, at: Tensor) -> Tensor:
+    """Logits [M, V] for the tokens where `at` [B, N] is True, in row-major order."""
+    where = at.roll(-shifted(model), dims=1) if shifted(model) else at
+    return model(input_ids=inputs, logits_mask=where).logits
+
+
+def weighted_loss(
+    model: nn.Module, batch: Batch, inputs: Tensor, supervised: Tensor, weight: Tensor, num_items: int | None
+) -> Tensor:
+    """Sum over supervised tokens of weight * -log p(x0), over the number of response tokens.
+
+    Args:
+        model: called once, with gradient, on `inputs` [B, N].
+        batch: clean text.
+        inputs: noised text [B, N].
+        supervised: bool [B, N].
+        weight: [B, N].
+        num_items: response tokens to divide by; None for those of the batch (gradient accumulation
+            passes those of all its batches).
+    """
+    logits = token_logits(model, inputs, supervised)
+    nll = F.cross_entropy(logits.float(), batch.x0[supervised], reduction="none")  # [M]
+    total = (nll * weight[supervised]).sum()
+    return total / (batch.response.sum() if num_items is None else num_items)
+
+
+@contextmanager
+def scoring(model: nn.Module) -> Iterator[None]:
+    """No gradient and no dropout: a confidence is a property of the model, not of a dropout draw."""
+    training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        model.train(training)
+
+
+def confidences(model: nn.Module, batch: Batch, inputs: Tensor, masked: Tensor, rows: Tensor) -> Tensor:
+    """p(x0) of the masked tokens in the given rows; float32 [B, N], NaN elsewhere.
+
+    Args:
+        model: called once without gradient, on the rows that need it; not at all when none does.
+        batch: clean text.
+        inputs: noised text [B, N].
+        masked: bool [B, N].
+        rows: bool [B].
+    """
+    found = torch.full(batch.x0.shape, float("nan"), device=batch.x0.device)
+    at = masked & rows[:, None]
+    if at.any():
+        with scoring(model):
+            logits = token_logits(model, inputs[rows], at[rows]).float()
+        log_p = logits.gather(-1, batch.x0[at][:, None])[:, 0] - logits.logsumexp(-1)
+        found[at] = log_p.exp()
+    return found
+
+
+def lowest(score: Tensor, among: Tensor, k: Tensor) -> Tensor:
+    """bool [B, N]: in each row b the k[b] tokens of `among` with the lowest score, ties to the left."""
+    order = score.masked_fill(~among, float("inf")).argsort(dim=-1, stable=True)
+    rank = torch.empty_like(order).scatter_(-1, order, torch.arange(order.shape[-1]).to(order).expand_as(order))
+    return (rank < k[:, None]) & among
