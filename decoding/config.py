@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,18 +57,19 @@ class DecodingConfig:
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
                 raise LiftError(f"{name}={value!r} must be a whole number of at least 1")
         if self.gen_length % self.block_length:
+            multiple = self.block_length * (self.gen_length // self.block_length + 1)
             raise LiftError(
                 f"gen_length={self.gen_length} is not divisible by block_length={self.block_length}; "
-                f"use a multiple, e.g. gen_length={self.block_length * -(-self.gen_length // self.block_length)}"
+                f"use a multiple, e.g. gen_length={multiple}"
             )
         if self.schedule == "fixed" and self.steps % self.blocks:
             raise LiftError(
                 f"steps={self.steps} is not divisible by the number of blocks ({self.gen_length} / "
                 f"{self.block_length} = {self.blocks}); use a multiple of {self.blocks}"
             )
-        if not self.temperature >= 0:
+        if not 0 <= self.temperature < math.inf:
             raise LiftError(f"temperature={self.temperature} must be 0 or more")
-        if not self.cfg_scale >= 0:
+        if not 0 <= self.cfg_scale < math.inf:
             raise LiftError(f"cfg_scale={self.cfg_scale} must be 0 (off) or more")
         for name, known in (("remasking", REMASKING), ("schedule", SCHEDULES), ("cache", CACHES)):
             value = getattr(self, name)
@@ -81,7 +83,9 @@ class DecodingConfig:
         if self.schedule == name and (value is None or not holds(value)):
             raise LiftError(f"schedule={name!r} needs {name} {wanted}; got {name}={value!r}")
         if self.schedule != name and value is not None:
-            raise LiftError(f"{name}={value!r} has no effect with schedule={self.schedule!r}; set schedule={name}")
+            raise LiftError(
+                f"{name}={value!r} has no effect with schedule={self.schedule!r}; set schedule={name}"
+            )
 
     @property
     def blocks(self) -> int:

@@ -21,7 +21,7 @@ def candidates(logits: Tensor, mask_id: int, temperature: float, seed: int, keys
     At temperature 0 the most probable one. Otherwise a draw from softmax(logits / T) by the Gumbel-max
     trick, with noise keyed by (seed, request, sample, position, step, token).
     """
-    allowed = logits.float()
+    allowed = logits.to(torch.float32, copy=True)  # the caller's logits go on to `confidence`
     allowed[:, mask_id] = -torch.inf
     if temperature > 0:
         tokens = torch.arange(logits.shape[-1], device=logits.device)
@@ -56,9 +56,7 @@ MEASURES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 }
 
 
-def confidence(
-    remasking: str, logits: Tensor, chosen: Tensor, seed: int, keys: Sequence[Tensor]
-) -> Tensor:
+def confidence(remasking: str, logits: Tensor, chosen: Tensor, seed: int, keys: Sequence[Tensor]) -> Tensor:
     """What ranks the positions, float32 [M]: one of `MEASURES`, or keyed noise for `random`."""
     if remasking == "random":
         return keyed_uniform(_ORDER, seed, *keys).float()

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 # The lm-eval modules that `plugin.HOOKS` completes once they have run.
 WATCHED = (
+    "lm_eval._cli.harness",
     "lm_eval.api.metrics",
     "lm_eval.evaluator",
     "lm_eval.evaluator_utils",

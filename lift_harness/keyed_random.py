@@ -44,5 +44,8 @@ def keyed_bits(*key: int | Tensor, device: torch.device | str | None = None) -> 
 
 
 def keyed_uniform(*key: int | Tensor, device: torch.device | str | None = None) -> Tensor:
-    """Uniform float64 in the open interval (0, 1), one for each key (53 random bits)."""
-    return (_shift_right(keyed_bits(*key, device=device), 11).double() + 0.5) / 2**53
+    """Uniform float64 in the open interval (0, 1), one for each key (52 random bits).
+
+    A 53rd would round the largest number to 1.
+    """
+    return (_shift_right(keyed_bits(*key, device=device), 12).double() + 0.5) / 2**52

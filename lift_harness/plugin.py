@@ -1,4 +1,4 @@
-"""What lift-harness adds to lm-eval: models and other entry points, the task folder, two call-backs.
+"""What lift-harness adds to lm-eval: models and other entry points, the task folder, three call-backs.
 
 lm-eval 0.4.13 reads no entry points, looks for tasks only in its own folder and in `include_path`,
 gives an unknown aggregation no standard error, and tells a task nothing about the model. The
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import sys
 from collections.abc import Callable, Iterator
 from importlib.metadata import entry_points
 from importlib.util import find_spec
@@ -18,6 +19,7 @@ from types import ModuleType
 from typing import Any
 
 from lift_harness import _startup
+from lift_harness.errors import LiftError
 
 _MARK = "_lift_harness"  # on our wrappers; `functools.wraps` copies it to a wrapper around them
 
@@ -180,6 +182,26 @@ def use_own_stderr(evaluator_utils: Any) -> None:
     evaluator_utils.stderr_for_metric = _mark(stderr_for_metric)
 
 
+# ---------------------------------------------------------------- errors
+
+
+def show_errors(harness: Any) -> None:
+    """Let the `lm_eval` command print a `LiftError` as one line, with exit code 2."""
+    original = harness.HarnessCLI.execute
+    if hasattr(original, _MARK):
+        return
+
+    @functools.wraps(original)
+    def execute(self, args):
+        try:
+            return original(self, args)
+        except LiftError as error:
+            sys.stderr.write(f"error: {error}\n")
+            sys.exit(2)
+
+    harness.HarnessCLI.execute = _mark(execute)
+
+
 def _mark(wrapper: Callable) -> Callable:
     setattr(wrapper, _MARK, True)
     return wrapper
@@ -187,6 +209,7 @@ def _mark(wrapper: Callable) -> Callable:
 
 # What to do after each of `_startup.WATCHED` has been imported.
 HOOKS: dict[str, Callable[[ModuleType], None]] = {
+    "lm_eval._cli.harness": show_errors,
     "lm_eval.api.metrics": register_metrics,
     "lm_eval.evaluator": bind_models,
     "lm_eval.evaluator_utils": use_own_stderr,

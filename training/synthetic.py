@@ -6,6 +6,7 @@ splits of the generators are used.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import Any, NamedTuple
@@ -66,10 +67,14 @@ def turns(source: str, n: int, seed: int, **options: Any) -> list[Turn]:
     """The first `n` turns of a source.
 
     Raises:
-        LiftError: unknown source, or one with fewer than `n` different examples.
+        LiftError: unknown source or option, or fewer than `n` different examples.
     """
     if source not in SOURCES:
         raise LiftError(f"unknown data source {source!r}; {did_you_mean(source, SOURCES)}")
+    known = list(inspect.signature(SOURCES[source]).parameters)[1:]
+    for option in options:
+        if option not in known:
+            raise LiftError(f"source {source!r} has no option {option!r}; {did_you_mean(option, known)}")
     found = list(islice(SOURCES[source](seed, **options), n))
     if len(found) < n:
         raise LiftError(f"source {source!r} has only {len(found)} different examples, n={n}; lower n")

@@ -7,46 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 from transformers import Trainer, TrainerCallback, TrainingArguments, set_seed
 
-from lift_harness.training.data import Collator, Example
+from lift_harness.training.data import Collator, Example, LengthGrouped
 from lift_harness.training.objectives import Batch, Loss, NoiseKey, Objective
-
-
-class LoraSettings(BaseModel):
-    """Low-rank adapters; the defaults are the paper's."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    r: int = Field(128, ge=1)
-    alpha: float = Field(256, gt=0)
-    dropout: float = Field(0.05, ge=0, lt=1)
-    target_modules: list[str] = ["q_proj", "k_proj", "v_proj"]
-
-
-class TrainSettings(BaseModel):
-    """Optimisation; the defaults are the paper's where it states them (arXiv 2605.22939, appendix)."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    learning_rate: float = Field(1e-5, gt=0)
-    batch_size: int = Field(2, ge=1, description="examples a device and step")
-    gradient_accumulation_steps: int = Field(4, ge=1)
-    epochs: float = Field(20, gt=0)
-    max_steps: int | None = Field(None, ge=1, description="optimiser steps; takes the place of epochs")
-    lr_scheduler: str = Field("linear", description="a transformers scheduler name")
-    warmup_steps: int = Field(0, ge=0)
-    weight_decay: float = Field(0.1, ge=0)
-    adam_betas: tuple[float, float] = (0.9, 0.999)
-    max_grad_norm: float = Field(1.0, gt=0)
-    lora: LoraSettings | None = Field(default_factory=LoraSettings, description="null: train all weights")
-    pad_to: int | None = Field(None, ge=1, description="fixed length; null: the longest in the batch")
-    bf16: bool = False
-    gradient_checkpointing: bool = False
-    save_steps: int | None = Field(None, ge=1, description="keep the weights every so many steps")
-    logging_steps: int = Field(10, ge=1)
+from lift_harness.training.settings import LoraSettings, TrainSettings
 
 
 class ObjectiveTrainer(Trainer):
@@ -57,6 +23,11 @@ class ObjectiveTrainer(Trainer):
         self.objective, self.mask_id, self.noise_seed = objective, mask_id, noise_seed
         self.model_accepts_loss_kwargs = True  # the Trainer counts the response tokens of a whole step
         self.last: Loss | None = None
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+        """Data order: a function of the seed and the epoch."""
+        lengths = [len(e.prompt) + len(e.response) for e in self.train_dataset]  # type: ignore[union-attr]
+        return LengthGrouped(lengths, self.args.train_batch_size, self.noise_seed)
 
     def compute_loss(
         self,
@@ -69,7 +40,9 @@ class ObjectiveTrainer(Trainer):
         batch = Batch(inputs["input_ids"], inputs["labels"] != -100, inputs["example_id"], self.mask_id)
         key = NoiseKey(self.noise_seed, int(self.state.epoch or 0))
         self.last = self.objective(model, batch, key, num_items_in_batch)
-        return (self.last.loss, self.last) if return_outputs else self.last.loss
+        # The tokens are those of all processes, whose gradients are averaged: make the average a sum.
+        loss = self.last.loss * (1 if num_items_in_batch is None else self.accelerator.num_processes)
+        return (loss, self.last) if return_outputs else loss
 
 
 def with_lora(model: nn.Module, settings: LoraSettings) -> nn.Module:
@@ -144,15 +117,18 @@ def training_arguments(settings: TrainSettings, output: Path, seed: int) -> Trai
         adam_beta2=settings.adam_betas[1],
         max_grad_norm=settings.max_grad_norm,
         bf16=settings.bf16,
-        gradient_checkpointing=settings.gradient_checkpointing,
         logging_steps=settings.logging_steps,
         save_strategy="steps" if settings.save_steps else "no",
         save_steps=settings.save_steps or 500,
         save_only_model=True,
+        average_tokens_across_devices=True,
+        use_cpu=not torch.cuda.is_available(),  # as load_model chooses; MPS has no float64 for the noise
         report_to=[],
         disable_tqdm=True,
         remove_unused_columns=False,
         dataloader_pin_memory=torch.cuda.is_available(),
+        # Passed only when wanted: transformers 5 is renaming it.
+        **({"gradient_checkpointing": True} if settings.gradient_checkpointing else {}),
     )
 
 

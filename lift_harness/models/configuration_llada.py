@@ -95,6 +95,11 @@ class LLaDAConfig(PretrainedConfig):
                 f"config.json: d_model={d_model}, n_heads={n_heads}, n_kv_heads={n_kv_heads} do not divide; "
                 "heads must divide d_model, key/value heads must divide heads"
             )
+        if include_bias and kwargs["bias_for_layer_norm"] is None:
+            raise LiftError(
+                "config.json: bias_for_layer_norm=None with include_bias=True gives the norms biases, which "
+                "is not supported for LLaDA; set bias_for_layer_norm to false if they have none"
+            )
         if init_fn not in ("mitchell", "normal"):
             raise LiftError(f"config.json: init_fn={init_fn!r} is not supported; use 'mitchell' or 'normal'")
         self.d_model = d_model

@@ -2,7 +2,8 @@
 
 The tokenizer is a byte-level BPE that is not split at spaces: what never varies between examples (the
 instructions, the tags) becomes a handful of tokens, which is what makes training and decoding on a
-laptop CPU affordable. Digits stay single tokens, and so do the cell names of Sudoku traces.
+laptop CPU affordable. Numbers below 100 are one token each, the digits of a grid stay apart, and the
+cell names of Sudoku traces are one token each.
 """
 
 from __future__ import annotations
@@ -24,6 +25,9 @@ SPECIAL_TOKENS = [
     "<|eot_id|>",
 ]
 
+# Kept apart from what stands around them: cell names, numbers of one or two digits, digits of longer runs.
+NUMBER_OR_CELL = r" r[1-4]c[1-4]=|(?<![0-9])[0-9]{1,2}(?![0-9])|[0-9]"
+
 # LLaDA's chat format.
 CHAT_TEMPLATE = """\
 {%- for message in messages -%}
@@ -42,7 +46,7 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int = 2048) -> PreTrainedT
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
-            pre_tokenizers.Split(Regex(r" r[1-4]c[1-4]=|[0-9]"), "isolated"),
+            pre_tokenizers.Split(Regex(NUMBER_OR_CELL), "isolated"),
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
         ]
     )

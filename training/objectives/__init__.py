@@ -9,11 +9,12 @@ from typing import Any
 
 from lift_harness.errors import LiftError, did_you_mean
 from lift_harness.training.objectives.base import Batch, Loss, NoiseKey
-from lift_harness.training.objectives.lift import lift, lift_a
+from lift_harness.training.objectives.lift import check_H, lift, lift_a
 from lift_harness.training.objectives.vanilla import vanilla
 
 Objective = Callable[..., Loss]
 
+CHECKS: dict[str, Callable[[Any], None]] = {"H": check_H}  # option -> raises on a bad value
 OBJECTIVES: dict[str, Objective] = {"vanilla": vanilla, "lift": lift, "lift_a": lift_a}
 
 
@@ -21,7 +22,7 @@ def get_objective(name: str, **options: Any) -> Objective:
     """The objective called `name` with its options set (for LIFT: H).
 
     Raises:
-        LiftError: unknown name or option.
+        LiftError: unknown name or option, or an option's value out of range.
     """
     if name not in OBJECTIVES:
         raise LiftError(f"unknown objective {name!r}; {did_you_mean(name, OBJECTIVES)}")
@@ -30,6 +31,7 @@ def get_objective(name: str, **options: Any) -> Objective:
     for option in options:
         if option not in known:
             raise LiftError(f"objective {name!r} has no option {option!r}; it has: {', '.join(known) or 'none'}")
+        CHECKS[option](options[option])
     return partial(objective, **options)
 
 

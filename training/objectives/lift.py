@@ -58,7 +58,6 @@ def lift(
     The no-gradient pass sees only the rows that rank by confidence: a row of the random regime equals
     vanilla masking at t, and needs none.
     """
-    check_H(H)
     t = key.t(batch)
     rho = key.rho(batch) * (1 - t)
     masked = key.mask_below(t + rho, batch)
@@ -76,7 +75,6 @@ def lift_a(
     model: nn.Module, batch: Batch, key: NoiseKey, num_items: int | None = None, *, H: int = 3
 ) -> Loss:
     """LIFT-A: the pass at t + rho is the only one; its loss counts on the kept tokens, by 1/(t + rho)."""
-    check_H(H)
     t = key.t(batch)
     rho = key.rho(batch) * (1 - t)
     masked = key.mask_below(t + rho, batch)
@@ -94,6 +92,6 @@ def lift_a(
 
 
 def check_H(H: int) -> None:
-    """Refuse a number of regimes below 2."""
-    if H < 2:
-        raise LiftError(f"objective.H={H}: LIFT needs at least 2 regimes; the paper uses 2 and 3")
+    """Refuse what is not a number of regimes."""
+    if not isinstance(H, int) or H < 2:
+        raise LiftError(f"objective.H={H!r}: LIFT needs a whole number of regimes, at least 2 (the paper: 2, 3)")

@@ -1,0 +1,109 @@
+"""The `lift-harness` command. Heavy imports wait until a command needs them."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from lift_harness import __version__
+from lift_harness.errors import LiftError
+
+app = typer.Typer(
+    help="Train and evaluate masked diffusion language models.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+recipes_app = typer.Typer(help="The recipes inside the package.", no_args_is_help=True)
+app.add_typer(recipes_app, name="recipes")
+
+Overrides = Annotated[
+    Optional[list[str]],
+    typer.Option("--set", metavar="KEY=VALUE", help="Change a recipe value, e.g. training.max_steps=100."),
+]
+Output = Annotated[Optional[Path], typer.Option(help="Folder for the run (default: runs/RECIPE).")]
+Resume = Annotated[bool, typer.Option("--resume", help="Continue the run in the output folder.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the run in the output folder.")]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True)] = False,
+) -> None:
+    """Train and evaluate masked diffusion language models."""
+
+
+@app.command("train-eval")
+def train_eval_command(
+    recipe: Annotated[str, typer.Argument(help="A recipe's name or YAML file.")] = "quickstart",
+    set_: Overrides = None,
+    output: Output = None,
+    resume: Resume = False,
+    overwrite: Overwrite = False,
+) -> None:
+    """Train every method of a recipe from one base model, evaluate all of them, print the table."""
+    from lift_harness.pipeline.recipe import load_recipe
+
+    loaded = load_recipe(recipe, set_)
+    from lift_harness.pipeline.train_eval import train_eval
+
+    train_eval(loaded, output or Path("runs") / loaded.name, resume=resume, overwrite=overwrite)
+
+
+@app.command("train")
+def train_command(
+    recipe: Annotated[str, typer.Argument(help="A recipe's name or YAML file.")],
+    set_: Overrides = None,
+    output: Output = None,
+    resume: Resume = False,
+    overwrite: Overwrite = False,
+) -> None:
+    """Train every method of a recipe, without evaluating."""
+    from lift_harness.pipeline.recipe import load_recipe
+
+    loaded = load_recipe(recipe, set_)
+    from lift_harness.pipeline.train_eval import train_only
+
+    train_only(loaded, output or Path("runs") / loaded.name, resume=resume, overwrite=overwrite)
+
+
+@recipes_app.command("list")
+def recipes_list() -> None:
+    """Name and purpose of each recipe."""
+    from lift_harness.pipeline.recipe import load_recipe, recipe_names
+
+    for name in recipe_names():
+        typer.echo(f"{name:20} {load_recipe(name).description}")
+
+
+@recipes_app.command("show")
+def recipes_show(
+    recipe: Annotated[str, typer.Argument(help="A recipe's name or YAML file.")], set_: Overrides = None
+) -> None:
+    """A recipe as resolved, every default spelled out."""
+    import yaml
+
+    from lift_harness.pipeline.recipe import load_recipe
+
+    typer.echo(yaml.safe_dump(load_recipe(recipe, set_).model_dump(mode="json"), sort_keys=False), nl=False)
+
+
+def main() -> None:
+    """Run the command line: bad input is one line on standard error and exit code 2."""
+    try:
+        app()
+    except LiftError as error:
+        sys.stderr.write(f"error: {error}\n")
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted; continue with --resume\n")
+        sys.exit(130)

@@ -1,0 +1,100 @@
+"""The tables of a run, for the terminal and as Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from rich.table import Table
+
+from lift_harness.pipeline.recipe import Recipe
+
+LEADING = ("acc", "solved")  # then pass@k; format and avg@n stay in results.json
+
+
+def shown_metrics(scores: dict[str, Any], task: str) -> list[str]:
+    """The metrics of a task that the tables show, in order."""
+    found = next(iter(scores.values()))[task]
+    passes = [name for name in found if name.startswith("pass@")]
+    return [name for name in LEADING if name in found] + sorted(passes, key=lambda name: int(name[5:]))
+
+
+def percent(metric: dict[str, Any]) -> str:
+    """A share as "41.2 ± 3.1" percent, with its standard error."""
+    if metric["stderr"] is None:
+        return f"{100 * metric['value']:.1f}"
+    return f"{100 * metric['value']:.1f} ± {100 * metric['stderr']:.1f}"
+
+
+def score_rows(scores: dict[str, Any]) -> Iterator[tuple[str, list[str], list[list[str]]]]:
+    """For each task (name, header, rows): a row for the base model and for each method."""
+    for task in next(iter(scores.values())):
+        metrics = shown_metrics(scores, task)
+        rows = [[name, *(percent(found[task][m]) for m in metrics)] for name, found in scores.items()]
+        yield task, ["method", *metrics], rows
+
+
+def scores_table(recipe: Recipe, results: dict[str, Any]) -> Table:
+    """Methods x tasks for the terminal: percent ± standard error."""
+    blocks = list(score_rows(results["scores"]))
+    columns = list(dict.fromkeys(name for _, header, _ in blocks for name in header))
+    table = Table(title=f"{recipe.name}: percent ± standard error", title_justify="left")
+    table.add_column("task")
+    for column in columns:
+        table.add_column(column, justify="left" if column == "method" else "right", no_wrap=True)
+    for task, header, rows in blocks:
+        for i, row in enumerate(rows):
+            cells = dict(zip(header, row, strict=True))
+            last = i == len(rows) - 1
+            shown = task.removeprefix("lift_") if i == 0 else ""
+            table.add_row(shown, *(cells.get(column, "") for column in columns), end_section=last)
+    return table
+
+
+def times_table(results: dict[str, Any]) -> Table:
+    """Wall time of each stage for the terminal."""
+    table = Table(title="wall time, seconds", title_justify="left")
+    for column in ("method", "train", "eval"):
+        table.add_column(column, justify="left" if column == "method" else "right")
+    for name, row in time_rows(results):
+        table.add_row(name, *row)
+    return table
+
+
+def time_rows(results: dict[str, Any]) -> Iterator[tuple[str, list[str]]]:
+    """(method, [train, eval]) in seconds, and a row of totals."""
+    seconds = results["seconds"]
+    for name, row in seconds.items():
+        yield name, [f"{row[kind]:.0f}" if kind in row else "" for kind in ("train", "eval")]
+    totals = [sum(row.get(kind, 0) for row in seconds.values()) for kind in ("train", "eval")]
+    yield "total", [f"{total:.0f}" for total in totals]
+
+
+def markdown(recipe: Recipe, results: dict[str, Any]) -> str:
+    """The run as a Markdown page."""
+    settings = recipe.eval
+    assert settings is not None
+    parts = [f"# {recipe.name}", recipe.description]
+    parts.append(
+        f"Base model `{recipe.model}`, seed {recipe.seed}. `acc` and `solved`: one answer a problem under the "
+        f"protocol's settings ({settings.limit or 'all'} problems a task). pass@k: {settings.samples} answers "
+        f"a problem at temperature {settings.temperature} "
+        f"({settings.sample_limit or settings.limit or 'all'} problems a task), unbiased estimator. "
+        "Percent ± standard error."
+    )
+    for task, header, rows in score_rows(results["scores"]):
+        parts.append(f"## {task}\n\n" + pipe_table(header, rows))
+    parts.append(
+        "## Wall time, seconds\n\n"
+        + pipe_table(["method", "train", "eval"], [[name, *row] for name, row in time_rows(results)])
+    )
+    weights = [[name, trained["sha256"]] for name, trained in results["training"].items()]
+    parts.append("## Weights\n\n" + pipe_table(["method", "sha256"], weights))
+    parts.append("The recipe as run is in `recipe.yaml`; the same recipe, machine and versions give these numbers again.")
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def pipe_table(header: list[str], rows: list[list[str]]) -> str:
+    """A Markdown table."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)

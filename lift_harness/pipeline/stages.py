@@ -1,0 +1,289 @@
+"""The stages of an experiment: training one method, evaluating one checkpoint.
+
+Each leaves its files in a folder of its own and returns what the tables need as plain data.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import subprocess
+import warnings
+from collections.abc import Callable, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from lift_harness.errors import LiftError
+from lift_harness.pipeline.recipe import EvalSettings, Method, NewModel, Recipe
+
+Progress = Callable[..., None]  # progress(done, total, note="")
+
+
+def quiet() -> None:
+    """Leave the terminal to our own progress display."""
+    os.environ.setdefault("TQDM_DISABLE", "1")  # read when tqdm is first imported
+    warnings.filterwarnings("ignore", category=FutureWarning, module=r"(transformers|peft)\.")
+    import datasets
+    import transformers
+
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    datasets.disable_progress_bars()
+    logging.getLogger("lm_eval").setLevel(logging.ERROR)
+
+
+# ---------------------------------------------------------------- training
+
+
+def train_method(recipe: Recipe, method: Method, folder: Path, progress: Progress) -> dict[str, Any]:
+    """Train one method from the recipe's base model; saves to `folder` and describes what it saved.
+
+    The result has `checkpoint` (folder), `sha256` of its weights, `loss` (history) and `parameters`.
+    """
+    from lift_harness.training.data import tokenize
+    from lift_harness.training.objectives import get_objective
+    from lift_harness.training.synthetic import turns
+    from lift_harness.training.trainer import train
+
+    settings = recipe.training_of(method)
+    options = dict(method.objective.model_extra or {})
+    objective = get_objective(method.objective.name, **options)
+    text = [
+        turn for part in recipe.data for turn in turns(part.source, part.n, part.seed, **part.options)
+    ]
+    model, tokenizer = base_model(recipe, text)
+    model, history = train(
+        model,
+        tokenizer,
+        tokenize(text, tokenizer),
+        objective,
+        settings,
+        folder / "steps",
+        recipe.seed,
+        [show_training(progress)],
+    )
+    kind = "adapter" if settings.lora else "checkpoint"
+    save(model, tokenizer, folder / kind, recipe.model)
+    return {
+        "checkpoint": kind,
+        "sha256": weights_hash(folder / kind),
+        "parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
+        "loss": [{"step": entry["step"], "loss": entry["loss"]} for entry in history],
+    }
+
+
+def base_model(recipe: Recipe, text: Sequence[Any]) -> tuple[Any, Any]:
+    """The model that every method starts from, and its tokenizer."""
+    from lift_harness.models import load_model
+
+    if isinstance(recipe.model, NewModel):
+        from transformers import set_seed
+
+        from lift_harness.models.modeling_llada import LLaDAModelLM
+        from lift_harness.models.tiny import tiny_config, train_tokenizer
+        from lift_harness.tasks.prompts import GEN_PREFIX
+
+        set_seed(recipe.seed)
+        parts = ("user", "assistant", "\n\n", GEN_PREFIX)
+        tokenizer = train_tokenizer(part for turn in text for part in (turn.user, *parts, turn.response))
+        return LLaDAModelLM(tiny_config(tokenizer, **recipe.model.model_dump())), tokenizer
+    return load_model(recipe.model)
+
+
+def save(model: Any, tokenizer: Any, folder: Path, base: str | NewModel) -> None:
+    """Write an adapter, or a whole checkpoint with its tokenizer."""
+    if hasattr(model, "peft_config"):
+        model.save_pretrained(folder, save_embedding_layers=False)
+        (folder / "README.md").unlink(missing_ok=True)  # peft's unfilled model card
+        file = folder / "adapter_config.json"
+        config = json.loads(file.read_text(encoding="utf-8"))
+        # The recipe's name of the base, not this machine's path; and a set in an order that does not vary.
+        config["base_model_name_or_path"] = str(base)
+        config["target_modules"] = sorted(config["target_modules"])
+        write_json(file, config)
+    else:
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+
+
+def weights_hash(folder: Path) -> str:
+    """sha256 of the weights files of a folder, in name order."""
+    digest = hashlib.sha256()
+    for file in sorted(folder.glob("*.safetensors")):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
+
+
+def show_training(progress: Progress) -> Any:
+    """A Trainer callback that reports optimiser steps and the last logged loss."""
+    from transformers import TrainerCallback
+
+    class Reporter(TrainerCallback):
+        note = ""
+
+        def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
+            if logs and "loss" in logs:
+                self.note = f"loss {float(logs['loss']):.3f}"
+
+        def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            progress(state.global_step, state.max_steps, self.note)
+
+    return Reporter()
+
+
+# ---------------------------------------------------------------- evaluation
+
+
+def evaluate_checkpoint(
+    recipe: Recipe, settings: EvalSettings, checkpoint: Path | None, folder: Path, progress: Progress
+) -> dict[str, dict[str, Any]]:
+    """Scores of the base model (`checkpoint` None), an adapter or a whole checkpoint, by task.
+
+    Runs lm-eval once for `acc` and, when samples are asked for, once more for pass@k; its result and
+    sample files go to `folder`.
+    """
+    from lift_harness.lm import LiftDLM
+
+    assert isinstance(recipe.model, str)
+    where: dict[str, Any] = {"pretrained": recipe.model}
+    if checkpoint is not None:
+        adapter = (checkpoint / "adapter_config.json").is_file()
+        where = {**where, "peft": str(checkpoint)} if adapter else {"pretrained": str(checkpoint)}
+    lm = LiftDLM(**where, batch_size=settings.batch_size)
+    runs = [("one", 1, settings.limit, {})]
+    if settings.samples > 1:
+        limit = settings.sample_limit or settings.limit
+        runs.append(("samples", settings.samples, limit, {"temperature": settings.temperature}))
+    scores: dict[str, dict[str, Any]] = {task: {} for task in settings.tasks}
+    for label, repeats, limit, extra in runs:
+        lm.on_progress = lambda done, total, label=label: progress(done, total, label)  # type: ignore[misc]
+        gen_kwargs = {**settings.gen_kwargs, **extra}
+        found = run_lm_eval(lm, settings.tasks, repeats, limit, gen_kwargs, recipe.seed, folder, label)
+        for task, metrics in found.items():
+            keep = (lambda name: True) if repeats == 1 else (lambda name: "@" in name)
+            scores[task].update({name: value for name, value in metrics.items() if keep(name)})
+    return scores
+
+
+def run_lm_eval(
+    lm: Any,
+    tasks: Sequence[str],
+    repeats: int,
+    limit: int | None,
+    gen_kwargs: dict[str, Any],
+    seed: int,
+    folder: Path,
+    label: str,
+) -> dict[str, dict[str, Any]]:
+    """One lm-eval run: {task: {metric: {"value", "stderr"}}}, with its files saved to `folder`."""
+    from lm_eval import evaluator
+    from lm_eval.loggers import EvaluationTracker
+    from lm_eval.tasks import TaskManager
+
+    from lift_harness import plugin
+    from lift_harness.tasks.protocol import load_task
+
+    plugin.activate()
+    evaluator.add_env_info = lambda storage: storage.update(environment())
+    evaluator.get_git_commit_hash = git_hash
+    tracker = EvaluationTracker(output_path=str(folder))
+    results = evaluator.simple_evaluate(
+        model=lm,
+        model_args={"pretrained": label},  # names lm-eval's output folder
+        task_manager=TaskManager(include_defaults=False),  # indexing lm-eval's own takes 10 s
+        tasks=[load_task(task, repeats=repeats) for task in tasks],
+        limit=limit,
+        gen_kwargs={"seed": seed, **gen_kwargs},
+        evaluation_tracker=tracker,
+        log_samples=True,
+    )
+    samples = results.pop("samples")
+    tracker.save_results_aggregated(results=results, samples=samples)
+    for task in results["configs"]:
+        tracker.save_results_samples(task_name=task, samples=samples[task])
+    return {task: metric_table(results["results"][task]) for task in tasks}
+
+
+def metric_table(row: dict[str, Any]) -> dict[str, Any]:
+    """lm-eval's flat "acc,none" and "acc_stderr,none" as {"acc": {"value", "stderr"}}."""
+    table = {}
+    for key, value in row.items():
+        name, comma, filter_name = key.partition(",")
+        if comma and not name.endswith("_stderr"):
+            stderr = row.get(f"{name}_stderr,{filter_name}")
+            table[name] = {"value": value, "stderr": stderr if isinstance(stderr, float) else None}
+    return table
+
+
+@cache
+def environment() -> dict[str, Any]:
+    """lm-eval's description of the machine; it takes seconds, so it is made once."""
+    from lm_eval.loggers.utils import add_env_info
+
+    storage: dict[str, Any] = {}
+    add_env_info(storage)
+    return storage
+
+
+@cache
+def git_hash() -> str | None:
+    """The commit of the working folder, None outside of a repository."""
+    try:
+        done = subprocess.run(["git", "describe", "--always"], capture_output=True, text=True, check=False)
+    except OSError:
+        return None
+    return done.stdout.strip() or None
+
+
+def check_tasks(settings: EvalSettings) -> None:
+    """Refuse tasks and decoding settings that do not exist before anything is trained."""
+    from lift_harness.decoding import DecodingConfig
+    from lift_harness.tasks.protocol import load_task
+    from lift_harness.tasks.settings import generation_settings
+
+    for task in settings.tasks:
+        load_task(task)
+        DecodingConfig().replace(**{**generation_settings(task), **settings.gen_kwargs})
+
+
+# ---------------------------------------------------------------- files
+
+
+def write_json(file: Path, data: Any) -> None:
+    """Write whole or not at all."""
+    part = file.with_suffix(".part")
+    part.write_text(json.dumps(data, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    os.replace(part, file)
+
+
+def prepare_output(folder: Path, recipe_text: str, resume: bool, overwrite: bool) -> None:
+    """Make the output folder; an earlier run in it is resumed, overwritten or an error.
+
+    Raises:
+        LiftError: the folder holds another run, or something that is not a run.
+    """
+    import shutil
+
+    resolved = folder / "recipe.yaml"
+    if folder.exists() and not folder.is_dir():
+        raise LiftError(f"output {str(folder)!r} is a file; give a folder with --output")
+    if folder.is_dir() and any(folder.iterdir()):
+        if not resolved.is_file():
+            raise LiftError(f"output folder {str(folder)!r} holds files that are not a run; give another --output")
+        if overwrite:
+            shutil.rmtree(folder)
+        elif not resume:
+            raise LiftError(
+                f"output folder {str(folder)!r} holds another run; --resume continues it, --overwrite "
+                "replaces it, --output chooses another folder"
+            )
+        elif resolved.read_text(encoding="utf-8") != recipe_text:
+            raise LiftError(
+                f"{str(resolved)!r} differs from this recipe, so its run cannot be continued; "
+                "use the same recipe and --set values, or --overwrite"
+            )
+    folder.mkdir(parents=True, exist_ok=True)
+    resolved.write_text(recipe_text, encoding="utf-8")

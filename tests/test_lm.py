@@ -1,0 +1,180 @@
+"""`lift_dlm` as lm-eval sees it. The answers come from lift-tiny, the model inside the package."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import lm_eval
+import pytest
+from lm_eval.api.instance import Instance
+from lm_eval.tasks import TaskManager
+
+from lift_harness.errors import LiftError
+from lift_harness.lm import LiftDLM
+from lift_harness.models.chat import encode_example
+from lift_harness.tasks import prompts
+from lift_harness.tasks.protocol import load_task
+
+
+@pytest.fixture(scope="module")
+def lm():
+    return LiftDLM(pretrained="lift-tiny", batch_size=4)
+
+
+def evaluate(lm, limit=4, repeats=1, task="lift_sudoku_mini", **kwargs):
+    return lm_eval.simple_evaluate(
+        model=lm,
+        tasks=[load_task(task, repeats=repeats)],
+        task_manager=TaskManager(include_defaults=False),
+        limit=limit,
+        bootstrap_iters=2,
+        **kwargs,
+    )
+
+
+def answers(results, task="lift_sudoku_mini"):
+    return [sample["resps"][0] for sample in results["samples"][task]]
+
+
+def request(context, doc_id=0, repeats=1, task="other", **kwargs):
+    return Instance("generate_until", {}, (context, kwargs), 0, metadata=(task, doc_id, repeats))
+
+
+def test_the_evaluation_prompt_is_the_training_prompt(lm):
+    sample = evaluate(lm, limit=1)["samples"]["lift_sudoku_mini"][0]
+    context = sample["arguments"][0][0]
+    user = prompts.user_turn(
+        prompts.INSTRUCTIONS["sudoku"], prompts.sudoku_question(sample["doc"]["Puzzle"])
+    )
+    trained_on, _ = encode_example(lm.tokenizer, user, prompts.GEN_PREFIX, "x")
+    assert lm.resolve([request(context)])[0].prompt == trained_on
+    assert context.endswith("<|start_header_id|>assistant<|end_header_id|>\n\n<reasoning>")
+
+
+def test_lm_evals_own_chat_template_flag_gives_the_same_prompt(lm):
+    ours, theirs = evaluate(lm, limit=2), evaluate(lm, limit=2, apply_chat_template=True)
+    key = "lift_sudoku_mini"
+    assert [s["arguments"] for s in ours["samples"][key]] == [s["arguments"] for s in theirs["samples"][key]]
+
+
+def test_without_chat_template_the_prompt_is_plain_text():
+    plain = LiftDLM(pretrained="lift-tiny", chat_template=False)
+    context = evaluate(plain, limit=1)["samples"]["lift_sudoku_mini"][0]["arguments"][0][0]
+    assert context.startswith(prompts.INSTRUCTIONS["sudoku"]) and context.endswith("\n<reasoning>")
+
+
+@pytest.mark.parametrize("temperature", [0.0, 0.7])
+def test_answers_do_not_depend_on_the_batch_size(lm, temperature):
+    found = []
+    for size in (1, 3, 16):
+        lm.batch_size = size
+        found.append(answers(evaluate(lm, gen_kwargs={"temperature": temperature})))
+    lm.batch_size = 4
+    assert found[0] == found[1] == found[2]
+
+
+def test_samples_are_distinct_and_reproducible_one_by_one(lm):
+    four = answers(evaluate(lm, limit=2, repeats=4, gen_kwargs={"temperature": 1.0}))
+    two = answers(evaluate(lm, limit=2, repeats=2, gen_kwargs={"temperature": 1.0}))
+    other_seed = answers(evaluate(lm, limit=2, repeats=4, gen_kwargs={"temperature": 1.0, "seed": 7}))
+    assert [texts[:2] for texts in four] == two
+    assert any(len(set(texts)) > 1 for texts in four)
+    assert other_seed != four
+
+
+def test_pass_at_k_over_repeats_has_standard_errors(lm):
+    row = evaluate(lm, limit=3, repeats=4, gen_kwargs={"temperature": 1.0})["results"]["lift_sudoku_mini"]
+    for name in ("pass@1", "pass@2", "pass@4", "avg@4", "acc", "solved"):
+        assert 0 <= row[f"{name},none"] <= 1
+        assert isinstance(row[f"{name}_stderr,none"], float)
+
+
+def test_several_samples_at_temperature_zero_are_refused(lm):
+    with pytest.raises(LiftError, match="2 samples a problem at temperature 0"):
+        evaluate(lm, limit=1, repeats=2)
+
+
+def test_what_was_used_is_in_the_results(lm):
+    config = evaluate(lm, limit=1, gen_kwargs={"steps": 8, "remasking": "margin"})["config"]
+    used = config["decoding"]["lift_sudoku_mini"]
+    assert (used["steps"], used["remasking"], used["gen_length"], used["temperature"]) == (8, "margin", 32, 0.0)
+    assert config["decoding_counts"]["forward_passes"] >= 8
+
+
+def test_settings_rank_task_then_model_then_request():
+    model = LiftDLM(pretrained="lift-tiny", steps=8, seed=3)
+    config, _, limit = model.configure("lift_sudoku_mini", {"until": [], "max_gen_toks": 32, "seed": 5})
+    assert (config.gen_length, config.steps, config.seed, limit) == (32, 8, 5, 32)
+
+
+def test_stop_strings_and_token_limit_of_stock_tasks(lm):
+    whole, cut, short = lm.generate_until(
+        [request("1+1", until=[]), request("1+1", until=["1"]), request("1+1", until=[], max_gen_toks=3)],
+        disable_tqdm=True,
+    )
+    assert "1" not in cut and whole.startswith(cut)
+    assert len(lm.tokenizer(short)["input_ids"]) <= 3
+
+
+def test_the_request_kwargs_are_left_alone(lm):
+    kwargs = {"until": ["\n"], "max_gen_toks": 8, "do_sample": False, "temperature": 0.0}
+    instance = Instance("generate_until", {}, ("1+1", kwargs), 0, metadata=("other", 0, 1))
+    lm.generate_until([instance], disable_tqdm=True)
+    assert kwargs == {"until": ["\n"], "max_gen_toks": 8, "do_sample": False, "temperature": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "message"),
+    [
+        ({"stepz": 4}, "unknown gen_kwarg 'stepz'; did you mean steps"),
+        ({"gen_length": 30, "block_length": 32}, "gen_length=30 is not divisible by block_length=32"),
+        ({"steps": 7, "gen_length": 64, "block_length": 32}, "steps=7 is not divisible by the number of blocks"),
+        ({"schedule": "threshold"}, "needs threshold"),
+    ],
+)
+def test_a_bad_gen_kwarg_is_one_line(lm, kwargs, message):
+    with pytest.raises(LiftError, match=message) as error:
+        lm.generate_until([request("1+1", **kwargs)], disable_tqdm=True)
+    assert "\n" not in str(error.value)
+
+
+def test_a_bad_model_arg_is_one_line():
+    with pytest.raises(LiftError, match="unknown model arg 'gen_lenght'; did you mean gen_length"):
+        LiftDLM(pretrained="lift-tiny", gen_lenght=3)
+
+
+def test_a_prompt_longer_than_the_context_names_task_and_doc(lm):
+    with pytest.raises(LiftError, match="some_task doc 7: the prompt has .* tokens"):
+        lm.generate_until([request("7 " * 600, doc_id=7, task="some_task")], disable_tqdm=True)
+
+
+def lm_eval_command(*args):
+    # "-c" and not the script's path: the same entry point, in this interpreter.
+    code = "import sys; from lm_eval.__main__ import cli_evaluate; sys.exit(cli_evaluate())"
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
+    return subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code, *args],
+        capture_output=True,
+        text=True,
+        env=environment,
+        cwd=Path(sys.executable).parent,
+    )
+
+
+def test_the_stock_command_evaluates_lift_tiny():
+    done = lm_eval_command(
+        *("--model", "lift_dlm", "--model_args", "pretrained=lift-tiny"),
+        *("--tasks", "lift_sudoku_mini", "--limit", "2", "--batch_size", "auto"),
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "lift_sudoku_mini" in done.stdout and "solved" in done.stdout
+
+
+def test_the_stock_command_reports_bad_input_in_one_line():
+    done = lm_eval_command(
+        "--model", "lift_dlm", "--model_args", "pretrained=/no/such/model", "--tasks", "lift_sudoku_mini"
+    )
+    assert done.returncode == 2
+    assert "error: no model folder '/no/such/model'" in done.stderr
+    assert "Traceback" not in done.stderr
