@@ -24,6 +24,7 @@ def fixed(config: DecodingConfig, ranked: Tensor, masks: Tensor, step: int) -> T
 
 def threshold(config: DecodingConfig, ranked: Tensor, masks: Tensor, step: int) -> Tensor:
     """All whose confidence reaches the threshold, at least one (Fast-dLLM, arXiv 2505.22618)."""
+    assert config.threshold is not None
     return (ranked >= config.threshold).sum(-1).clamp(min=1)
 
 
@@ -39,9 +40,7 @@ def factor(config: DecodingConfig, ranked: Tensor, masks: Tensor, step: int) -> 
 SCHEDULES: dict[str, Schedule] = {"fixed": fixed, "threshold": threshold, "factor": factor}
 
 
-def commit(
-    config: DecodingConfig, confidence: Tensor, open_: Tensor, masks: Tensor, step: int
-) -> Tensor:
+def commit(config: DecodingConfig, confidence: Tensor, open_: Tensor, masks: Tensor, step: int) -> Tensor:
     """The positions that this pass commits, bool [B, W].
 
     Args:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
@@ -21,10 +21,10 @@ recipes_app = typer.Typer(help="The recipes inside the package.", no_args_is_hel
 app.add_typer(recipes_app, name="recipes")
 
 Overrides = Annotated[
-    Optional[list[str]],
+    list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Change a recipe value, e.g. training.max_steps=100."),
 ]
-Output = Annotated[Optional[Path], typer.Option(help="Folder for the run (default: runs/RECIPE).")]
+Output = Annotated[Path | None, typer.Option(help="Folder for the run (default: runs/RECIPE).")]
 Resume = Annotated[bool, typer.Option("--resume", help="Continue the run in the output folder.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the run in the output folder.")]
 

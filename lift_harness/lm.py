@@ -13,22 +13,23 @@ from collections.abc import Callable, Sequence
 from hashlib import blake2b
 from typing import Any
 
+import lm_eval.models  # noqa: F401  (lm-eval's own models must be registered before ours)
 import torch
+from lm_eval.api.instance import Instance
+from lm_eval.api.model import LM
+from lm_eval.api.registry import register_model
+from lm_eval.models.utils import normalize_gen_kwargs
 from tqdm import tqdm
 
-import lm_eval.models  # noqa: F401  (lm-eval's own models must be registered before ours)
 from lift_harness.decoding import DecodingConfig, Generation, generate
 from lift_harness.errors import LiftError, did_you_mean
 from lift_harness.models import load_model
 from lift_harness.models.chat import encode_prompt, render_chat, stop_ids
 from lift_harness.tasks.settings import generation_settings
-from lm_eval.api.instance import Instance
-from lm_eval.api.model import LM
-from lm_eval.api.registry import register_model
-from lm_eval.models.utils import normalize_gen_kwargs
 
 SETTINGS = {field.name: field.type for field in dataclasses.fields(DecodingConfig)}
 DEFAULT_MODEL = "GSAI-ML/LLaDA-8B-Instruct"
+NO_LIKELIHOOD = "lift_dlm has no likelihood yet, which {} needs; use generate_until tasks"
 TOKENS_A_PASS = 8192  # of batch_size=auto
 
 
@@ -131,9 +132,7 @@ class LiftDLM(LM):
         def finish(indices: Sequence[int], i: int, out: Generation) -> None:
             index = indices[i]
             results[index] = self.text(resolved[index], out)
-            self.counts.update(
-                requests=1, forward_passes=out.forward_passes, tokens=len(out.ids)
-            )
+            self.counts.update(requests=1, forward_passes=out.forward_passes, tokens=len(out.ids))
             bar.update()
             if self.on_progress:
                 self.on_progress(self.counts["requests"], len(resolved))
@@ -174,8 +173,9 @@ class LiftDLM(LM):
             room = self.model.config.max_position_embeddings - config.gen_length
             if len(prompt) > room:
                 raise LiftError(
-                    f"{task} doc {instance.doc_id}: the prompt has {len(prompt)} tokens, more than the {room} "
-                    f"that the model's context leaves beside gen_length={config.gen_length}; lower gen_length"
+                    f"{task} doc {instance.doc_id}: the prompt has {len(prompt)} tokens, more than "
+                    f"the {room} that the model's context leaves beside gen_length={config.gen_length}; "
+                    "lower gen_length"
                 )
             key = int.from_bytes(blake2b(f"{task}\n{context}".encode(), digest_size=7).digest(), "big")
             sample = seen[id(instance)]
@@ -237,11 +237,11 @@ class LiftDLM(LM):
 
     def loglikelihood(self, requests: list[Instance]) -> list[tuple[float, bool]]:
         """Not available yet."""
-        raise LiftError(f"lift_dlm has no likelihood yet; {requests[0].task_name} needs a generate_until task")
+        raise LiftError(NO_LIKELIHOOD.format(requests[0].task_name))
 
     def loglikelihood_rolling(self, requests: list[Instance]) -> list[float]:
         """Not available yet."""
-        raise LiftError(f"lift_dlm has no likelihood yet; {requests[0].task_name} needs a generate_until task")
+        raise LiftError(NO_LIKELIHOOD.format(requests[0].task_name))
 
 
 def usable(device: str | None) -> str | None:

@@ -60,4 +60,7 @@ def test_a_wrong_command_line_exits_with_2(monkeypatch, capsys, args):
 
 def test_an_unknown_recipe_is_one_line(monkeypatch, capsys):
     assert run_main(monkeypatch, "train-eval", "quikstart") == 2
-    assert capsys.readouterr().err == "error: no recipe 'quikstart' (did you mean quickstart?), nor such a file\n"
+    assert (
+        capsys.readouterr().err
+        == "error: no recipe 'quikstart' (did you mean quickstart?), nor such a file\n"
+    )

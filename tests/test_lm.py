@@ -17,6 +17,14 @@ from lift_harness.tasks import prompts
 from lift_harness.tasks.protocol import load_task
 
 
+@pytest.fixture(scope="module", autouse=True)
+def no_machine_report():
+    """lm-eval lists the installed packages after every evaluation, which takes seconds."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("lm_eval.evaluator.add_env_info", lambda storage: None)
+        yield
+
+
 @pytest.fixture(scope="module")
 def lm():
     return LiftDLM(pretrained="lift-tiny", batch_size=4)
@@ -44,9 +52,7 @@ def request(context, doc_id=0, repeats=1, task="other", **kwargs):
 def test_the_evaluation_prompt_is_the_training_prompt(lm):
     sample = evaluate(lm, limit=1)["samples"]["lift_sudoku_mini"][0]
     context = sample["arguments"][0][0]
-    user = prompts.user_turn(
-        prompts.INSTRUCTIONS["sudoku"], prompts.sudoku_question(sample["doc"]["Puzzle"])
-    )
+    user = prompts.user_turn(prompts.INSTRUCTIONS["sudoku"], prompts.sudoku_question(sample["doc"]["Puzzle"]))
     trained_on, _ = encode_example(lm.tokenizer, user, prompts.GEN_PREFIX, "x")
     assert lm.resolve([request(context)])[0].prompt == trained_on
     assert context.endswith("<|start_header_id|>assistant<|end_header_id|>\n\n<reasoning>")
@@ -98,7 +104,12 @@ def test_several_samples_at_temperature_zero_are_refused(lm):
 def test_what_was_used_is_in_the_results(lm):
     config = evaluate(lm, limit=1, gen_kwargs={"steps": 8, "remasking": "margin"})["config"]
     used = config["decoding"]["lift_sudoku_mini"]
-    assert (used["steps"], used["remasking"], used["gen_length"], used["temperature"]) == (8, "margin", 32, 0.0)
+    assert (used["steps"], used["remasking"], used["gen_length"], used["temperature"]) == (
+        8,
+        "margin",
+        32,
+        0.0,
+    )
     assert config["decoding_counts"]["forward_passes"] >= 8
 
 
@@ -129,7 +140,10 @@ def test_the_request_kwargs_are_left_alone(lm):
     [
         ({"stepz": 4}, "unknown gen_kwarg 'stepz'; did you mean steps"),
         ({"gen_length": 30, "block_length": 32}, "gen_length=30 is not divisible by block_length=32"),
-        ({"steps": 7, "gen_length": 64, "block_length": 32}, "steps=7 is not divisible by the number of blocks"),
+        (
+            {"steps": 7, "gen_length": 64, "block_length": 32},
+            "steps=7 is not divisible by the number of blocks",
+        ),
         ({"schedule": "threshold"}, "needs threshold"),
     ],
 )

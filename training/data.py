@@ -56,7 +56,10 @@ class Collator:
 
 
 class LengthGrouped(Sampler[int]):
-    """A random order in which examples of about the same length share a batch.
+    """A random order in which examples of about the same length share an optimiser step.
+
+    `batch_size` is the examples of a whole step (over accumulation and processes), so that what a step
+    sees does not depend on how it is cut up.
 
     Every epoch is a new shuffle; each run of `batches` batches is sorted by length, and then the
     batches are shuffled again, so that no order of lengths is left.

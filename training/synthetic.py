@@ -26,7 +26,7 @@ class Turn(NamedTuple):
 
 def sudoku_turns(seed: int, blanks: tuple[int, int] = (4, 6)) -> Iterator[Turn]:
     """4x4 Sudoku with the deductions as reasoning."""
-    for doc in sudoku.generate("train", seed, tuple(blanks)):
+    for doc in sudoku.generate("train", seed, (blanks[0], blanks[1])):
         user = prompts.user_turn(prompts.INSTRUCTIONS["sudoku"], prompts.sudoku_question(doc["Puzzle"]))
         trace = sudoku.reasoning(doc["Puzzle"], doc["Solution"])
         yield Turn(user, prompts.response(trace, doc["Solution"]))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from transformers import Trainer, TrainerCallback, TrainingArguments, set_seed
 
+from lift_harness.errors import LiftError
 from lift_harness.training.data import Collator, Example, LengthGrouped
 from lift_harness.training.objectives import Batch, Loss, NoiseKey, Objective
 from lift_harness.training.settings import LoraSettings, TrainSettings
@@ -18,7 +19,9 @@ from lift_harness.training.settings import LoraSettings, TrainSettings
 class ObjectiveTrainer(Trainer):
     """A Trainer whose loss is an objective of `lift_harness.training.objectives`."""
 
-    def __init__(self, *args: Any, objective: Objective, mask_id: int, noise_seed: int, **kwargs: Any) -> None:
+    def __init__(
+        self, *args: Any, objective: Objective, mask_id: int, noise_seed: int, **kwargs: Any
+    ) -> None:
         super().__init__(*args, **kwargs)
         self.objective, self.mask_id, self.noise_seed = objective, mask_id, noise_seed
         self.model_accepts_loss_kwargs = True  # the Trainer counts the response tokens of a whole step
@@ -27,7 +30,8 @@ class ObjectiveTrainer(Trainer):
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
         """Data order: a function of the seed and the epoch."""
         lengths = [len(e.prompt) + len(e.response) for e in self.train_dataset]  # type: ignore[union-attr]
-        return LengthGrouped(lengths, self.args.train_batch_size, self.noise_seed)
+        step = self.args.train_batch_size * self.args.gradient_accumulation_steps * self.args.world_size
+        return LengthGrouped(lengths, step, self.noise_seed)
 
     def compute_loss(
         self,
@@ -55,11 +59,14 @@ def with_lora(model: nn.Module, settings: LoraSettings) -> nn.Module:
         lora_dropout=settings.dropout,
         target_modules=settings.target_modules,
     )
-    return get_peft_model(model, config)  # type: ignore[arg-type]
+    try:
+        return get_peft_model(model, config)  # type: ignore[arg-type]
+    except ValueError as error:
+        raise LiftError(f"training.lora.target_modules={settings.target_modules}: {error}") from error
 
 
 def train(
-    model: nn.Module,
+    model: Any,
     tokenizer: Any,
     examples: Sequence[Example],
     objective: Objective,
@@ -80,6 +87,7 @@ def train(
         seed: of data order, adapters, dropout and noise.
         callbacks: of transformers, e.g. for progress.
     """
+    check_lengths(examples, model.config.max_position_embeddings)
     set_seed(seed)
     if settings.lora is not None:
         model = with_lora(model, settings.lora)
@@ -97,6 +105,16 @@ def train(
         trainer.remove_callback(unwanted)
     trainer.train()
     return model, [entry for entry in trainer.state.log_history if "loss" in entry]
+
+
+def check_lengths(examples: Sequence[Example], context: int) -> None:
+    """Refuse an example that is longer than the model's context."""
+    for example in examples:
+        if (length := len(example.prompt) + len(example.response)) > context:
+            raise LiftError(
+                f"training example {example.id} has {length} tokens, more than the model's context "
+                f"of {context}; leave it out or shorten it"
+            )
 
 
 def training_arguments(settings: TrainSettings, output: Path, seed: int) -> TrainingArguments:
@@ -132,7 +150,7 @@ def training_arguments(settings: TrainSettings, output: Path, seed: int) -> Trai
     )
 
 
-def _default_printers() -> list[Callable[..., Any]]:
+def _default_printers() -> list[Any]:
     """transformers' callbacks that print to the terminal; progress is shown by the caller."""
     from transformers.trainer_callback import PrinterCallback, ProgressCallback
 

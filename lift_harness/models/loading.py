@@ -52,7 +52,9 @@ def load_model(
             where, dtype=_dtype(dtype), revision=revision, output_loading_info=True
         )
     except SafetensorError as error:
-        raise LiftError(f"{damaged_file(where)}: not a whole safetensors file ({error}); copy it again") from error
+        raise LiftError(
+            f"{damaged_file(where)}: not a whole safetensors file ({error}); copy it again"
+        ) from error
     except (OSError, RuntimeError) as error:
         raise LiftError(f"cannot load the weights of {name!r}: {_first_line(error)}") from error
     if missing := sorted(info["missing_keys"]):

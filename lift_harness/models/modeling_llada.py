@@ -166,7 +166,7 @@ class LLaDAModelLM(PreTrainedModel):
             if self.config.init_fn == "mitchell":
                 std = 1 / math.sqrt(module.weight.shape[-1])
             nn.init.trunc_normal_(module.weight, std=std, a=-3 * std, b=3 * std)
-            if getattr(module, "bias", None) is not None:
+            if isinstance(module, nn.Linear) and module.bias is not None:
                 nn.init.zeros_(module.bias)
         elif isinstance(module, RMSNorm):
             nn.init.ones_(module.weight)
@@ -197,7 +197,7 @@ class LLaDAModelLM(PreTrainedModel):
         cos, sin = rope_tables(
             position_ids, self.config.d_model // self.config.n_heads, self.config.rope_theta
         )
-        for block in transformer["blocks"]:
+        for block in transformer["blocks"]:  # type: ignore[attr-defined]
             if self.gradient_checkpointing and self.training:
                 x = self._gradient_checkpointing_func(block.__call__, x, cos, sin, mask, cache)
             else:
@@ -207,7 +207,7 @@ class LLaDAModelLM(PreTrainedModel):
     def logits_at(self, hidden: Tensor) -> Tensor:
         """Project hidden states [..., D] onto the vocabulary: logits [..., V]."""
         if self.config.weight_tying:
-            logits = F.linear(hidden, self.model.transformer["wte"].weight)
+            logits = F.linear(hidden, self.get_input_embeddings().weight)  # type: ignore[arg-type]
         else:
             logits = self.model.transformer["ff_out"](hidden)
         return logits / math.sqrt(self.config.d_model) if self.config.scale_logits else logits

@@ -32,7 +32,8 @@ NUMBER_OR_CELL = r" r[1-4]c[1-4]=|(?<![0-9])[0-9]{1,2}(?![0-9])|[0-9]"
 CHAT_TEMPLATE = """\
 {%- for message in messages -%}
 {%- if loop.first -%}{{ bos_token }}{%- endif -%}
-{{ '<|start_header_id|>' + message['role'] + '<|end_header_id|>\n\n' + message['content'] | trim + '<|eot_id|>' }}
+{{ '<|start_header_id|>' + message['role'] + '<|end_header_id|>\n\n' }}
+{{- message['content'] | trim + '<|eot_id|>' }}
 {%- endfor -%}
 {%- if add_generation_prompt -%}{{ '<|start_header_id|>assistant<|end_header_id|>\n\n' }}{%- endif -%}
 """

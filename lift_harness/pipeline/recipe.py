@@ -104,7 +104,9 @@ def load_recipe(name: str, overrides: list[str] | None = None) -> Recipe:
     try:
         raw = yaml.safe_load(file.read_text(encoding="utf-8"))
     except OSError as error:
-        raise LiftError(f"no recipe {name!r} ({did_you_mean(name, recipe_names())}), nor such a file") from error
+        raise LiftError(
+            f"no recipe {name!r} ({did_you_mean(name, recipe_names())}), nor such a file"
+        ) from error
     except yaml.YAMLError as error:
         raise LiftError(f"{file}: not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(raw, dict):

@@ -76,9 +76,9 @@ def markdown(recipe: Recipe, results: dict[str, Any]) -> str:
     assert settings is not None
     parts = [f"# {recipe.name}", recipe.description]
     parts.append(
-        f"Base model `{recipe.model}`, seed {recipe.seed}. `acc` and `solved`: one answer a problem under the "
-        f"protocol's settings ({settings.limit or 'all'} problems a task). pass@k: {settings.samples} answers "
-        f"a problem at temperature {settings.temperature} "
+        f"Base model `{recipe.model}`, seed {recipe.seed}. `acc` and `solved`: one answer a problem "
+        f"under the protocol's settings ({settings.limit or 'all'} problems a task). "
+        f"pass@k: {settings.samples} answers a problem at temperature {settings.temperature} "
         f"({settings.sample_limit or settings.limit or 'all'} problems a task), unbiased estimator. "
         "Percent ± standard error."
     )
@@ -90,7 +90,9 @@ def markdown(recipe: Recipe, results: dict[str, Any]) -> str:
     )
     weights = [[name, trained["sha256"]] for name, trained in results["training"].items()]
     parts.append("## Weights\n\n" + pipe_table(["method", "sha256"], weights))
-    parts.append("The recipe as run is in `recipe.yaml`; the same recipe, machine and versions give these numbers again.")
+    parts.append(
+        "The recipe as run is in `recipe.yaml`; the same recipe, machine and versions give these numbers."
+    )
     return "\n\n".join(part for part in parts if part) + "\n"
 
 

@@ -51,9 +51,7 @@ def train_method(recipe: Recipe, method: Method, folder: Path, progress: Progres
     settings = recipe.training_of(method)
     options = dict(method.objective.model_extra or {})
     objective = get_objective(method.objective.name, **options)
-    text = [
-        turn for part in recipe.data for turn in turns(part.source, part.n, part.seed, **part.options)
-    ]
+    text = [turn for part in recipe.data for turn in turns(part.source, part.n, part.seed, **part.options)]
     model, tokenizer = base_model(recipe, text)
     model, history = train(
         model,
@@ -153,7 +151,7 @@ def evaluate_checkpoint(
         adapter = (checkpoint / "adapter_config.json").is_file()
         where = {**where, "peft": str(checkpoint)} if adapter else {"pretrained": str(checkpoint)}
     lm = LiftDLM(**where, batch_size=settings.batch_size)
-    runs = [("one", 1, settings.limit, {})]
+    runs: list[tuple[str, int, int | None, dict[str, Any]]] = [("one", 1, settings.limit, {})]
     if settings.samples > 1:
         limit = settings.sample_limit or settings.limit
         runs.append(("samples", settings.samples, limit, {"temperature": settings.temperature}))
@@ -272,7 +270,9 @@ def prepare_output(folder: Path, recipe_text: str, resume: bool, overwrite: bool
         raise LiftError(f"output {str(folder)!r} is a file; give a folder with --output")
     if folder.is_dir() and any(folder.iterdir()):
         if not resolved.is_file():
-            raise LiftError(f"output folder {str(folder)!r} holds files that are not a run; give another --output")
+            raise LiftError(
+                f"output folder {str(folder)!r} holds files that are not a run; give another --output"
+            )
         if overwrite:
             shutil.rmtree(folder)
         elif not resume:

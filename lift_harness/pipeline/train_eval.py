@@ -6,6 +6,7 @@ import json
 import shutil
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,12 @@ from lift_harness.pipeline.report import markdown, scores_table, times_table
 
 
 def train_eval(
-    recipe: Recipe, output: Path, *, resume: bool = False, overwrite: bool = False, console: Console | None = None
+    recipe: Recipe,
+    output: Path,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    console: Console | None = None,
 ) -> dict[str, Any]:
     """Run a recipe and return what `results.json` holds.
 
@@ -52,18 +58,14 @@ def train_eval(
             results["seconds"].setdefault(name, {})[kind] = done["seconds"]
             return done["result"]
 
-        for name in ["base", *(method.name for method in recipe.methods)]:
-            checkpoint = None
-            if name != "base":
-                method = next(m for m in recipe.methods if m.name == name)
-                trained = stage(name, "train", lambda d, p, m=method: stages.train_method(recipe, m, d, p))
-                results["training"][name] = trained
-                checkpoint = output / name / "train" / trained["checkpoint"]
-            results["scores"][name] = stage(
-                name,
-                "eval",
-                lambda d, p, c=checkpoint: stages.evaluate_checkpoint(recipe, settings, c, d, p),
-            )
+        evaluate = partial(stages.evaluate_checkpoint, recipe, settings)
+        results["scores"]["base"] = stage("base", "eval", partial(evaluate, None))
+        for method in recipe.methods:
+            name = method.name
+            trained = stage(name, "train", partial(stages.train_method, recipe, method))
+            checkpoint = output / name / "train" / trained["checkpoint"]
+            results["training"][name] = trained
+            results["scores"][name] = stage(name, "eval", partial(evaluate, checkpoint))
     stages.write_json(output / "results.json", results)
     (output / "report.md").write_text(markdown(recipe, results), encoding="utf-8")
     for table in (scores_table(recipe, results), times_table(results)):
@@ -72,7 +74,12 @@ def train_eval(
 
 
 def train_only(
-    recipe: Recipe, output: Path, *, resume: bool = False, overwrite: bool = False, console: Console | None = None
+    recipe: Recipe,
+    output: Path,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    console: Console | None = None,
 ) -> dict[str, Any]:
     """Train every method of a recipe without evaluating; returns {method: what was trained}."""
     console = console or Console()
@@ -87,7 +94,7 @@ def train_only(
                 "train",
                 display,
                 f"{method.name}: train",
-                lambda d, p, m=method: stages.train_method(recipe, m, d, p),  # type: ignore[misc]
+                partial(stages.train_method, recipe, method),
             )
             trained[method.name] = {**done["result"], "seconds": done["seconds"]}
             where = output / method.name / "train" / done["result"]["checkpoint"]

@@ -30,7 +30,9 @@ def get_objective(name: str, **options: Any) -> Objective:
     known = [p.name for p in inspect.signature(objective).parameters.values() if p.kind is p.KEYWORD_ONLY]
     for option in options:
         if option not in known:
-            raise LiftError(f"objective {name!r} has no option {option!r}; it has: {', '.join(known) or 'none'}")
+            raise LiftError(
+                f"objective {name!r} has no option {option!r}; it has: {', '.join(known) or 'none'}"
+            )
         CHECKS[option](options[option])
     return partial(objective, **options)
 

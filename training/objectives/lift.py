@@ -50,9 +50,7 @@ def keep(confidence: Tensor, regime: Tensor, masked: Tensor, k: Tensor, noise: T
     return lowest(ranked, masked, k)
 
 
-def lift(
-    model: nn.Module, batch: Batch, key: NoiseKey, num_items: int | None = None, *, H: int = 3
-) -> Loss:
+def lift(model: nn.Module, batch: Batch, key: NoiseKey, num_items: int | None = None, *, H: int = 3) -> Loss:
     """LIFT with H regimes (H = 2 is LIFT-2, without the random one).
 
     The no-gradient pass sees only the rows that rank by confidence: a row of the random regime equals
@@ -94,4 +92,6 @@ def lift_a(
 def check_H(H: int) -> None:
     """Refuse what is not a number of regimes."""
     if not isinstance(H, int) or H < 2:
-        raise LiftError(f"objective.H={H!r}: LIFT needs a whole number of regimes, at least 2 (the paper: 2, 3)")
+        raise LiftError(
+            f"objective.H={H!r}: LIFT needs a whole number of regimes, at least 2 (the paper: 2, 3)"
+        )
