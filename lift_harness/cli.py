@@ -104,6 +104,3 @@ def main() -> None:
     except LiftError as error:
         sys.stderr.write(f"error: {error}\n")
         sys.exit(2)
-    except KeyboardInterrupt:
-        sys.stderr.write("interrupted; continue with --resume\n")
-        sys.exit(130)

@@ -15,8 +15,8 @@ N_ITEMS = 256
 
 
 def sudoku_items() -> list[dict[str, str]]:
-    """256 test puzzles with 4 to 6 empty cells: {"Puzzle", "Solution"}."""
-    return list(islice(sudoku.generate("test", SEED, blanks=(4, 6)), N_ITEMS))
+    """256 test puzzles with 4 to 10 empty cells: {"Puzzle", "Solution"}."""
+    return list(islice(sudoku.generate("test", SEED, blanks=(4, 10)), N_ITEMS))
 
 
 def countdown_items() -> list[dict[str, str]]:

@@ -107,7 +107,7 @@ def test_what_was_used_is_in_the_results(lm):
     assert (used["steps"], used["remasking"], used["gen_length"], used["temperature"]) == (
         8,
         "margin",
-        32,
+        40,
         0.0,
     )
     assert config["decoding_counts"]["forward_passes"] >= 8
@@ -116,7 +116,7 @@ def test_what_was_used_is_in_the_results(lm):
 def test_settings_rank_task_then_model_then_request():
     model = LiftDLM(pretrained="lift-tiny", steps=8, seed=3)
     config, _, limit = model.configure("lift_sudoku_mini", {"until": [], "max_gen_toks": 32, "seed": 5})
-    assert (config.gen_length, config.steps, config.seed, limit) == (32, 8, 5, 32)
+    assert (config.gen_length, config.steps, config.seed, limit) == (40, 8, 5, 40)
 
 
 def test_stop_strings_and_token_limit_of_stock_tasks(lm):

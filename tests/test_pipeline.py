@@ -159,3 +159,10 @@ def test_a_recipe_that_is_not_there_or_not_yaml(tmp_path):
     with pytest.raises(LiftError, match="not YAML") as error:
         load_recipe(str(tmp_path / "bad.yaml"))
     assert "\n" not in str(error.value)
+
+
+def test_bad_input_found_while_evaluating_leaves_no_folder_behind(tmp_path):
+    sets = [*CUT_DOWN, "eval.gen_kwargs={gen_length: 512, block_length: 32, steps: 256}"]
+    with pytest.raises(LiftError, match="lift_sudoku_mini doc 0: the prompt has .* tokens, more than the 0"):
+        train_eval(load_recipe("quickstart", sets), tmp_path / "run", console=quiet_console())
+    assert not (tmp_path / "run").exists()

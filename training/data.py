@@ -62,7 +62,7 @@ class LengthGrouped(Sampler[int]):
     sees does not depend on how it is cut up.
 
     Every epoch is a new shuffle; each run of `batches` batches is sorted by length, and then the
-    batches are shuffled again, so that no order of lengths is left.
+    batches are shuffled again, so that no order of lengths is left (1: no grouping).
     """
 
     def __init__(self, lengths: Sequence[int], batch_size: int, seed: int, batches: int = 8) -> None:

@@ -39,6 +39,7 @@ class TrainSettings(Strict):
     max_grad_norm: float = Field(1.0, gt=0)
     lora: LoraSettings | None = Field(LoraSettings(), description="null: train all weights")
     pad_to: int | None = Field(None, ge=1, description="fixed length; null: the longest in the batch")
+    group_by_length: bool = Field(True, description="examples of about the same length share a step")
     bf16: bool = False
     gradient_checkpointing: bool = False
     save_steps: int | None = Field(None, ge=1, description="keep the weights every so many steps")

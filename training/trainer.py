@@ -20,18 +20,25 @@ class ObjectiveTrainer(Trainer):
     """A Trainer whose loss is an objective of `lift_harness.training.objectives`."""
 
     def __init__(
-        self, *args: Any, objective: Objective, mask_id: int, noise_seed: int, **kwargs: Any
+        self,
+        *args: Any,
+        objective: Objective,
+        mask_id: int,
+        noise_seed: int,
+        group_by_length: bool = True,
+        **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
         self.objective, self.mask_id, self.noise_seed = objective, mask_id, noise_seed
         self.model_accepts_loss_kwargs = True  # the Trainer counts the response tokens of a whole step
+        self.group_by_length = group_by_length
         self.last: Loss | None = None
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
         """Data order: a function of the seed and the epoch."""
         lengths = [len(e.prompt) + len(e.response) for e in self.train_dataset]  # type: ignore[union-attr]
         step = self.args.train_batch_size * self.args.gradient_accumulation_steps * self.args.world_size
-        return LengthGrouped(lengths, step, self.noise_seed)
+        return LengthGrouped(lengths, step, self.noise_seed, batches=8 if self.group_by_length else 1)
 
     def compute_loss(
         self,
@@ -100,6 +107,7 @@ def train(
         objective=objective,
         mask_id=tokenizer.mask_token_id,
         noise_seed=seed,
+        group_by_length=settings.group_by_length,
     )
     for unwanted in _default_printers():
         trainer.remove_callback(unwanted)

@@ -38,20 +38,27 @@ def quiet() -> None:
 # ---------------------------------------------------------------- training
 
 
-def train_method(recipe: Recipe, method: Method, folder: Path, progress: Progress) -> dict[str, Any]:
+def training_text(recipe: Recipe) -> list[Any]:
+    """The recipe's training examples as text."""
+    from lift_harness.training.synthetic import turns
+
+    return [turn for part in recipe.data for turn in turns(part.source, part.n, part.seed, **part.options)]
+
+
+def train_method(
+    recipe: Recipe, text: Sequence[Any], method: Method, folder: Path, progress: Progress
+) -> dict[str, Any]:
     """Train one method from the recipe's base model; saves to `folder` and describes what it saved.
 
     The result has `checkpoint` (folder), `sha256` of its weights, `loss` (history) and `parameters`.
     """
     from lift_harness.training.data import tokenize
     from lift_harness.training.objectives import get_objective
-    from lift_harness.training.synthetic import turns
     from lift_harness.training.trainer import train
 
     settings = recipe.training_of(method)
     options = dict(method.objective.model_extra or {})
     objective = get_objective(method.objective.name, **options)
-    text = [turn for part in recipe.data for turn in turns(part.source, part.n, part.seed, **part.options)]
     model, tokenizer = base_model(recipe, text)
     model, history = train(
         model,

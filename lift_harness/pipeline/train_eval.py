@@ -41,7 +41,7 @@ def train_eval(
     console = console or Console()
     stages.quiet()
     stages.check_tasks(settings)
-    check_training(recipe)
+    text = check_training(recipe)
     stages.prepare_output(output, recipe_text(recipe), resume, overwrite)
     console.print(f"[bold]{recipe.name}[/bold]: {recipe.description}\noutput: {output}")
     results: dict[str, Any] = {
@@ -62,7 +62,7 @@ def train_eval(
         results["scores"]["base"] = stage("base", "eval", partial(evaluate, None))
         for method in recipe.methods:
             name = method.name
-            trained = stage(name, "train", partial(stages.train_method, recipe, method))
+            trained = stage(name, "train", partial(stages.train_method, recipe, text, method))
             checkpoint = output / name / "train" / trained["checkpoint"]
             results["training"][name] = trained
             results["scores"][name] = stage(name, "eval", partial(evaluate, checkpoint))
@@ -84,7 +84,7 @@ def train_only(
     """Train every method of a recipe without evaluating; returns {method: what was trained}."""
     console = console or Console()
     stages.quiet()
-    check_training(recipe)
+    text = check_training(recipe)
     stages.prepare_output(output, recipe_text(recipe), resume, overwrite)
     trained = {}
     with Display(console) as display:
@@ -94,7 +94,7 @@ def train_only(
                 "train",
                 display,
                 f"{method.name}: train",
-                partial(stages.train_method, recipe, method),
+                partial(stages.train_method, recipe, text, method),
             )
             trained[method.name] = {**done["result"], "seconds": done["seconds"]}
             where = output / method.name / "train" / done["result"]["checkpoint"]
@@ -102,18 +102,21 @@ def train_only(
     return trained
 
 
-def check_training(recipe: Recipe) -> None:
-    """Find what is wrong with the methods, the data and the model before anything is written."""
-    from lift_harness.models import load_model
+def check_training(recipe: Recipe) -> list[Any]:
+    """The training text, once methods, data and model are found to be in order.
+
+    Whatever is wrong with them is a LiftError here, before anything is written.
+    """
+    from lift_harness.training.data import tokenize
     from lift_harness.training.objectives import get_objective
-    from lift_harness.training.synthetic import turns
+    from lift_harness.training.trainer import check_lengths
 
     for method in recipe.methods:
         get_objective(method.objective.name, **(method.objective.model_extra or {}))
-    for part in recipe.data:
-        turns(part.source, 1, part.seed, **part.options)
-    if isinstance(recipe.model, str):
-        load_model(recipe.model)
+    text = stages.training_text(recipe)
+    model, tokenizer = stages.base_model(recipe, text)
+    check_lengths(tokenize(text, tokenizer), model.config.max_position_embeddings)
+    return text
 
 
 def run_stage(
@@ -130,8 +133,13 @@ def run_stage(
     shutil.rmtree(folder / kind, ignore_errors=True)
     (folder / kind).mkdir(parents=True)
     started = time.perf_counter()
-    with display.stage(label) as progress:
-        result = work(folder / kind, progress)
+    try:
+        with display.stage(label) as progress:
+            result = work(folder / kind, progress)
+    except LiftError:
+        if not any(folder.parent.glob("*/*.json")):  # bad input, found late, and nothing done: leave nothing
+            shutil.rmtree(folder.parent)
+        raise
     done = {"result": result, "seconds": round(time.perf_counter() - started, 1)}
     stages.write_json(record, done)
     return done
