@@ -115,7 +115,7 @@ def test_what_was_used_is_in_the_results(lm):
 
 def test_settings_rank_task_then_model_then_request():
     model = LiftDLM(pretrained="lift-tiny", steps=8, seed=3)
-    config, _, limit = model.configure("lift_sudoku_mini", {"until": [], "max_gen_toks": 32, "seed": 5})
+    config, _, limit = model.configure("lift_sudoku_mini", {"until": [], "max_gen_toks": 40, "seed": 5})
     assert (config.gen_length, config.steps, config.seed, limit) == (40, 8, 5, 40)
 
 

@@ -34,21 +34,15 @@ def score_rows(scores: dict[str, Any]) -> Iterator[tuple[str, list[str], list[li
         yield task, ["method", *metrics], rows
 
 
-def scores_table(recipe: Recipe, results: dict[str, Any]) -> Table:
-    """Methods x tasks for the terminal: percent ± standard error."""
-    blocks = list(score_rows(results["scores"]))
-    columns = list(dict.fromkeys(name for _, header, _ in blocks for name in header))
-    table = Table(title=f"{recipe.name}: percent ± standard error", title_justify="left")
-    table.add_column("task")
-    for column in columns:
-        table.add_column(column, justify="left" if column == "method" else "right", no_wrap=True)
-    for task, header, rows in blocks:
-        for i, row in enumerate(rows):
-            cells = dict(zip(header, row, strict=True))
-            last = i == len(rows) - 1
-            shown = task.removeprefix("lift_") if i == 0 else ""
-            table.add_row(shown, *(cells.get(column, "") for column in columns), end_section=last)
-    return table
+def score_tables(results: dict[str, Any]) -> Iterator[Table]:
+    """A table a task for the terminal: percent ± standard error."""
+    for task, header, rows in score_rows(results["scores"]):
+        table = Table(title=f"{task}: percent ± standard error", title_justify="left", padding=(0, 0))
+        for column in header:
+            table.add_column(column, justify="left" if column == "method" else "right", no_wrap=True)
+        for row in rows:
+            table.add_row(*row)
+        yield table
 
 
 def times_table(results: dict[str, Any]) -> Table:

@@ -18,7 +18,7 @@ from lift_harness.errors import LiftError
 from lift_harness.pipeline import stages
 from lift_harness.pipeline.display import Display
 from lift_harness.pipeline.recipe import Recipe
-from lift_harness.pipeline.report import markdown, scores_table, times_table
+from lift_harness.pipeline.report import markdown, score_tables, times_table
 
 
 def train_eval(
@@ -68,7 +68,7 @@ def train_eval(
             results["scores"][name] = stage(name, "eval", partial(evaluate, checkpoint))
     stages.write_json(output / "results.json", results)
     (output / "report.md").write_text(markdown(recipe, results), encoding="utf-8")
-    for table in (scores_table(recipe, results), times_table(results)):
+    for table in (*score_tables(results), times_table(results)):
         console.print(table)
     return results
 
