@@ -114,9 +114,7 @@ def save(model: Any, tokenizer: Any, folder: Path, base: str | NewModel) -> None
         tokenizer.save_pretrained(folder)
         file = folder / "tokenizer_config.json"
         config = json.loads(file.read_text(encoding="utf-8"))
-        if (
-            config.get("tokenizer_class") == "TokenizersBackend"
-        ):  # unknown to transformers 4
+        if config.get("tokenizer_class") == "TokenizersBackend":  # unknown to transformers 4
             write_json(file, {**config, "tokenizer_class": "PreTrainedTokenizerFast"})
 
 
