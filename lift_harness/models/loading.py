@@ -103,7 +103,7 @@ def load_tokenizer(where: str, mask_id: int, revision: str | None = None) -> Any
     """The checkpoint's tokenizer; its mask token is the model's."""
     try:
         tokenizer = AutoTokenizer.from_pretrained(where, revision=revision)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, KeyError) as error:  # KeyError: transformers 4, for a model type not its own
         raise LiftError(f"no tokenizer in {where!r}: {_first_line(error)}") from error
     if tokenizer.mask_token_id is None:
         token = tokenizer.convert_ids_to_tokens(mask_id)
