@@ -90,7 +90,6 @@ class LiftDLM(LM):
         self.used: dict[str, dict[str, Any]] = {}
         self.counts: Counter[str] = Counter()
         self.on_progress: Callable[[int, int], None] | None = None
-        DecodingConfig().replace(**settings)  # a bad model arg is an error now, not after the prompts
 
     @property
     def device(self) -> torch.device:
@@ -137,7 +136,7 @@ class LiftDLM(LM):
             if self.on_progress:
                 self.on_progress(self.counts["requests"], len(resolved))
 
-        self.counts["requests"] = 0
+        self.counts.clear()
         for config in dict.fromkeys(request.config for request in resolved):
             group = [i for i, request in enumerate(resolved) if request.config == config]
             generate(

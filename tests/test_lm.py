@@ -119,6 +119,12 @@ def test_settings_rank_task_then_model_then_request():
     assert (config.gen_length, config.steps, config.seed, limit) == (40, 8, 5, 40)
 
 
+def test_a_model_arg_is_judged_together_with_the_task():
+    model = LiftDLM(pretrained="lift-tiny", block_length=20)  # divides the task's 40, not the default of 128
+    config, _, _ = model.configure("lift_sudoku_mini", {"until": [], "max_gen_toks": 40})
+    assert (config.gen_length, config.block_length, config.steps) == (40, 20, 20)
+
+
 def test_stop_strings_and_token_limit_of_stock_tasks(lm):
     whole, cut, short = lm.generate_until(
         [request("1+1", until=[]), request("1+1", until=["1"]), request("1+1", until=[], max_gen_toks=3)],
