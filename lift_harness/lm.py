@@ -157,31 +157,38 @@ class LiftDLM(LM):
 
     def resolve(self, instances: list[Instance]) -> list[Request]:
         """Prompts, settings and noise keys; all errors come before the first forward pass."""
-        seen: Counter[int] = Counter()  # lm-eval repeats the same object for each sample
+        first: dict[int, Request] = {}  # lm-eval repeats the same object for each sample of a problem
+        seen: Counter[int] = Counter()
         found = []
         for instance in instances:
-            context, kwargs = instance.args
-            task = instance.task_name or ""
-            config, until, max_tokens = self.configure(task, kwargs)
-            if (instance.repeats or 1) > 1 and config.temperature == 0:
-                raise LiftError(
-                    f"{task}: {instance.repeats} samples a problem at temperature 0 would be identical; "
-                    "set a temperature (--gen_kwargs temperature=0.5) or repeats: 1"
-                )
-            prompt = encode_prompt(self.tokenizer, context)
-            room = self.model.config.max_position_embeddings - config.gen_length
-            if len(prompt) > room:
-                raise LiftError(
-                    f"{task} doc {instance.doc_id}: the prompt has {len(prompt)} tokens, more than "
-                    f"the {room} that the model's context leaves beside gen_length={config.gen_length}; "
-                    "lower gen_length"
-                )
-            key = int.from_bytes(blake2b(f"{task}\n{context}".encode(), digest_size=7).digest(), "big")
-            sample = seen[id(instance)]
-            seen[id(instance)] += 1
-            protocol = bool(generation_settings(task))
-            found.append(Request(prompt, config, until, max_tokens, key, sample, protocol))
+            same = id(instance)
+            if same not in first:
+                first[same] = self.first_request(instance)
+            found.append(dataclasses.replace(first[same], sample=seen[same]))
+            seen[same] += 1
         return found
+
+    def first_request(self, instance: Instance) -> Request:
+        """The first sample of a problem."""
+        context, kwargs = instance.args
+        task = instance.task_name or ""
+        config, until, max_tokens = self.configure(task, kwargs)
+        if (instance.repeats or 1) > 1 and config.temperature == 0:
+            raise LiftError(
+                f"{task}: {instance.repeats} samples a problem at temperature 0 would be identical; "
+                "set a temperature (--gen_kwargs temperature=0.5) or repeats: 1"
+            )
+        prompt = encode_prompt(self.tokenizer, context)
+        room = self.model.config.max_position_embeddings - config.gen_length
+        if len(prompt) > room:
+            raise LiftError(
+                f"{task} doc {instance.doc_id}: the prompt has {len(prompt)} tokens, more than "
+                f"the {room} that the model's context leaves beside gen_length={config.gen_length}; "
+                "lower gen_length"
+            )
+        key = int.from_bytes(blake2b(f"{task}\n{context}".encode(), digest_size=7).digest(), "big")
+        protocol = bool(generation_settings(task))
+        return Request(prompt, config, until, max_tokens, key, sample=0, keep_end=protocol)
 
     def configure(self, task: str, kwargs: dict[str, Any]) -> tuple[DecodingConfig, list[str], int]:
         """Decoding settings, stop strings and token limit of a request with these generation kwargs."""

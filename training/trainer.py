@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from transformers import Trainer, TrainerCallback, TrainingArguments, set_seed
+from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from lift_harness.errors import LiftError
 from lift_harness.training.data import Collator, Example, LengthGrouped
@@ -109,8 +110,8 @@ def train(
         noise_seed=seed,
         group_by_length=settings.group_by_length,
     )
-    for unwanted in _default_printers():
-        trainer.remove_callback(unwanted)
+    for printer in (PrinterCallback, ProgressCallback):  # progress is shown by the caller
+        trainer.remove_callback(printer)
     trainer.train()
     return model, [entry for entry in trainer.state.log_history if "loss" in entry]
 
@@ -156,10 +157,3 @@ def training_arguments(settings: TrainSettings, output: Path, seed: int) -> Trai
         # Passed only when wanted: transformers 5 is renaming it.
         **({"gradient_checkpointing": True} if settings.gradient_checkpointing else {}),
     )
-
-
-def _default_printers() -> list[Any]:
-    """transformers' callbacks that print to the terminal; progress is shown by the caller."""
-    from transformers.trainer_callback import PrinterCallback, ProgressCallback
-
-    return [PrinterCallback, ProgressCallback]

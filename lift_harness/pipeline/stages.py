@@ -104,7 +104,7 @@ def save(model: Any, tokenizer: Any, folder: Path, base: str | NewModel) -> None
         model.save_pretrained(folder, save_embedding_layers=False)
         (folder / "README.md").unlink(missing_ok=True)  # peft's unfilled model card
         file = folder / "adapter_config.json"
-        config = json.loads(file.read_text(encoding="utf-8"))
+        config = read_json(file)
         # The recipe's name of the base, not this machine's path; and a set in an order that does not vary.
         config["base_model_name_or_path"] = str(base)
         config["target_modules"] = sorted(config["target_modules"])
@@ -113,7 +113,7 @@ def save(model: Any, tokenizer: Any, folder: Path, base: str | NewModel) -> None
         model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
         file = folder / "tokenizer_config.json"
-        config = json.loads(file.read_text(encoding="utf-8"))
+        config = read_json(file)
         if config.get("tokenizer_class") == "TokenizersBackend":  # unknown to transformers 4
             write_json(file, {**config, "tokenizer_class": "PreTrainedTokenizerFast"})
 
@@ -259,6 +259,11 @@ def check_tasks(settings: EvalSettings) -> None:
 
 
 # ---------------------------------------------------------------- files
+
+
+def read_json(file: Path) -> Any:
+    """What a JSON file holds."""
+    return json.loads(file.read_text(encoding="utf-8"))
 
 
 def write_json(file: Path, data: Any) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import time
 from collections.abc import Callable
@@ -129,7 +128,7 @@ def run_stage(
     record = folder / f"{kind}.json"
     if record.is_file():
         display.skip(label)
-        return json.loads(record.read_text(encoding="utf-8"))
+        return stages.read_json(record)
     shutil.rmtree(folder / kind, ignore_errors=True)
     (folder / kind).mkdir(parents=True)
     started = time.perf_counter()
