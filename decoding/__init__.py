@@ -1,6 +1,7 @@
 """Decoding of masked diffusion language models: `generate(model, prompts, DecodingConfig(...), ...)`."""
 
+from lift_harness.decoding.batching import generate, run
 from lift_harness.decoding.config import DecodingConfig
-from lift_harness.decoding.engine import Generation, generate
+from lift_harness.decoding.request import Generation, Request
 
-__all__ = ["DecodingConfig", "Generation", "generate"]
+__all__ = ["DecodingConfig", "Generation", "Request", "generate", "run"]

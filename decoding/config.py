@@ -4,58 +4,100 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from lift_harness.decoding.caches import CACHES
+from lift_harness.decoding.sampling import REMASKING
+from lift_harness.decoding.schedules import ADAPTIVE, PLANNED
 from lift_harness.errors import LiftError, did_you_mean
 
-REMASKING = ("low_confidence", "margin", "entropy", "random")
-SCHEDULES = ("fixed", "threshold", "factor")
-CACHES = ("none",)
+PROBABILITIES = ("low_confidence", "margin")  # measures in [0, 1] that a threshold can be compared with
 
 
 @dataclass(frozen=True)
 class DecodingConfig:
-    """How a masked canvas is turned into text (DESIGN: block-wise low-confidence remasking).
+    """How a masked canvas is turned into text (LLaDA: block-wise low-confidence remasking).
 
     Attributes:
         gen_length: tokens to generate, in blocks from left to right.
         block_length: tokens a block; divides `gen_length`.
-        steps: forward passes over all blocks under the `fixed` schedule; a multiple of the number of blocks.
+        steps: forward passes over all blocks under the `fixed` schedule (a multiple of the number of
+            blocks) and under `dream`.
         temperature: of Gumbel-max sampling; 0 takes the most probable token.
+        top_p: sample among the fewest tokens whose probabilities at `temperature` sum to this; 1 is off.
+        top_k: sample among this many tokens; 0 is off.
         remasking: confidence that ranks positions: low_confidence (probability of the candidate),
             margin (top-1 minus top-2), entropy (negative), random.
         schedule: which positions a pass commits: fixed (equal shares), threshold (confidence at least
-            `threshold`), factor (rank r passes at confidence >= 1 - factor / (r + 1)).
+            `threshold`), factor (rank r passes at confidence >= 1 - factor / (r + 1)), entropy_bound (as many
+            as stay almost independent), dream (Dream's time grid over the whole canvas: one block).
         threshold: of the threshold schedule, in [0, 1].
         factor: of the factor schedule, > 0.
-        cache: none (every pass sees the whole canvas: exact).
+        entropy_bound: of the entropy_bound schedule, in nats, >= 0.
+        eps: where the time grid of the dream schedule ends, in (0, 1).
+        cache: none (every pass sees the whole canvas: exact); approximate and faster: prefix (what is left
+            of the block keeps the keys and values of the block's first pass) and dual (also what is right).
         cfg_scale: classifier-free guidance; 0 is off.
+        suppress_tokens: ids that are never generated.
         early_stop: stop a request at the block boundary after its first end-of-text token.
+        speculate: canvases verified in one pass, this step's and drafts of the next ones'; 1 is off.
+            The tokens are those of `speculate=1`.
         seed: of all random numbers.
 
     Raises:
-        LiftError: a value out of range, or lengths that do not divide.
+        LiftError: a value of the wrong kind or out of range, lengths that do not divide, or options that
+            exclude each other.
     """
 
     gen_length: int = 128
     block_length: int = 32
     steps: int = 64
     temperature: float = 0.0
+    top_p: float = 1.0
+    top_k: int = 0
     remasking: str = "low_confidence"
     schedule: str = "fixed"
     threshold: float | None = None
     factor: float | None = None
+    entropy_bound: float | None = None
+    eps: float = 1e-3
     cache: str = "none"
     cfg_scale: float = 0.0
+    suppress_tokens: tuple[int, ...] = ()
     early_stop: bool = True
+    speculate: int = 1
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("gen_length", "block_length", "steps"):
+        object.__setattr__(self, "suppress_tokens", token_ids(self.suppress_tokens))
+        for name in ("gen_length", "block_length", "steps", "speculate"):
+            self._check(name, is_whole, lambda value: value >= 1, "a whole number of at least 1")
+        self._check("top_k", is_whole, lambda value: value >= 0, "0 (off) or a whole number of tokens")
+        self._check("seed", is_whole, lambda value: True, "a whole number")
+        self._check("temperature", is_number, lambda value: 0 <= value < math.inf, "0 or more")
+        self._check("cfg_scale", is_number, lambda value: 0 <= value < math.inf, "0 (off) or more")
+        self._check("top_p", is_number, lambda value: 0 < value <= 1, "in (0, 1]; 1 is off")
+        self._check("eps", is_number, lambda value: 0 < value < 1, "in (0, 1)")
+        self._check("early_stop", lambda value: isinstance(value, bool), lambda value: True, "true or false")
+        for name, known in (("remasking", REMASKING), ("schedule", SCHEDULES), ("cache", CACHES)):
             value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise LiftError(f"{name}={value!r} must be a whole number of at least 1")
+            if value not in known:
+                raise LiftError(f"{name}={value!r} is not known; {did_you_mean(str(value), known)}")
+        self._check_lengths()
+        self._check_schedule_option("threshold", lambda value: 0 <= value <= 1, "in [0, 1]")
+        self._check_schedule_option("factor", lambda value: value > 0, "above 0")
+        self._check_schedule_option("entropy_bound", lambda value: value >= 0, "of 0 or more")
+        self._check_together()
+
+    def _check(self, name: str, kind: Callable[..., bool], holds: Callable[..., bool], wanted: str) -> None:
+        value = getattr(self, name)
+        if not kind(value) or not holds(value):
+            raise LiftError(f"{name}={value!r} must be {wanted}")
+
+    def _check_lengths(self) -> None:
         if self.gen_length % self.block_length:
             multiple = self.block_length * (self.gen_length // self.block_length + 1)
             raise LiftError(
@@ -67,30 +109,48 @@ class DecodingConfig:
                 f"steps={self.steps} is not divisible by the number of blocks ({self.gen_length} / "
                 f"{self.block_length} = {self.blocks}); use a multiple of {self.blocks}"
             )
-        if not 0 <= self.temperature < math.inf:
-            raise LiftError(f"temperature={self.temperature} must be 0 or more")
-        if not 0 <= self.cfg_scale < math.inf:
-            raise LiftError(f"cfg_scale={self.cfg_scale} must be 0 (off) or more")
-        for name, known in (("remasking", REMASKING), ("schedule", SCHEDULES), ("cache", CACHES)):
-            value = getattr(self, name)
-            if value not in known:
-                raise LiftError(f"{name}={value!r} is not known; {did_you_mean(str(value), known)}")
-        self._check_schedule_option("threshold", lambda value: 0 <= value <= 1, "in [0, 1]")
-        self._check_schedule_option("factor", lambda value: value > 0, "above 0")
+        if self.schedule == "dream" and self.blocks > 1:
+            raise LiftError(
+                f"schedule='dream' has one block, the whole canvas; got block_length={self.block_length} and "
+                f"gen_length={self.gen_length}; set block_length={self.gen_length}"
+            )
 
-    def _check_schedule_option(self, name: str, holds: Any, wanted: str) -> None:
+    def _check_schedule_option(self, name: str, holds: Callable[..., bool], wanted: str) -> None:
         value = getattr(self, name)
-        if self.schedule == name and (value is None or not holds(value)):
+        if self.schedule == name and not (is_number(value) and holds(value)):
             raise LiftError(f"schedule={name!r} needs {name} {wanted}; got {name}={value!r}")
         if self.schedule != name and value is not None:
             raise LiftError(
                 f"{name}={value!r} has no effect with schedule={self.schedule!r}; set schedule={name}"
             )
 
+    def _check_together(self) -> None:
+        if self.schedule in ("threshold", "factor") and self.remasking not in PROBABILITIES:
+            raise LiftError(
+                f"schedule={self.schedule!r} compares probabilities, which remasking={self.remasking!r} does "
+                f"not give; use remasking={' or '.join(PROBABILITIES)}"
+            )
+        if self.speculate > 1:
+            wrong = [
+                f"{name}={getattr(self, name)!r}"
+                for name, wanted in (("cache", "none"), ("schedule", "fixed"), ("cfg_scale", 0))
+                if getattr(self, name) != wanted
+            ]
+            if wrong:
+                raise LiftError(
+                    f"speculate={self.speculate} verifies the exact fixed schedule and excludes "
+                    f"{', '.join(wrong)}; use cache=none, schedule=fixed, cfg_scale=0, or speculate=1"
+                )
+
     @property
     def blocks(self) -> int:
         """Number of blocks."""
         return self.gen_length // self.block_length
+
+    @property
+    def exact(self) -> bool:
+        """Whether every committed token comes from a pass over the whole present canvas."""
+        return self.cache == "none"
 
     def replace(self, **changes: Any) -> DecodingConfig:
         """A copy with other values; an unknown name is a LiftError."""
@@ -99,3 +159,26 @@ class DecodingConfig:
             if name not in known:
                 raise LiftError(f"unknown decoding setting {name!r}; {did_you_mean(name, known)}")
         return dataclasses.replace(self, **changes)
+
+
+SCHEDULES = (*PLANNED, *ADAPTIVE)
+
+
+def is_whole(value: Any) -> bool:
+    """Whether it is an int (bool is not)."""
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def is_number(value: Any) -> bool:
+    """Whether it is an int or a float, not NaN."""
+    return (is_whole(value) or isinstance(value, float)) and not math.isnan(value)
+
+
+def token_ids(value: Any) -> tuple[int, ...]:
+    """Ids from an int, a list of them, or text such as "501;502" (a comma would end an lm-eval argument)."""
+    if isinstance(value, str) and re.fullmatch(r"\s*\d+([\s;]+\d+)*\s*", value):
+        value = [int(part) for part in re.findall(r"\d+", value)]
+    ids = (value,) if is_whole(value) else tuple(value) if isinstance(value, (list, tuple)) else None
+    if ids is None or not all(is_whole(token) and token >= 0 for token in ids):
+        raise LiftError(f'suppress_tokens={value!r} must be token ids: 501, [501, 502] or "501;502"')
+    return ids

@@ -6,58 +6,117 @@ Shapes: M positions, V vocabulary. Keys are int64 [M] columns (request, sample, 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
 
 from lift_harness.keyed_random import keyed_uniform
 
+if TYPE_CHECKING:
+    from lift_harness.decoding.config import DecodingConfig
+
 _GUMBEL, _ORDER = 101, 102  # streams of the noise key
 
 
-def candidates(logits: Tensor, mask_id: int, temperature: float, seed: int, keys: Sequence[Tensor]) -> Tensor:
-    """A token for each position, int64 [M]; never the mask id.
+class Choice(NamedTuple):
+    """For each position: the candidate, int64 [M]; its confidence, float32 [M]; the entropy if asked for."""
 
-    At temperature 0 the most probable one. Otherwise a draw from softmax(logits / T) by the Gumbel-max
-    trick, with noise keyed by (seed, request, sample, position, step, token).
+    token: Tensor
+    confidence: Tensor
+    entropy: Tensor | None
+
+
+def choose(logits: Tensor, config: DecodingConfig, mask_id: int, keys: Sequence[Tensor]) -> Choice:
+    """Candidates and confidences from logits [M, V], which are overwritten.
+
+    Suppressed tokens are out from the start; the mask counts in the probabilities, as in the published
+    code, and is never a candidate.
     """
-    allowed = logits.to(torch.float32, copy=True)  # the caller's logits go on to `confidence`
-    allowed[:, mask_id] = -torch.inf
-    if temperature > 0:
-        tokens = torch.arange(logits.shape[-1], device=logits.device)
-        uniform = keyed_uniform(_GUMBEL, seed, *(key[:, None] for key in keys), tokens)  # [M, V]
-        allowed = allowed - temperature * (-uniform.log()).log().float()
-    return allowed.argmax(-1)
-
-
-def probability(logits: Tensor, chosen: Tensor) -> Tensor:
-    """p(candidate) under softmax at temperature 1 (LLaDA's low-confidence remasking)."""
     logits = logits.float()
-    return (logits.gather(-1, chosen[:, None])[:, 0] - logits.logsumexp(-1)).exp()
+    if config.suppress_tokens:
+        logits[:, list(config.suppress_tokens)] = -torch.inf
+    log_total = logits.logsumexp(-1)  # [M]
+    entropy = None
+    if config.remasking == "entropy" or config.schedule == "entropy_bound":
+        entropy = -negative_entropy(logits, log_total)
+    masks = logits[:, mask_id].clone()
+    logits[:, mask_id] = -torch.inf
+    token = candidates(logits, config, keys)
+    logits[:, mask_id] = masks
+    if config.remasking == "random":
+        sure = keyed_uniform(_ORDER, config.seed, *keys).float()
+    elif config.remasking == "entropy":
+        assert entropy is not None
+        sure = -entropy
+    else:
+        sure = MEASURES[config.remasking](logits, log_total, token)
+    return Choice(token, sure, entropy if config.schedule == "entropy_bound" else None)
 
 
-def margin(logits: Tensor, chosen: Tensor) -> Tensor:
+# ---------------------------------------------------------------- candidates
+
+
+def candidates(logits: Tensor, config: DecodingConfig, keys: Sequence[Tensor]) -> Tensor:
+    """A token for each position, int64 [M], from logits [M, V] (-inf: never).
+
+    At temperature 0 the most probable one. Otherwise a draw from softmax(logits / T), cut to `top_k` and
+    `top_p`, by the Gumbel-max trick, with noise keyed by (seed, request, sample, position, step, token).
+    """
+    if config.temperature == 0:
+        return logits.argmax(-1)
+    scaled = nucleus(most_probable(logits / config.temperature, config.top_k), config.top_p)
+    return scaled.add_(gumbel(logits.shape[-1], config.seed, keys)).argmax(-1)
+
+
+def gumbel(vocabulary: int, seed: int, keys: Sequence[Tensor]) -> Tensor:
+    """Standard Gumbel noise, float32 [M, V], keyed by (seed, *key, token)."""
+    tokens = torch.arange(vocabulary, device=keys[0].device)
+    uniform = keyed_uniform(_GUMBEL, seed, *(key[:, None] for key in keys), tokens)
+    # Small numbers keep their precision in float32, and they make the large noise that wins:
+    # -log(-log(1 - u)).
+    return uniform.float().neg_().log1p_().neg_().log_().neg_()
+
+
+def most_probable(logits: Tensor, k: int) -> Tensor:
+    """Logits [M, V] with all but the k largest (and what equals the k-th) at -inf; 0 keeps all."""
+    if not 0 < k < logits.shape[-1]:
+        return logits
+    return logits.masked_fill(logits < logits.topk(k, dim=-1).values[:, -1:], -torch.inf)
+
+
+def nucleus(logits: Tensor, p: float) -> Tensor:
+    """Logits [M, V] with all but the fewest most probable tokens that reach p at -inf (Holtzman et al.)."""
+    if p >= 1:
+        return logits
+    ranked, order = logits.sort(dim=-1, descending=True, stable=True)
+    probability = ranked.softmax(-1)
+    beyond = probability.cumsum(-1) - probability >= p  # what stands before it is already enough
+    return logits.masked_fill(torch.zeros_like(beyond).scatter_(-1, order, beyond), -torch.inf)
+
+
+# ---------------------------------------------------------------- confidence
+
+
+def probability(logits: Tensor, log_total: Tensor, token: Tensor) -> Tensor:
+    """p(candidate) under softmax at temperature 1 (LLaDA's low-confidence remasking)."""
+    return (logits.gather(-1, token[:, None])[:, 0] - log_total).exp()
+
+
+def margin(logits: Tensor, log_total: Tensor, token: Tensor) -> Tensor:
     """Probability of the first minus that of the second most probable token (Dream's topk_margin)."""
-    top = logits.float().topk(2, dim=-1).values
-    top = (top - logits.float().logsumexp(-1, keepdim=True)).exp()
+    top = (logits.topk(2, dim=-1).values - log_total[:, None]).exp()
     return top[:, 0] - top[:, 1]
 
 
-def negative_entropy(logits: Tensor, chosen: Tensor) -> Tensor:
-    """Sum of p log p (Dream's entropy)."""
-    log_p = logits.float().log_softmax(-1)
-    return (log_p.exp() * log_p).sum(-1)
+def negative_entropy(logits: Tensor, log_total: Tensor) -> Tensor:
+    """Sum of p log p, in nats (Dream's entropy)."""
+    log_p = logits - log_total[:, None]
+    return log_p.exp().mul_(log_p.clamp_(min=-1e4)).sum(-1)  # 0 log 0 = 0, not nan
 
 
-MEASURES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+MEASURES: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
     "low_confidence": probability,
     "margin": margin,
-    "entropy": negative_entropy,
 }
-
-
-def confidence(remasking: str, logits: Tensor, chosen: Tensor, seed: int, keys: Sequence[Tensor]) -> Tensor:
-    """What ranks the positions, float32 [M]: one of `MEASURES`, or keyed noise for `random`."""
-    if remasking == "random":
-        return keyed_uniform(_ORDER, seed, *keys).float()
-    return MEASURES[remasking](logits, chosen)
+REMASKING = (*MEASURES, "entropy", "random")

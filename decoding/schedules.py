@@ -1,59 +1,83 @@
-"""How many positions of a block a forward pass commits.
+"""How many positions of a block a forward pass commits: those with the highest confidence.
 
-A schedule is a function of the confidences of a block, sorted down, and of how far the block has come;
-the positions it counts are taken from the top. Shapes: B rows, W positions a block.
+A planned schedule knows the number before the pass, from how many masks the block had and has. An
+adaptive one reads it off the confidences. A new schedule is a function in one of the two tables.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from lift_harness.decoding.config import DecodingConfig
+if TYPE_CHECKING:
+    from lift_harness.decoding.config import DecodingConfig
 
-Schedule = Callable[[DecodingConfig, Tensor, Tensor, int], Tensor]
+Planned = Callable[["DecodingConfig", int, int, int], int]
+Adaptive = Callable[["DecodingConfig", Tensor, Tensor], Tensor]
 
 
-def fixed(config: DecodingConfig, ranked: Tensor, masks: Tensor, step: int) -> Tensor:
+# ---- planned: (config, masks when the block began, masks left, step of the block from 0) -> number
+
+
+def fixed(config: DecodingConfig, masks: int, left: int, step: int) -> int:
     """n masks over s steps: n // s each, the remainder one each on the first steps (LLaDA)."""
     steps = config.steps // config.blocks
-    return masks // steps + (step < masks % steps).long()
+    return masks // steps + (step < masks % steps)
 
 
-def threshold(config: DecodingConfig, ranked: Tensor, masks: Tensor, step: int) -> Tensor:
+def dream(config: DecodingConfig, masks: int, left: int, step: int) -> int:
+    """floor(left (1 - s / t)) on the grid t = linspace(1, eps, steps + 1), all at the last step (Dream).
+
+    In float32, as Dream's code computes it: in exact arithmetic some floors differ. 0 is possible; such
+    a step needs no pass.
+    """
+    if step >= config.steps - 1:
+        return left
+    time = torch.linspace(1, config.eps, config.steps + 1)
+    return int(torch.tensor(float(left)) * (1 - time[step + 1] / time[step]))
+
+
+# ---- adaptive: (config, confidences [R, N] sorted down, entropies [R, N] in that order) -> int64 [R]
+# Positions that are not masked stand at the end, with confidence -inf and entropy +inf.
+
+
+def threshold(config: DecodingConfig, ranked: Tensor, entropy: Tensor) -> Tensor:
     """All whose confidence reaches the threshold, at least one (Fast-dLLM, arXiv 2505.22618)."""
     assert config.threshold is not None
     return (ranked >= config.threshold).sum(-1).clamp(min=1)
 
 
-def factor(config: DecodingConfig, ranked: Tensor, masks: Tensor, step: int) -> Tensor:
+def factor(config: DecodingConfig, ranked: Tensor, entropy: Tensor) -> Tensor:
     """As many ranks r = 1, 2, ... as have confidence >= 1 - f / (r + 1); rank 1 always (Fast-dLLM)."""
     assert config.factor is not None
     rank = torch.arange(1, ranked.shape[-1] + 1, device=ranked.device)
-    passes = ranked >= 1 - config.factor / (rank + 1)
-    passes[:, 0] = True
-    return passes.sum(-1)
+    return (ranked >= 1 - config.factor / (rank + 1)).sum(-1).clamp(min=1)
 
 
-SCHEDULES: dict[str, Schedule] = {"fixed": fixed, "threshold": threshold, "factor": factor}
+def entropy_bound(config: DecodingConfig, ranked: Tensor, entropy: Tensor) -> Tensor:
+    """The most k with H_1 + ... + H_k - max H_i <= bound, at least one (EB-Sampler, arXiv 2505.24857, eq. 7).
+
+    The left side bounds the information lost by committing k tokens as if they were independent. It grows
+    with k, so counting where it holds gives the largest k.
+    """
+    assert config.entropy_bound is not None
+    lost = entropy.cumsum(-1) - entropy.cummax(-1).values  # inf - inf at the end: nan, which does not hold
+    return (lost <= config.entropy_bound).sum(-1).clamp(min=1)
 
 
-def commit(config: DecodingConfig, confidence: Tensor, open_: Tensor, masks: Tensor, step: int) -> Tensor:
-    """The positions that this pass commits, bool [B, W].
+PLANNED: dict[str, Planned] = {"fixed": fixed, "dream": dream}
+ADAPTIVE: dict[str, Adaptive] = {"threshold": threshold, "factor": factor, "entropy_bound": entropy_bound}
 
-    Args:
-        config: names the schedule.
-        confidence: [B, W], -inf where not open.
-        open_: bool [B, W], positions still masked.
-        masks: int64 [B], positions that were masked when the block began.
-        step: passes over this block so far.
 
-    Equal confidences go to the leftmost position first.
+def highest(confidence: Tensor, count: Tensor | Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+    """The `count` [R] positions of highest confidence, bool [R, N]; equal ones from the left.
+
+    `count` may be a function of the sorted confidences and their order, each [R, N].
     """
     ranked, order = confidence.sort(dim=-1, descending=True, stable=True)
-    count = SCHEDULES[config.schedule](config, ranked, masks, step)
-    rank = torch.arange(order.shape[-1], device=order.device)
-    chosen = torch.zeros_like(open_).scatter_(-1, order, rank < count[:, None])
-    return chosen & open_
+    number = count if isinstance(count, Tensor) else count(ranked, order)
+    first = torch.arange(order.shape[-1], device=order.device) < number[:, None]
+    return torch.zeros_like(first).scatter_(-1, order, first)

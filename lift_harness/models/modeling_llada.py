@@ -62,6 +62,17 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return x * cos + torch.cat((-second, first), dim=-1) * sin
 
 
+def take(x: Tensor, at: Tensor) -> Tensor:
+    """Columns `at` [B, Q] of x [B, L, D]."""
+    return x.gather(1, at[:, :, None].expand(-1, -1, x.shape[-1]))
+
+
+def rope_at(rope: tuple[Tensor, Tensor], at: Tensor) -> tuple[Tensor, Tensor]:
+    """The tables [B, 1, Q, C] at the columns `at` [B, Q]."""
+    cos, sin = (take(table[:, 0].expand(len(at), -1, -1), at)[:, None] for table in rope)
+    return cos, sin
+
+
 class LLaDABlock(nn.Module):
     """Pre-norm attention and SwiGLU feed-forward (`ff_proj` is the gate)."""
 
@@ -70,7 +81,8 @@ class LLaDABlock(nn.Module):
         self.layer = layer
         self.n_heads, self.n_kv_heads = config.n_heads, config.n_kv_heads
         self.rope_full_precision = config.rope_full_precision
-        size, kv_size = config.d_model, config.d_model // config.n_heads * config.n_kv_heads
+        self.head_size = config.d_model // config.n_heads
+        size, kv_size = config.d_model, self.head_size * config.n_kv_heads
         bias, qkv_bias = config.include_bias, config.include_bias or config.include_qkv_bias
         self.q_proj = nn.Linear(size, size, bias=qkv_bias)
         self.k_proj = nn.Linear(size, kv_size, bias=qkv_bias)
@@ -83,31 +95,39 @@ class LLaDABlock(nn.Module):
         self.ff_norm = RMSNorm(size, config.rms_norm_eps)
 
     def forward(
-        self, x: Tensor, cos: Tensor, sin: Tensor, mask: Tensor | None, cache: KeyValueCache | None
+        self,
+        x: Tensor,
+        rope: tuple[Tensor, Tensor],
+        mask: Tensor | None,
+        cache: KeyValueCache | None,
+        at: Tensor | None = None,
     ) -> Tensor:
-        """x [B, L, D], mask None or bool broadcastable to [B, 1, L, L_all] (True: may be seen)."""
-        x = x + self.attention(self.attn_norm(x), cos, sin, mask, cache)
+        """x [B, L, D] to [B, L, D], or to [B, Q, D] at the columns `at` [B, Q].
+
+        `rope` holds cosines and sines [1 or B, 1, L, C]; mask is None or bool broadcastable to
+        [B, 1, L, L_all] (True: may be seen).
+        """
+        h = self.attn_norm(x)
+        k, v = self.heads(self.k_proj(h), rope), self.heads(self.v_proj(h))
+        if cache is not None:
+            k, v = cache.update(self.layer, k, v)
+        if at is not None:  # the keys of all columns are needed, the rest only there
+            x, h, rope = take(x, at), take(h, at), rope_at(rope, at)
+        q = self.heads(self.q_proj(h), rope)
+        grouped = self.n_kv_heads != self.n_heads
+        out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, enable_gqa=grouped)
+        x = x + self.attn_out(out.transpose(1, 2).reshape(x.shape))
         h = self.ff_norm(x)
         return x + self.ff_out(F.silu(self.ff_proj(h)) * self.up_proj(h))
 
-    def attention(
-        self, h: Tensor, cos: Tensor, sin: Tensor, mask: Tensor | None, cache: KeyValueCache | None
-    ) -> Tensor:
-        """Bidirectional attention of h [B, L, D] over its own and the cached keys."""
-        rows, length, size = h.shape
-        q = self.q_proj(h).view(rows, length, self.n_heads, -1).transpose(1, 2)  # [B, H, L, C]
-        k = self.k_proj(h).view(rows, length, self.n_kv_heads, -1).transpose(1, 2)
-        v = self.v_proj(h).view(rows, length, self.n_kv_heads, -1).transpose(1, 2)
-        if self.rope_full_precision:
-            q, k = rotate(q.float(), cos, sin).to(v.dtype), rotate(k.float(), cos, sin).to(v.dtype)
-        else:
-            cos, sin = cos.to(v.dtype), sin.to(v.dtype)
-            q, k = rotate(q, cos, sin), rotate(k, cos, sin)
-        if cache is not None:
-            k, v = cache.update(self.layer, k, v)
-        grouped = self.n_kv_heads != self.n_heads
-        out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, enable_gqa=grouped)
-        return self.attn_out(out.transpose(1, 2).reshape(rows, length, size))
+    def heads(self, h: Tensor, rope: tuple[Tensor, Tensor] | None = None) -> Tensor:
+        """Split a projection [B, L, H C] into heads [B, H, L, C] and rotate them if asked to."""
+        h = h.view(*h.shape[:2], -1, self.head_size).transpose(1, 2)
+        if rope is None:
+            return h
+        dtype = torch.float32 if self.rope_full_precision else h.dtype
+        cos, sin = rope
+        return rotate(h.to(dtype), cos.to(dtype), sin.to(dtype)).to(h.dtype)
 
 
 class LLaDAModel(nn.Module):
@@ -141,6 +161,7 @@ class LLaDAModelLM(PreTrainedModel):
     _no_split_modules = ["LLaDABlock"]  # noqa: RUF012 (transformers' own idiom)
     _supports_sdpa = True
     logit_shift = 0
+    supports_cache = True
 
     def __init__(self, config: LLaDAConfig) -> None:
         super().__init__(config)
@@ -177,15 +198,18 @@ class LLaDAModelLM(PreTrainedModel):
         attention_mask: Tensor | None = None,
         position_ids: Tensor | None = None,
         cache: KeyValueCache | None = None,
+        at: Tensor | None = None,
     ) -> Tensor:
-        """Final normalised hidden states [B, L, D] of `input_ids` [B, L].
+        """Final normalised hidden states of `input_ids` [B, L]: [B, L, D], or [B, Q, D] at some columns.
 
         Args:
             input_ids: int64 [B, L].
             attention_mask: [B, L_all], 1 or True where a key is real; None when all are. With a
                 cache L_all counts the keys that the cache returns, otherwise it is L.
-            position_ids: int64 [B, L]; by default counted from each row's first real token.
+            position_ids: int64 [B, L] or, the same for all rows, [1, L]; by default counted from each
+                row's first real token.
             cache: sees and supplements each layer's keys and values.
+            at: int64 [B, Q], the columns that are wanted; the last layer computes no others.
         """
         if position_ids is None:
             position_ids = default_positions(input_ids, attention_mask)
@@ -194,14 +218,14 @@ class LLaDAModelLM(PreTrainedModel):
         x = transformer["wte"](input_ids)  # [B, L, D]
         if self.config.input_emb_norm:
             x = x * math.sqrt(self.config.d_model)
-        cos, sin = rope_tables(
-            position_ids, self.config.d_model // self.config.n_heads, self.config.rope_theta
-        )
-        for block in transformer["blocks"]:  # type: ignore[attr-defined]
+        rope = rope_tables(position_ids, self.config.d_model // self.config.n_heads, self.config.rope_theta)
+        blocks = transformer["blocks"]
+        for block in blocks:  # type: ignore[attr-defined]
+            wanted = at if block is blocks[-1] else None  # type: ignore[index]
             if self.gradient_checkpointing and self.training:
-                x = self._gradient_checkpointing_func(block.__call__, x, cos, sin, mask, cache)
+                x = self._gradient_checkpointing_func(block.__call__, x, rope, mask, cache, wanted)
             else:
-                x = block(x, cos, sin, mask, cache)
+                x = block(x, rope, mask, cache, wanted)
         return transformer["ln_f"](x)
 
     def logits_at(self, hidden: Tensor) -> Tensor:

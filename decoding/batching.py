@@ -1,0 +1,181 @@
+"""`generate` and `run`: from prompts to results, in batches that fit."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+
+from lift_harness.decoding.batch import Batch, Row
+from lift_harness.decoding.config import DecodingConfig
+from lift_harness.decoding.engine import decode
+from lift_harness.decoding.request import Generation, Request
+from lift_harness.errors import LiftError
+
+OnDone = Callable[[int, Generation], None]
+
+
+def generate(
+    model: Any,
+    prompts: Sequence[Sequence[int]],
+    config: DecodingConfig,
+    *,
+    mask_id: int,
+    eos_id: int | Sequence[int] | None = None,
+    requests: Sequence[int] | None = None,
+    samples: Sequence[int] | None = None,
+    infill: bool = False,
+    batch_size: int = 16,
+    on_done: OnDone | None = None,
+) -> list[Generation]:
+    """Decode every prompt; the results come in the order of the prompts.
+
+    Args:
+        model: has `hidden_states(input_ids, attention_mask, position_ids, cache, at)`, `logits_at(hidden)`,
+            `logit_shift` and `supports_cache`.
+        prompts: token ids, not empty.
+        config: decoding settings.
+        mask_id: the id of the mask token.
+        eos_id: id or ids that end the text, for `early_stop`.
+        requests: number that keys each prompt's randomness; its index by default.
+        samples: which of several samples of the request this is; 0 by default.
+        infill: fill the masks inside the prompts instead of appending.
+        batch_size: requests decoded together.
+        on_done: called with the index and result of each finished request.
+
+    Raises:
+        LiftError: an empty prompt, or one that leaves no room for `gen_length` in the model's context.
+    """
+    requests = range(len(prompts)) if requests is None else requests
+    samples = [0] * len(prompts) if samples is None else samples
+    wanted = [
+        Request(tuple(prompt), config, key, sample, infill=infill)
+        for prompt, key, sample in zip(prompts, requests, samples, strict=True)
+    ]
+    return run(model, wanted, mask_id=mask_id, eos_id=eos_id, batch_size=batch_size, on_done=on_done)
+
+
+@torch.inference_mode()
+def run(
+    model: Any,
+    requests: Sequence[Request],
+    *,
+    mask_id: int,
+    eos_id: int | Sequence[int] | None = None,
+    batch_size: int | None = 16,
+    token_budget: int | None = None,
+    static: bool = False,
+    on_done: OnDone | None = None,
+    counts: Counter[str] | None = None,
+) -> list[Generation]:
+    """Fill every request's canvas; the results come in the order of the requests.
+
+    Args:
+        model: as for `generate`.
+        requests: what to decode; each has settings of its own.
+        mask_id: as for `generate`.
+        eos_id: as for `generate`.
+        batch_size: requests decoded together; None: as many as `token_budget` admits.
+        token_budget: canvas columns in a pass, all rows and their padding together; None: no bound. Where
+            memory does not suffice the batch is halved, and what is unfinished starts again.
+        static: keep the shapes of passes constant, for `torch.compile` and CUDA graphs.
+        on_done: as for `generate`.
+        counts: is given the number of model calls, of canvases in them, and of out-of-memory retries.
+
+    Raises:
+        LiftError: see `check`; or one request alone does not fit in memory.
+    """
+    check(model, requests, mask_id)
+    stops = () if eos_id is None else (eos_id,) if isinstance(eos_id, int) else eos_id
+    counts = Counter() if counts is None else counts
+    done: dict[int, Generation] = {}
+    for indices in pools(requests, split=token_budget is not None):
+        like, halvings = requests[indices[0]], 0
+        while unfinished := [i for i in indices if i not in done]:
+            longest = requests[unfinished[0]].length
+            width = -(-longest // 64) * 64 if static else longest
+            slots = min(rows(like, width, batch_size, token_budget) >> halvings or 1, len(unfinished))
+            queue = deque(Row(i, requests[i], 0, requests[i].blocks(mask_id)) for i in unfinished)
+            try:
+                batch = Batch(model, like, slots, width, mask_id, static)
+                for index, result in decode(batch, queue, frozenset(stops), counts):
+                    done[index] = result
+                    if on_done:
+                        on_done(index, result)
+            except (torch.OutOfMemoryError, RuntimeError) as error:
+                if not out_of_memory(error):
+                    raise
+                if slots == 1:
+                    raise LiftError(
+                        f"out of memory with one request of {longest} tokens (prompt and gen_length); "
+                        "lower gen_length, or use a smaller dtype or a larger device"
+                    ) from error
+                halvings, batch = halvings + 1, None  # type: ignore[assignment]
+                counts["out_of_memory"] += 1
+            if halvings and torch.cuda.is_available():
+                torch.cuda.empty_cache()
+    return [done[i] for i in range(len(requests))]
+
+
+def check(model: Any, requests: Sequence[Request], mask_id: int) -> None:
+    """Refuse what cannot be decoded before any work is done.
+
+    Raises:
+        LiftError: a prompt that is empty or too long for the model's context, nothing to infill, a cache
+            for a model that has none, a suppressed id outside the vocabulary.
+    """
+    context = model.config.max_position_embeddings
+    for i, request in enumerate(requests):
+        if not request.ids:
+            raise LiftError(f"prompt {i} is empty; a request needs at least one token")
+        if request.length > context:
+            raise LiftError(
+                f"prompt {i} has {len(request.ids)} tokens and gen_length={request.config.gen_length}: more "
+                f"than the model's context of {context}; shorten the prompt or lower gen_length"
+            )
+        if request.infill and mask_id not in request.ids:
+            raise LiftError(f"prompt {i} has no mask token (id {mask_id}); infill needs at least one")
+    for config in dict.fromkeys(request.config for request in requests):
+        if config.cache != "none" and not getattr(model, "supports_cache", False):
+            raise LiftError(
+                f"cache={config.cache!r}: {type(model).__name__} has no key/value cache; use cache=none"
+            )
+        if wrong := [token for token in config.suppress_tokens if token >= model.config.vocab_size]:
+            raise LiftError(
+                f"suppress_tokens={wrong[0]} is outside the vocabulary of {model.config.vocab_size}; "
+                "give ids of the model's tokenizer"
+            )
+
+
+def pools(requests: Sequence[Request], split: bool) -> Iterator[list[int]]:
+    """Requests that may share a batch, longest first: the same cache, guided or not.
+
+    With `split` also of similar length, since the longest decides how many a token budget admits.
+    """
+    kinds = dict.fromkeys((request.config.cache, request.config.cfg_scale > 0) for request in requests)
+    for cache, guided in kinds:
+        alike = [
+            i
+            for i, request in enumerate(requests)
+            if (request.config.cache, request.config.cfg_scale > 0) == (cache, guided)
+        ]
+        alike.sort(key=lambda i: (-requests[i].length, requests[i].ids))  # the samples of a problem together
+        while alike:
+            shortest = 0.6 * requests[alike[0]].length if split else 0
+            pool = [i for i in alike if requests[i].length >= shortest]
+            yield pool
+            alike = alike[len(pool) :]
+
+
+def rows(like: Request, width: int, batch_size: int | None, token_budget: int | None) -> int:
+    """Requests of `width` columns to decode together."""
+    lanes = (1 + (like.config.cfg_scale > 0)) * like.config.speculate
+    admitted = max(1, token_budget // (width * lanes)) if token_budget else None
+    return min(n for n in (batch_size, admitted, 2**20) if n)
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether a pass failed for want of memory, on a GPU or (a plain RuntimeError) on the CPU."""
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)

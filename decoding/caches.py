@@ -1,0 +1,86 @@
+"""Key/value caches: which columns of the canvas a pass computes, and where their keys and values are kept.
+
+Every cache begins a block with a pass over the whole canvas. What it computes in the block's later
+passes is a function in a table; the rest is seen through the keys and values of earlier passes.
+(Fast-dLLM, arXiv 2505.22618, section 3.2.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+# (first column of the block, end of the block, end of the canvas) -> (first column, end) to compute
+Window = Callable[[int, int, int], tuple[int, int]]
+
+
+def prefix(start: int, end: int, length: int) -> tuple[int, int]:
+    """The block and all that is right of it."""
+    return start, length
+
+
+def dual(start: int, end: int, length: int) -> tuple[int, int]:
+    """The block."""
+    return start, end
+
+
+# None: every pass computes the whole canvas and nothing is kept.
+CACHES: dict[str, Window | None] = {"none": None, "prefix": prefix, "dual": dual}
+
+
+class Store:
+    """Keys and values [slots, width, H_kv, C] of every layer, allocated once.
+
+    A slot is a row of the batch; the last column is scratch, written to and never seen. The memory is taken
+    at the first pass, when the layers show their shapes.
+    """
+
+    def __init__(self, slots: int, width: int) -> None:
+        self.slots, self.width = slots, width
+        self.layers: list[tuple[Tensor, Tensor]] = []
+
+    def layer(self, n: int, like: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys and values of layer n; `like` [B, H_kv, L, C] gives their shape."""
+        while n >= len(self.layers):
+            shape = (self.slots, self.width, like.shape[1], like.shape[3])
+            # Zeros: a column that is hidden from attention still enters products with weight 0.
+            self.layers.append((like.new_zeros(shape), like.new_zeros(shape)))
+        return self.layers[n]
+
+    def read(self, slots: list[int], length: int) -> list[tuple[Tensor, Tensor]]:
+        """A copy of the first `length` columns of some slots, layer by layer."""
+        return [(k[slots, :length].clone(), v[slots, :length].clone()) for k, v in self.layers]
+
+    def write(self, slots: list[int], kept: list[tuple[Tensor, Tensor]]) -> None:
+        """Put back what `read` gave."""
+        for (keys, values), (k, v) in zip(self.layers, kept, strict=True):
+            keys[slots, : k.shape[1]], values[slots, : v.shape[1]] = k, v
+
+
+class View:
+    """What the model sees of a store in one pass (`models.KeyValueCache`)."""
+
+    def __init__(self, store: Store, slots: list[int], columns: Tensor, length: int, whole: bool) -> None:
+        """Rows `slots` of the store compute `columns` [B, S] and see columns 0 to `length`.
+
+        With `whole` the pass computes all that it sees, and reads nothing back.
+        """
+        self.store, self.columns, self.length, self.whole = store, columns, length, whole
+        device = columns.device
+        self.index = torch.tensor(slots, device=device)
+        adjacent = slots == list(range(slots[0], slots[0] + len(slots)))
+        self.rows = slice(slots[0], slots[0] + len(slots)) if adjacent else self.index
+
+    def update(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+        """Keep [B, H_kv, S, C] of this pass; returns what is seen, [B, H_kv, L_all, C]."""
+        keys, values = self.store.layer(layer, key)
+        where = (self.index[:, None], self.columns)
+        keys[where], values[where] = key.transpose(1, 2), value.transpose(1, 2)
+        if self.whole:
+            return key, value
+        return (
+            keys[self.rows, : self.length].transpose(1, 2),
+            values[self.rows, : self.length].transpose(1, 2),
+        )

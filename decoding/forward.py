@@ -1,0 +1,120 @@
+"""A forward pass: hidden states at the columns of the blocks that are being decoded.
+
+Shapes: N canvases, n columns of a block, D hidden; G = 2 with guidance (conditional, unconditional),
+otherwise 1.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lift_harness.decoding.batch import Batch, FirstPass, Lane, numbers, slots
+from lift_harness.decoding.caches import View
+
+
+def hidden_states(
+    batch: Batch, lanes: list[Lane], ids: Tensor, columns: Tensor, whole: bool, counts: Counter[str]
+) -> Tensor:
+    """Hidden states [G, N, n, D] that predict `columns` [N, n] of the canvases `ids` [N, width + 1].
+
+    The samples of one problem begin with the same canvas: it goes through the model once, and they take its
+    hidden states, keys and values over.
+    """
+    leaders: dict[Any, int] = {}
+    followers: dict[int, Any] = {}
+    for n, lane in enumerate(lanes):
+        if lane.row.passes == 0:
+            canvas = lane.row.first_canvas
+            batch.waiting[canvas] -= 1
+            if canvas in leaders or canvas in batch.first_passes:
+                followers[n] = canvas
+            else:
+                leaders[canvas] = n
+    own = [n for n in range(len(lanes)) if n not in followers]
+    hidden = columns.new_empty(0)
+    if own:
+        hidden = forward(batch, [lanes[n] for n in own], ids[own], columns[own], whole)
+        counts.update(calls=1, canvases=len(own))
+    for canvas, n in leaders.items():
+        if batch.waiting[canvas] or canvas in followers.values():
+            batch.first_passes[canvas] = first_pass(batch, lanes[n], hidden[:, own.index(n)])
+    if followers:
+        hidden = take_over(batch, lanes, columns, own, hidden, followers)
+    for canvas in [canvas for canvas in batch.first_passes if not batch.waiting[canvas]]:
+        del batch.first_passes[canvas]
+    return hidden
+
+
+def first_pass(batch: Batch, lane: Lane, hidden: Tensor) -> FirstPass:
+    """A copy of what a lane's first pass gave; hidden [G, n, D]."""
+    kept = batch.store.read(batch.kept_in([lane]), lane.row.request.length) if batch.store else []
+    return FirstPass(hidden[:, : lane.left].clone(), kept)
+
+
+def take_over(
+    batch: Batch,
+    lanes: list[Lane],
+    columns: Tensor,
+    own: list[int],
+    hidden: Tensor,
+    followers: dict[int, Any],
+) -> Tensor:
+    """Hidden states of all lanes from those of `own` and from the first passes that the others follow."""
+    like = next(iter(batch.first_passes.values())).hidden
+    together = like.new_zeros(len(like), len(lanes), columns.shape[1], like.shape[-1])
+    if own:
+        together[:, own] = hidden
+    for n, canvas in followers.items():
+        first = batch.first_passes[canvas]
+        together[:, n, : first.hidden.shape[1]] = first.hidden
+        if batch.store:
+            batch.store.write(batch.kept_in([lanes[n]]), first.kept)
+    return together
+
+
+def forward(batch: Batch, lanes: list[Lane], ids: Tensor, columns: Tensor, whole: bool) -> Tensor:
+    """Hidden states [G, N, n, D] that predict `columns` [N, n], of one pass over canvases `ids`."""
+    n, shift = len(lanes), batch.model.logit_shift  # shift 1: token i is predicted at i - 1
+    if batch.static and n < batch.slots:  # more of the same, to keep the shape
+        lanes = [*lanes, *[lanes[-1]] * (batch.slots - n)]
+        index = numbers([*range(n), *[n - 1] * (batch.slots - n)], ids.device)
+        ids, columns = ids[index], columns[index]
+    lengths = [lane.row.request.length for lane in lanes]
+    longest = batch.width if batch.static else max(lengths)
+    visible = None
+    if batch.static or min(lengths) < longest:
+        visible = torch.arange(longest, device=ids.device) < numbers(lengths, ids.device)[:, None]
+    first, size = window(batch, lanes, whole, longest, shift)
+    position = first[:, None] + torch.arange(size, device=ids.device)  # [1 or N, size]
+    position = position.clamp(max=batch.width)
+    at = (columns - shift - first[:, None]).clamp(min=0)
+    inputs, given = (x if whole else x.gather(1, position) for x in (ids, batch.given[slots(lanes)]))
+    inputs, given = inputs[:, :size], given[:, :size]
+    if batch.guided:  # the second half sees the prompt masked
+        inputs = torch.cat((inputs, inputs.masked_fill(given, batch.mask_id)))
+        at, visible = torch.cat((at, at)), None if visible is None else torch.cat((visible, visible))
+        position = position if whole else torch.cat((position, position))
+    cache: dict[str, Any] = {}
+    if batch.store:
+        cache["cache"] = View(batch.store, batch.kept_in(lanes), position, longest, whole)
+    hidden = batch.model.hidden_states(inputs, visible, position, at=at, **cache)  # [G N, n, D]
+    return hidden.unflatten(0, (1 + batch.guided, -1))[:, :n]
+
+
+def window(batch: Batch, lanes: list[Lane], whole: bool, longest: int, shift: int) -> tuple[Tensor, int]:
+    """First column of each canvas that the pass computes, [1] or [N], and how many from there."""
+    if whole or batch.window is None:
+        return torch.zeros(1, dtype=torch.int64, device=batch.ids.device), longest
+    found = []
+    for lane in lanes:
+        start, end, _ = lane.row.blocks[lane.row.block]
+        first, last = batch.window(start, end, lane.row.request.length)
+        found.append((max(0, first - shift), last))
+    size = max(last - first for first, last in found)
+    if batch.static:
+        size = -(-size // 64) * 64 if size > 64 else size
+    return numbers((first for first, _ in found), batch.ids.device), size

@@ -1,0 +1,76 @@
+"""What is asked of the engine, and what it gives back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from lift_harness.decoding.config import DecodingConfig
+
+
+@dataclass(frozen=True, eq=False)
+class Request:
+    """One canvas to fill.
+
+    Attributes:
+        ids: the prompt; with `infill` the whole canvas.
+        config: decoding settings; requests with different ones can share a batch.
+        key: number that keys its random numbers.
+        sample: which of several samples of it this is; also part of that key.
+        max_tokens: no more than these are needed: later blocks are not decoded.
+        finished: called with the tokens so far after each block; True ends the request.
+        infill: fill the masks inside `ids`, in blocks from the first one; nothing is appended, and of
+            `gen_length` only the pace (steps a block) counts.
+    """
+
+    ids: tuple[int, ...]
+    config: DecodingConfig
+    key: int = 0
+    sample: int = 0
+    max_tokens: int | None = None
+    finished: Callable[[list[int]], bool] | None = None
+    infill: bool = False
+
+    @property
+    def length(self) -> int:
+        """Columns of the canvas."""
+        return len(self.ids) + (0 if self.infill else self.config.gen_length)
+
+    def blocks(self, mask_id: int) -> list[tuple[int, int, int]]:
+        """(first column, end, number of masks) of each block, from the left."""
+        width = self.config.block_length
+        if self.infill:
+            first = self.ids.index(mask_id) if mask_id in self.ids else self.length
+            ranges = [(start, min(start + width, self.length)) for start in range(first, self.length, width)]
+            counted = [(start, end, self.ids[start:end].count(mask_id)) for start, end in ranges]
+            return [block for block in counted if block[2]]
+        wanted = min(self.config.gen_length, max(1, self.max_tokens or self.config.gen_length))
+        first = len(self.ids)
+        return [(start, start + width, width) for start in range(first, first + wanted, width)]
+
+
+@dataclass(frozen=True)
+class Generation:
+    """What was decoded for one request.
+
+    Attributes:
+        ids: the generated region, `gen_length` tokens unless it ended early (then whole blocks); of an
+            infilled canvas all of it.
+        step: for each of them the decoding step that committed it, from 0; -1 where it was given.
+        confidence: for each of them its confidence when it was committed; 0 where it was given.
+        forward_passes: passes that this request took part in. The fixed schedule has one a step,
+            `speculate` fewer.
+    """
+
+    ids: list[int]
+    step: list[int]
+    confidence: list[float]
+    forward_passes: int
+
+    def history(self) -> list[list[tuple[int, int, float]]]:
+        """The decoding, step by step: (index in `ids`, token, confidence) of what each step committed."""
+        steps: list[list[tuple[int, int, float]]] = [[] for _ in range(max(self.step, default=-1) + 1)]
+        for i, (token, step, sure) in enumerate(zip(self.ids, self.step, self.confidence, strict=True)):
+            if step >= 0:
+                steps[step].append((i, token, sure))
+        return steps
