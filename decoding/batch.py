@@ -81,14 +81,27 @@ class Batch:
     Attributes:
         ids: int64 [slots, width + 1], the canvases; the last column is scratch.
         step, confidence: [slots, width + 1], when and how surely each column was committed.
+        model, hidden_states: the model, and its `hidden_states`, perhaps compiled.
+        static: whether the shapes of passes are constant.
         given: bool, columns that are masked for the unconditional half of guidance.
         draft, draft_confidence: what the last pass would commit at the columns still masked.
         store: keys and values, of the guided passes in the second half of its slots.
+        counts: what was computed (see `run`).
         first_passes: those that other samples of their problem still wait for, by `Row.first_canvas`.
     """
 
-    def __init__(self, model: Any, like: Request, slots: int, width: int, mask_id: int, static: bool) -> None:
-        self.model, self.slots, self.width, self.mask_id, self.static = model, slots, width, mask_id, static
+    def __init__(
+        self,
+        model: Any,
+        hidden_states: Any,
+        like: Request,
+        slots: int,
+        width: int,
+        mask_id: int,
+        static: bool = False,
+    ) -> None:
+        self.model, self.hidden_states = model, hidden_states
+        self.slots, self.width, self.mask_id, self.static = slots, width, mask_id, static
         self.window, self.guided = CACHES[like.config.cache], like.config.cfg_scale > 0
         shape, device = (slots, width + 1), model.device
         self.ids = torch.zeros(shape, dtype=torch.int64, device=device)
@@ -96,10 +109,11 @@ class Batch:
         self.confidence = torch.zeros(shape, device=device)
         self.given = torch.zeros(shape, dtype=torch.bool, device=device)
         self.draft, self.draft_confidence = torch.zeros_like(self.ids), torch.zeros_like(self.confidence)
-        self.store = Store(slots * (1 + self.guided), width + 1) if self.window else None
+        self.store = Store(model, slots * (1 + self.guided), width + 1) if self.window else None
         self.rows: list[Row] = []
         self.first_passes: dict[Any, FirstPass] = {}
         self.waiting: Counter[Any] = Counter()
+        self.counts: Counter[str] = Counter()
 
     def expect(self, rows: Sequence[Row]) -> None:
         """Learn which requests will come, to know whose first pass is worth keeping."""

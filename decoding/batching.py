@@ -34,7 +34,7 @@ def generate(
 
     Args:
         model: has `hidden_states(input_ids, attention_mask, position_ids, cache, at)`, `logits_at(hidden)`,
-            `logit_shift` and `supports_cache`.
+            `logit_shift` and `cache_shape` (None: it takes no cache).
         prompts: token ids, not empty.
         config: decoding settings.
         mask_id: the id of the mask token.
@@ -67,6 +67,7 @@ def run(
     batch_size: int | None = 16,
     token_budget: int | None = None,
     static: bool = False,
+    compile: bool | str = False,
     on_done: OnDone | None = None,
     counts: Counter[str] | None = None,
 ) -> list[Generation]:
@@ -80,9 +81,12 @@ def run(
         batch_size: requests decoded together; None: as many as `token_budget` admits.
         token_budget: canvas columns in a pass, all rows and their padding together; None: no bound. Where
             memory does not suffice the batch is halved, and what is unfinished starts again.
-        static: keep the shapes of passes constant, for `torch.compile` and CUDA graphs.
+        static: keep the shapes of passes constant, at the price of padding.
+        compile: compile the passes with `torch.compile` (True, or its `mode`: "reduce-overhead" makes CUDA
+            graphs); implies `static`.
         on_done: as for `generate`.
-        counts: is given the number of model calls, of canvases in them, and of out-of-memory retries.
+        counts: is given the number of model calls ("calls"), of canvases and columns that they computed, of
+            positions projected onto the vocabulary, and of retries for want of memory ("out_of_memory").
 
     Raises:
         LiftError: see `check`; or one request alone does not fit in memory.
@@ -90,6 +94,10 @@ def run(
     check(model, requests, mask_id)
     stops = () if eos_id is None else (eos_id,) if isinstance(eos_id, int) else eos_id
     counts = Counter() if counts is None else counts
+    hidden_states = model.hidden_states
+    if compile:
+        mode = compile if isinstance(compile, str) else None
+        hidden_states, static = torch.compile(model.hidden_states, dynamic=False, mode=mode), True
     done: dict[int, Generation] = {}
     for indices in pools(requests, split=token_budget is not None):
         like, halvings = requests[indices[0]], 0
@@ -99,8 +107,9 @@ def run(
             slots = min(rows(like, width, batch_size, token_budget) >> halvings or 1, len(unfinished))
             queue = deque(Row(i, requests[i], 0, requests[i].blocks(mask_id)) for i in unfinished)
             try:
-                batch = Batch(model, like, slots, width, mask_id, static)
-                for index, result in decode(batch, queue, frozenset(stops), counts):
+                batch = Batch(model, hidden_states, like, slots, width, mask_id, static)
+                batch.counts = counts
+                for index, result in decode(batch, queue, frozenset(stops)):
                     done[index] = result
                     if on_done:
                         on_done(index, result)
@@ -138,7 +147,7 @@ def check(model: Any, requests: Sequence[Request], mask_id: int) -> None:
         if request.infill and mask_id not in request.ids:
             raise LiftError(f"prompt {i} has no mask token (id {mask_id}); infill needs at least one")
     for config in dict.fromkeys(request.config for request in requests):
-        if config.cache != "none" and not getattr(model, "supports_cache", False):
+        if config.cache != "none" and getattr(model, "cache_shape", None) is None:
             raise LiftError(
                 f"cache={config.cache!r}: {type(model).__name__} has no key/value cache; use cache=none"
             )
@@ -174,6 +183,21 @@ def rows(like: Request, width: int, batch_size: int | None, token_budget: int | 
     lanes = (1 + (like.config.cfg_scale > 0)) * like.config.speculate
     admitted = max(1, token_budget // (width * lanes)) if token_budget else None
     return min(n for n in (batch_size, admitted, 2**20) if n)
+
+
+def default_budget(model: Any) -> int:
+    """Canvas columns that a pass may have: on a GPU what should fit in most of the free memory.
+
+    A column takes its keys and values in every layer and some copies of the widest activations; where that
+    is too little after all, `run` halves the batch.
+    """
+    if model.device.type != "cuda":
+        return 8192
+    config = model.config
+    layers, heads, size = getattr(model, "cache_shape", None) or (0, 0, 0)
+    numbers = 2 * layers * heads * size + 16 * config.hidden_size + 4 * config.intermediate_size
+    free, _ = torch.cuda.mem_get_info(model.device)
+    return max(1, int(0.7 * free) // (numbers * model.dtype.itemsize))
 
 
 def out_of_memory(error: BaseException) -> bool:

@@ -8,6 +8,8 @@ passes is a function in a table; the rest is seen through the keys and values of
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -33,21 +35,15 @@ CACHES: dict[str, Window | None] = {"none": None, "prefix": prefix, "dual": dual
 class Store:
     """Keys and values [slots, width, H_kv, C] of every layer, allocated once.
 
-    A slot is a row of the batch; the last column is scratch, written to and never seen. The memory is taken
-    at the first pass, when the layers show their shapes.
+    A slot is a row of the batch; the last column is scratch, written to and never seen.
     """
 
-    def __init__(self, slots: int, width: int) -> None:
-        self.slots, self.width = slots, width
-        self.layers: list[tuple[Tensor, Tensor]] = []
-
-    def layer(self, n: int, like: Tensor) -> tuple[Tensor, Tensor]:
-        """Keys and values of layer n; `like` [B, H_kv, L, C] gives their shape."""
-        while n >= len(self.layers):
-            shape = (self.slots, self.width, like.shape[1], like.shape[3])
-            # Zeros: a column that is hidden from attention still enters products with weight 0.
-            self.layers.append((like.new_zeros(shape), like.new_zeros(shape)))
-        return self.layers[n]
+    def __init__(self, model: Any, slots: int, width: int) -> None:
+        layers, heads, size = model.cache_shape
+        shape = (slots, width, heads, size)
+        # Zeros: a column that is hidden from attention still enters products with weight 0.
+        make = partial(torch.zeros, shape, dtype=model.dtype, device=model.device)
+        self.layers = [(make(), make()) for _ in range(layers)]
 
     def read(self, slots: list[int], length: int) -> list[tuple[Tensor, Tensor]]:
         """A copy of the first `length` columns of some slots, layer by layer."""
@@ -75,7 +71,7 @@ class View:
 
     def update(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
         """Keep [B, H_kv, S, C] of this pass; returns what is seen, [B, H_kv, L_all, C]."""
-        keys, values = self.store.layer(layer, key)
+        keys, values = self.store.layers[layer]
         where = (self.index[:, None], self.columns)
         keys[where], values[where] = key.transpose(1, 2), value.transpose(1, 2)
         if self.whole:

@@ -76,6 +76,7 @@ def decide_alike(
 
 def choose_all(batch: Batch, states: Tensor, config: DecodingConfig, keys: list[Tensor]) -> Choice:
     """`choose` for hidden states [G, M, D], projected a bounded number at a time."""
+    batch.counts.update(projected=states.shape[0] * states.shape[1])
     found = []
     at_once = max(1, LOGITS_AT_ONCE // batch.model.config.vocab_size)
     for begin in range(0, states.shape[1], at_once):

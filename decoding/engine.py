@@ -8,7 +8,7 @@ depend on the company. Logits are projected only at the masked positions of the 
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Iterator
 
 import torch
@@ -21,9 +21,7 @@ from lift_harness.decoding.forward import hidden_states
 from lift_harness.decoding.request import Generation
 
 
-def decode(
-    batch: Batch, queue: deque[Row], stop_ids: frozenset[int], counts: Counter[str]
-) -> Iterator[tuple[int, Generation]]:
+def decode(batch: Batch, queue: deque[Row], stop_ids: frozenset[int]) -> Iterator[tuple[int, Generation]]:
     """Fill the canvases of the rows in `queue`; yields (index, result) as requests finish."""
     batch.expect(queue)
     while queue or batch.rows:
@@ -31,7 +29,7 @@ def decode(
             batch.admit(row, slot)
             queue.popleft()
         for rows, whole in passes(batch):
-            advance(batch, rows, whole, counts)
+            advance(batch, rows, whole)
         yield from batch.end_blocks(stop_ids)
 
 
@@ -44,7 +42,7 @@ def passes(batch: Batch) -> list[tuple[list[Row], bool]]:
     return [(rows, whole) for rows, whole in ((begins, True), (goes_on, False)) if rows]
 
 
-def advance(batch: Batch, rows: list[Row], whole: bool, counts: Counter[str]) -> None:
+def advance(batch: Batch, rows: list[Row], whole: bool) -> None:
     """One pass: every row commits what its schedule says."""
     for row in rows:
         while row.planned(row.left, row.step) == 0:  # nothing would change
@@ -52,7 +50,7 @@ def advance(batch: Batch, rows: list[Row], whole: bool, counts: Counter[str]) ->
     lanes = [lane for row in rows for lane in speculation.lanes(row)]
     ids = speculation.lay_out(batch, lanes)
     columns = open_first(batch, lanes, ids)
-    hidden = hidden_states(batch, lanes, ids, columns, whole, counts)
+    hidden = hidden_states(batch, lanes, ids, columns, whole)
     commit(batch, lanes, ids, columns, decide(batch, lanes, columns, hidden))
     for row in rows:
         row.passes += 1

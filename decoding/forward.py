@@ -6,7 +6,6 @@ otherwise 1.
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import Any
 
 import torch
@@ -16,9 +15,7 @@ from lift_harness.decoding.batch import Batch, FirstPass, Lane, numbers, slots
 from lift_harness.decoding.caches import View
 
 
-def hidden_states(
-    batch: Batch, lanes: list[Lane], ids: Tensor, columns: Tensor, whole: bool, counts: Counter[str]
-) -> Tensor:
+def hidden_states(batch: Batch, lanes: list[Lane], ids: Tensor, columns: Tensor, whole: bool) -> Tensor:
     """Hidden states [G, N, n, D] that predict `columns` [N, n] of the canvases `ids` [N, width + 1].
 
     The samples of one problem begin with the same canvas: it goes through the model once, and they take its
@@ -38,7 +35,6 @@ def hidden_states(
     hidden = columns.new_empty(0)
     if own:
         hidden = forward(batch, [lanes[n] for n in own], ids[own], columns[own], whole)
-        counts.update(calls=1, canvases=len(own))
     for canvas, n in leaders.items():
         if batch.waiting[canvas] or canvas in followers.values():
             batch.first_passes[canvas] = first_pass(batch, lanes[n], hidden[:, own.index(n)])
@@ -101,7 +97,8 @@ def forward(batch: Batch, lanes: list[Lane], ids: Tensor, columns: Tensor, whole
     cache: dict[str, Any] = {}
     if batch.store:
         cache["cache"] = View(batch.store, batch.kept_in(lanes), position, longest, whole)
-    hidden = batch.model.hidden_states(inputs, visible, position, at=at, **cache)  # [G N, n, D]
+    batch.counts.update(calls=1, canvases=len(inputs), columns=inputs.numel())
+    hidden = batch.hidden_states(inputs, visible, position, at=at, **cache)  # [G N, n, D]
     return hidden.unflatten(0, (1 + batch.guided, -1))[:, :n]
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 WATCHED = (
     "lm_eval._cli.harness",
     "lm_eval.api.metrics",
+    "lm_eval.api.model",
     "lm_eval.evaluator",
     "lm_eval.evaluator_utils",
     "lm_eval.filters",

@@ -2,14 +2,16 @@
 
 Settings come, weakest first, from `DecodingConfig`, the protocol of our tasks (tasks/settings.yaml), the
 model args, and a request's generation kwargs (`--gen_kwargs` or a task's own). What was used goes into
-the results file under config / decoding.
+the results file under config / decoding, what it took under config / decoding_statistics.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from functools import cached_property
 from hashlib import blake2b
 from typing import Any
 
@@ -18,32 +20,21 @@ import torch
 from lm_eval.api.instance import Instance
 from lm_eval.api.model import LM
 from lm_eval.api.registry import register_model
-from lm_eval.models.utils import normalize_gen_kwargs
 from tqdm import tqdm
 
-from lift_harness.decoding import DecodingConfig, Generation, generate
+from lift_harness.asked import SETTINGS, Asked, configure
+from lift_harness.decoding import Generation, Request, run
+from lift_harness.decoding.batching import default_budget
 from lift_harness.errors import LiftError, did_you_mean
 from lift_harness.models import load_model
 from lift_harness.models.chat import encode_prompt, render_chat, stop_ids
+from lift_harness.models.identity import checkpoint_id
+from lift_harness.ranks import Ranks
+from lift_harness.responses import ResponseCache, response_key
 from lift_harness.tasks.settings import generation_settings
 
-SETTINGS = {field.name: field.type for field in dataclasses.fields(DecodingConfig)}
 DEFAULT_MODEL = "GSAI-ML/LLaDA-8B-Instruct"
 NO_LIKELIHOOD = "lift_dlm has no likelihood yet, which {} needs; use generate_until tasks"
-TOKENS_A_PASS = 8192  # of batch_size=auto
-
-
-@dataclasses.dataclass
-class Request:
-    """One text to generate: lm-eval's Instance, resolved."""
-
-    prompt: list[int]
-    config: DecodingConfig
-    until: list[str]
-    max_tokens: int
-    key: int  # of its random numbers
-    sample: int
-    keep_end: bool  # whether the end-of-text token stays in the text
 
 
 @register_model("lift_dlm")
@@ -52,13 +43,18 @@ class LiftDLM(LM):
 
     Args:
         pretrained: folder, Hub id or "lift-tiny"; LLaDA-8B-Instruct by default.
-        batch_size: requests decoded together, or "auto".
+        batch_size: requests decoded together, or "auto": as many as `token_budget` admits.
         max_batch_size: bound on "auto".
+        token_budget: canvas tokens in a pass with "auto"; by default what memory admits.
         device: of torch; the GPU if there is one.
         dtype: of the weights; "auto": as stored.
         revision: of a Hub id.
         peft: folder of a LoRA adapter.
         chat_template: whether the protocol's tasks use the chat template; by default if there is one.
+        truncate: "left" cuts the beginning of prompts that do not fit (and counts them); otherwise they are
+            an error.
+        response_cache: file that keeps every response as soon as it is there (`--use_cache` sets it too).
+        compile: compile the passes with torch.compile (True or its mode).
         trust_remote_code: accepted because lm-eval passes it; no remote code is ever run.
         settings: fields of `DecodingConfig`.
     """
@@ -68,11 +64,15 @@ class LiftDLM(LM):
         pretrained: str = DEFAULT_MODEL,
         batch_size: int | str = 1,
         max_batch_size: int | None = None,
+        token_budget: int | None = None,
         device: str | None = None,
         dtype: str = "auto",
         revision: str | None = None,
         peft: str | None = None,
         chat_template: bool | None = None,
+        truncate: str | None = None,
+        response_cache: str | None = None,
+        compile: bool | str = False,
         trust_remote_code: bool = False,
         **settings: Any,
     ) -> None:
@@ -80,21 +80,51 @@ class LiftDLM(LM):
         for name in settings:
             if name not in SETTINGS:
                 raise LiftError(f"lift_dlm: unknown model arg {name!r}; {did_you_mean(name, SETTINGS)}")
+        if truncate not in (None, "left"):
+            raise LiftError(f"truncate={truncate!r} must be left, or absent: a prompt too long is an error")
+        self.batch_size = checked_batch_size(batch_size)
+        self.max_batch_size, self.token_budget = max_batch_size, token_budget
+        self.ranks = Ranks(device)
         self.pretrained, self.peft, self.revision = pretrained, peft, revision
         self.model, self.tokenizer = load_model(
-            pretrained, dtype=dtype, device=usable(device), revision=revision, peft=peft
+            pretrained, dtype=dtype, device=self.ranks.device or usable(device), revision=revision, peft=peft
         )
-        self.batch_size, self.max_batch_size = batch_size, max_batch_size
-        self.settings = settings
+        self.settings, self.truncate, self.compile = settings, truncate, compile
         self.use_chat_template = chat_template
+        self.responses = None if response_cache is None else ResponseCache(response_cache)
         self.used: dict[str, dict[str, Any]] = {}
-        self.counts: Counter[str] = Counter()
+        self.counts: Counter[str] = Counter()  # of the last call, over all ranks
+        self.seconds = 0.0
         self.on_progress: Callable[[int, int], None] | None = None
 
     @property
     def device(self) -> torch.device:
         """Where the model is."""
         return self.model.device
+
+    # ------------------------------------------------------------ several processes
+
+    @property
+    def rank(self) -> int:
+        """Number of this process."""
+        return self.ranks.rank
+
+    @property
+    def world_size(self) -> int:
+        """Number of processes."""
+        return self.ranks.world_size
+
+    def all_gather(self, tensor: torch.Tensor) -> torch.Tensor:
+        """The ranks' tensors, one after the other."""
+        return self.ranks.all_gather(tensor)
+
+    def gather_object(self, obj: Any, dst: int = 0) -> list[Any] | None:
+        """The ranks' objects on rank `dst`."""
+        return self.ranks.gather_object(obj, dst)
+
+    def barrier(self) -> None:
+        """Wait for all ranks."""
+        self.ranks.barrier()
 
     # ------------------------------------------------------------ the prompt
 
@@ -124,55 +154,90 @@ class LiftDLM(LM):
 
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
         """Decode every request; a repeated Instance is another sample of the same problem."""
-        resolved = self.resolve(requests)
-        results: list[str] = [""] * len(resolved)
-        bar = tqdm(total=len(resolved), desc="decoding", disable=disable_tqdm or self.on_progress is not None)
+        asked = self.resolve(requests)
+        texts: dict[Asked, str] = {}
+        started = time.perf_counter()
+        self.counts = Counter(truncated_prompts=sum(one.truncated > 0 for one in set(asked)))
+        hidden = disable_tqdm or self.on_progress is not None or self.rank > 0
+        with tqdm(total=len(set(asked)), desc="decoding", unit="request", disable=hidden) as bar:
 
-        def finish(indices: Sequence[int], i: int, out: Generation) -> None:
-            index = indices[i]
-            results[index] = self.text(resolved[index], out)
-            self.counts.update(requests=1, forward_passes=out.forward_passes, tokens=len(out.ids))
-            bar.update()
-            if self.on_progress:
-                self.on_progress(self.counts["requests"], len(resolved))
+            def finish(one: Asked, out: Generation) -> None:
+                texts[one] = one.text(self.tokenizer, out)
+                rate = self.counts["tokens"] / (time.perf_counter() - started)
+                bar.set_postfix_str(f"{rate:.1f} tokens/s, {self.counts['calls']} passes", refresh=False)
+                bar.update()
+                if self.on_progress:
+                    self.on_progress(len(texts), bar.total)
 
-        self.counts.clear()
-        for config in dict.fromkeys(request.config for request in resolved):
-            group = [i for i, request in enumerate(resolved) if request.config == config]
-            generate(
-                self.model,
-                [resolved[i].prompt for i in group],
-                config,
-                mask_id=self.tokenizer.mask_token_id,
-                eos_id=stop_ids(self.tokenizer),
-                requests=[resolved[i].key for i in group],
-                samples=[resolved[i].sample for i in group],
-                batch_size=self.rows(resolved[i] for i in group),
-                on_done=lambda i, out, group=group: finish(group, i, out),  # type: ignore[misc]
+            missing = []
+            for one in dict.fromkeys(asked):
+                known = self.responses.get(self.response_key(one)) if self.responses else None
+                if known is None:
+                    missing.append(one)
+                else:
+                    finish(one, known)
+                    self.counts["from_cache"] += 1
+            self.decode(missing, finish)
+        self.counts, self.seconds = self.ranks.sum(self.counts), time.perf_counter() - started
+        return [texts[one] for one in asked]
+
+    def decode(self, asked: list[Asked], finish: Callable[[Asked, Generation], None]) -> None:
+        """Decode, and keep each response before it is reported."""
+
+        def done(i: int, out: Generation) -> None:
+            if self.responses:
+                self.responses.put(self.response_key(asked[i]), out)
+            self.counts.update(
+                requests=1,
+                forward_passes=out.forward_passes,
+                tokens=len(asked[i].text_ids(self.tokenizer, out)),
+                decoded_tokens=len(out.ids),
             )
-        bar.close()
-        for request, result in zip(requests, results, strict=True):
-            self.cache_hook.add_partial("generate_until", request.args, result)
-        return results
+            finish(asked[i], out)
 
-    def resolve(self, instances: list[Instance]) -> list[Request]:
+        auto = self.batch_size == "auto"
+        run(
+            self.model,
+            [one.request for one in asked],
+            mask_id=self.tokenizer.mask_token_id,
+            eos_id=stop_ids(self.tokenizer),
+            batch_size=self.max_batch_size if auto else int(self.batch_size),
+            token_budget=(self.token_budget or default_budget(self.model)) if auto else None,
+            compile=self.compile,
+            on_done=done,
+            counts=self.counts,
+        )
+
+    def resolve(self, instances: list[Instance]) -> list[Asked]:
         """Prompts, settings and noise keys; all errors come before the first forward pass."""
-        first: dict[int, Request] = {}  # lm-eval repeats the same object for each sample of a problem
+        first: dict[int, Asked] = {}  # lm-eval repeats the same object for each sample of a problem
         seen: Counter[int] = Counter()
+        made: dict[tuple[int, int], Asked] = {}
         found = []
         for instance in instances:
             same = id(instance)
             if same not in first:
-                first[same] = self.first_request(instance)
-            found.append(dataclasses.replace(first[same], sample=seen[same]))
+                first[same] = self.first_sample(instance)
+            # On several ranks lm-eval pads with more of the last Instance: those are samples it has had.
+            sample = seen[same] % (instance.repeats or 1)
             seen[same] += 1
+            if (same, sample) not in made:
+                request = dataclasses.replace(first[same].request, sample=sample)
+                made[same, sample] = dataclasses.replace(first[same], request=request)
+            found.append(made[same, sample])
         return found
 
-    def first_request(self, instance: Instance) -> Request:
+    def first_sample(self, instance: Instance) -> Asked:
         """The first sample of a problem."""
         context, kwargs = instance.args
         task = instance.task_name or ""
-        config, until, max_tokens = self.configure(task, kwargs)
+        config, until, max_tokens = configure(task, kwargs, self.settings)
+        self.used[task] = {
+            **dataclasses.asdict(config),
+            "exact": config.exact,
+            "until": list(until),
+            "max_gen_toks": max_tokens,
+        }
         if (instance.repeats or 1) > 1 and config.temperature == 0:
             raise LiftError(
                 f"{task}: {instance.repeats} samples a problem at temperature 0 would be identical; "
@@ -180,55 +245,55 @@ class LiftDLM(LM):
             )
         prompt = encode_prompt(self.tokenizer, context)
         room = self.model.config.max_position_embeddings - config.gen_length
-        if len(prompt) > room:
+        excess = max(0, len(prompt) - room)
+        if not prompt or room < 1 or (excess and self.truncate != "left"):
             raise LiftError(
-                f"{task} doc {instance.doc_id}: the prompt has {len(prompt)} tokens, more than "
-                f"the {room} that the model's context leaves beside gen_length={config.gen_length}; "
-                "lower gen_length"
+                f"{task} doc {instance.doc_id}: the prompt has {len(prompt)} tokens; the model's context "
+                f"leaves room for 1 to {room} beside gen_length={config.gen_length}; lower gen_length, "
+                "or cut prompts from the left with the model arg truncate=left"
             )
         key = int.from_bytes(blake2b(f"{task}\n{context}".encode(), digest_size=7).digest(), "big")
+        stopped = (lambda ids: any(stop in self.tokenizer.decode(ids) for stop in until)) if until else None
+        request = Request(tuple(prompt[excess:]), config, key, max_tokens=max_tokens, finished=stopped)
         protocol = bool(generation_settings(task))
-        return Request(prompt, config, until, max_tokens, key, sample=0, keep_end=protocol)
+        return Asked(request, until, max_tokens, protocol, task, instance.doc_id, excess)
 
-    def configure(self, task: str, kwargs: dict[str, Any]) -> tuple[DecodingConfig, list[str], int]:
-        """Decoding settings, stop strings and token limit of a request with these generation kwargs."""
-        protocol = generation_settings(task)
-        own = {key: value for key, value in kwargs.items() if key in SETTINGS}
-        config = DecodingConfig().replace(**{**protocol, **self.settings, **own})
-        general = normalize_gen_kwargs(kwargs, default_max_gen_toks=config.gen_length)
-        known = {*SETTINGS, "until", "do_sample", "max_gen_toks"}
-        for name in general:
-            if name not in known:
-                raise LiftError(f"lift_dlm: unknown gen_kwarg {name!r}; {did_you_mean(name, known)}")
-        if kwargs.get("do_sample") is False or ("temperature" in kwargs and not protocol):
-            config = config.replace(temperature=general["temperature"])
-        limit = general["max_gen_toks"]
-        if limit >= config.gen_length or limit == protocol.get("gen_length"):
-            limit = config.gen_length  # our tasks' max_gen_toks says the same to other models
-        self.used[task] = {**dataclasses.asdict(config), "until": general["until"], "max_gen_toks": limit}
-        return config, general["until"], limit
+    # ------------------------------------------------------------ what was done
 
-    def rows(self, requests: Any) -> int:
-        """Requests a batch."""
-        if str(self.batch_size).isdigit():
-            return int(self.batch_size)
-        longest = max(len(request.prompt) + request.config.gen_length for request in requests)
-        return max(1, min(TOKENS_A_PASS // longest, self.max_batch_size or TOKENS_A_PASS))
+    def use_response_cache(self, path: str) -> None:
+        """Keep responses in that file (`lm_eval --use_cache`, through `lift_harness.plugin`)."""
+        self.responses = ResponseCache(path)
 
-    def text(self, request: Request, out: Generation) -> str:
-        """The generated text, up to the first end of text or stop string."""
-        ids = out.ids[: request.max_tokens]
-        if request.config.early_stop:
-            stops = set(stop_ids(self.tokenizer))
-            end = next((i for i, token in enumerate(ids) if token in stops), None)
-            ids = ids if end is None else ids[: end + request.keep_end]
-        text = self.tokenizer.decode(ids, skip_special_tokens=not request.keep_end)
-        for stop in filter(None, request.until):
-            text = text.split(stop)[0]
-        return text
+    @cached_property
+    def checkpoint(self) -> str:
+        """What the weights are."""
+        return checkpoint_id(self.model, self.pretrained, self.peft)
+
+    def response_key(self, asked: Asked) -> str:
+        """The key of a response: all that it depends on."""
+        request = asked.request
+        return response_key(
+            checkpoint=self.checkpoint,
+            dtype=str(self.model.dtype),
+            config=dataclasses.asdict(request.config),
+            prompt=request.ids,
+            key=request.key,
+            until=asked.until,
+            max_tokens=asked.max_tokens,
+            task=asked.task,
+            doc_id=asked.doc_id,
+            sample=request.sample,
+        )
 
     def get_model_info(self) -> dict[str, Any]:
-        """For the results file: what was decoded how."""
+        """For the results file: what was decoded how, and what it took."""
+        counts = self.counts
+        statistics = {"truncated_prompts": 0, "from_cache": 0, **counts, "seconds": round(self.seconds, 3)}
+        if counts["forward_passes"]:
+            statistics["tokens_per_second"] = round(counts["tokens"] / self.seconds, 2)
+            statistics["tokens_per_forward_pass"] = round(
+                counts["decoded_tokens"] / counts["forward_passes"], 3
+            )
         return {
             "pretrained": self.pretrained,
             "peft": self.peft,
@@ -236,7 +301,7 @@ class LiftDLM(LM):
             "model_dtype": str(self.model.dtype),
             "model_num_parameters": self.model.num_parameters(),
             "decoding": self.used,
-            "decoding_counts": dict(self.counts),
+            "decoding_statistics": statistics,
         }
 
     # ------------------------------------------------------------ likelihood
@@ -248,6 +313,15 @@ class LiftDLM(LM):
     def loglikelihood_rolling(self, requests: list[Instance]) -> list[float]:
         """Not available yet."""
         raise LiftError(NO_LIKELIHOOD.format(requests[0].task_name))
+
+
+def checked_batch_size(value: int | str) -> int | str:
+    """A number of requests, or "auto" (lm-eval's "auto:N" means the same here)."""
+    if str(value).partition(":")[0] == "auto":
+        return "auto"
+    if str(value).isdigit() and int(value) > 0:
+        return int(value)
+    raise LiftError(f"batch_size={value!r} must be auto or a whole number of at least 1")
 
 
 def usable(device: str | None) -> str | None:

@@ -145,6 +145,24 @@ def bind_models(evaluator: Any) -> None:
     evaluator.evaluate = _mark(evaluate)
 
 
+def use_own_cache(model: Any) -> None:
+    """Let a model that has `use_response_cache(path)` keep its responses itself under `--use_cache`.
+
+    lm-eval's cache is keyed by the prompt alone: another checkpoint, or another sample, gets the same answer.
+    """
+    original = model.CachingLM.__new__
+    if hasattr(original, _MARK):
+        return
+
+    def __new__(cls, lm, cache_db):
+        if not hasattr(lm, "use_response_cache"):
+            return object.__new__(cls)
+        lm.use_response_cache(cache_db)
+        return lm  # and no wrapper around it
+
+    model.CachingLM.__new__ = _mark(__new__)
+
+
 def _without_cache(lm: Any) -> Any:
     """The model inside lm-eval's `--use_cache` wrapper, or the model itself."""
     from lm_eval.api.model import CachingLM
@@ -211,6 +229,7 @@ def _mark(wrapper: Callable) -> Callable:
 HOOKS: dict[str, Callable[[ModuleType], None]] = {
     "lm_eval._cli.harness": show_errors,
     "lm_eval.api.metrics": register_metrics,
+    "lm_eval.api.model": use_own_cache,
     "lm_eval.evaluator": bind_models,
     "lm_eval.evaluator_utils": use_own_stderr,
     "lm_eval.filters": register_filters,

@@ -10,6 +10,7 @@ import pytest
 from lm_eval.api.instance import Instance
 from lm_eval.tasks import TaskManager
 
+from lift_harness.asked import configure
 from lift_harness.errors import LiftError
 from lift_harness.lm import LiftDLM
 from lift_harness.models.chat import encode_example
@@ -54,7 +55,7 @@ def test_the_evaluation_prompt_is_the_training_prompt(lm):
     context = sample["arguments"][0][0]
     user = prompts.user_turn(prompts.INSTRUCTIONS["sudoku"], prompts.sudoku_question(sample["doc"]["Puzzle"]))
     trained_on, _ = encode_example(lm.tokenizer, user, prompts.GEN_PREFIX, "x")
-    assert lm.resolve([request(context)])[0].prompt == trained_on
+    assert list(lm.resolve([request(context)])[0].request.ids) == trained_on
     assert context.endswith("<|start_header_id|>assistant<|end_header_id|>\n\n<reasoning>")
 
 
@@ -110,18 +111,19 @@ def test_what_was_used_is_in_the_results(lm):
         40,
         0.0,
     )
-    assert config["decoding_counts"]["forward_passes"] >= 8
+    assert config["decoding_statistics"]["forward_passes"] >= 8
 
 
 def test_settings_rank_task_then_model_then_request():
     model = LiftDLM(pretrained="lift-tiny", steps=8, seed=3)
-    config, _, limit = model.configure("lift_sudoku_mini", {"until": [], "max_gen_toks": 40, "seed": 5})
+    kwargs = {"until": [], "max_gen_toks": 40, "seed": 5}
+    config, _, limit = configure("lift_sudoku_mini", kwargs, model.settings)
     assert (config.gen_length, config.steps, config.seed, limit) == (40, 8, 5, 40)
 
 
 def test_a_model_arg_is_judged_together_with_the_task():
     model = LiftDLM(pretrained="lift-tiny", block_length=20)  # divides the task's 40, not the default of 128
-    config, _, _ = model.configure("lift_sudoku_mini", {"until": [], "max_gen_toks": 40})
+    config, _, _ = configure("lift_sudoku_mini", {"until": [], "max_gen_toks": 40}, model.settings)
     assert (config.gen_length, config.block_length, config.steps) == (40, 20, 20)
 
 
@@ -198,3 +200,58 @@ def test_the_stock_command_reports_bad_input_in_one_line():
     assert done.returncode == 2
     assert "error: no model folder '/no/such/model'" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+# ---- prompts that do not fit, stop strings, statistics
+
+
+def test_truncate_left_keeps_the_end_of_the_prompt_and_is_counted():
+    lm = LiftDLM(pretrained="lift-tiny", truncate="left", gen_length=32, steps=8)
+    long, short = request("7 " * 600 + "end", doc_id=7), request("1+1", doc_id=8)
+    asked = lm.resolve([long, short])
+    context = lm.model.config.max_position_embeddings
+    assert len(asked[0].request.ids) == context - 32
+    assert list(asked[0].request.ids) == lm.tokenizer(long.args[0])["input_ids"][-(context - 32) :]
+    assert (asked[0].truncated > 0, asked[1].truncated) == (True, 0)
+    lm.generate_until([long, short], disable_tqdm=True)
+    assert lm.get_model_info()["decoding_statistics"]["truncated_prompts"] == 1
+
+
+def test_a_stop_string_ends_the_request_at_its_block():
+    lm = LiftDLM(pretrained="lift-tiny", gen_length=64, block_length=8, steps=64)
+    (whole,) = lm.generate_until([request("1+1", until=[])], disable_tqdm=True)
+    passes = lm.counts["forward_passes"]
+    stop = whole[2]
+    (cut,) = lm.generate_until([request("1+1", until=[stop])], disable_tqdm=True)
+    assert cut == whole.split(stop)[0]
+    assert lm.counts["forward_passes"] < passes
+
+
+def test_a_token_limit_saves_the_blocks_behind_it():
+    lm = LiftDLM(pretrained="lift-tiny", gen_length=64, block_length=8, steps=64, early_stop=False)
+    lm.generate_until([request("1+1", until=[], max_gen_toks=9)], disable_tqdm=True)
+    assert lm.counts["forward_passes"] == 16
+
+
+def test_statistics_say_what_it_took(lm):
+    config = evaluate(lm, limit=3, gen_kwargs={"early_stop": False})["config"]
+    found = config["decoding_statistics"]
+    assert (found["requests"], found["forward_passes"], found["decoded_tokens"]) == (3, 60, 120)
+    assert found["tokens_per_forward_pass"] == 2.0
+    assert found["calls"] == 20 and found["canvases"] == 60  # three requests shared each pass
+    assert found["tokens_per_second"] == pytest.approx(found["tokens"] / found["seconds"], rel=0.01)
+    assert config["decoding"]["lift_sudoku_mini"]["exact"] is True
+    cached = evaluate(lm, limit=1, gen_kwargs={"cache": "dual"})["config"]
+    assert cached["decoding"]["lift_sudoku_mini"]["exact"] is False
+
+
+def test_auto_batch_size_gives_the_same_answers(lm):
+    auto = LiftDLM(pretrained="lift-tiny", batch_size="auto:4", token_budget=500)
+    assert answers(evaluate(auto, limit=6)) == answers(evaluate(lm, limit=6))
+    assert auto.counts["calls"] < auto.counts["canvases"]
+
+
+@pytest.mark.parametrize("size", ["0", "-1", "many", 0])
+def test_a_bad_batch_size_is_one_line(size):
+    with pytest.raises(LiftError, match="batch_size=.* must be auto or a whole number"):
+        LiftDLM(pretrained="lift-tiny", batch_size=size)

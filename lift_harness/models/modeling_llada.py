@@ -161,13 +161,18 @@ class LLaDAModelLM(PreTrainedModel):
     _no_split_modules = ["LLaDABlock"]  # noqa: RUF012 (transformers' own idiom)
     _supports_sdpa = True
     logit_shift = 0
-    supports_cache = True
 
     def __init__(self, config: LLaDAConfig) -> None:
         super().__init__(config)
         self.model = LLaDAModel(config)
         self.gradient_checkpointing = False
         self.post_init()
+
+    @property
+    def cache_shape(self) -> tuple[int, int, int]:
+        """What a key/value cache keeps of a token: layers, key/value heads, head size."""
+        config = self.config
+        return config.n_layers, config.n_kv_heads, config.d_model // config.n_heads
 
     def get_input_embeddings(self) -> nn.Module:
         """The token embedding [V, D]."""

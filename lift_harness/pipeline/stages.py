@@ -5,7 +5,6 @@ Each leaves its files in a folder of its own and returns what the tables need as
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import os
@@ -52,6 +51,7 @@ def train_method(
 
     The result has `checkpoint` (folder), `sha256` of its weights, `loss` (history) and `parameters`.
     """
+    from lift_harness.models.identity import weights_hash
     from lift_harness.training.data import tokenize
     from lift_harness.training.objectives import get_objective
     from lift_harness.training.trainer import train
@@ -116,14 +116,6 @@ def save(model: Any, tokenizer: Any, folder: Path, base: str | NewModel) -> None
         config = read_json(file)
         if config.get("tokenizer_class") == "TokenizersBackend":  # unknown to transformers 4
             write_json(file, {**config, "tokenizer_class": "PreTrainedTokenizerFast"})
-
-
-def weights_hash(folder: Path) -> str:
-    """sha256 of the weights files of a folder, in name order."""
-    digest = hashlib.sha256()
-    for file in sorted(folder.glob("*.safetensors")):
-        digest.update(file.read_bytes())
-    return digest.hexdigest()
 
 
 def show_training(progress: Progress) -> Any:

@@ -1,0 +1,268 @@
+"""Times the decoding engine against the published loops, on the same weights and prompts, in one run.
+
+    python benchmarks/decode.py                      # `mid` on the CPU: one batch of equal requests
+    python benchmarks/decode.py --workload ragged    # 32 requests of different lengths that end early
+    python benchmarks/decode.py --workload mini      # the mini tasks with lift-tiny
+    python benchmarks/decode.py --model 8b --dtype bfloat16 --device cuda
+
+Ratios are of throughput (tokens of text per second) to the plain loop of the same algorithm. Each round runs
+every variant once, in an order that changes, and a variant's time is its median over the rounds. `limit` is
+the share of the machine's matrix multiplication rate, measured in the same run, that its products reach.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import resource
+import statistics
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from plain import plain
+from rich.console import Console
+from rich.table import Table
+
+from lift_harness.decoding import DecodingConfig, Request, run
+from lift_harness.models.configuration_llada import LLaDAConfig
+from lift_harness.models.modeling_llada import LLaDAModelLM
+
+MODELS: dict[str, dict[str, Any]] = {
+    "mid": dict(d_model=512, n_heads=8, n_layers=8, mlp_hidden_size=1376, vocab_size=32000),
+    "8b": dict(d_model=4096, n_heads=32, n_layers=32, mlp_hidden_size=12288, vocab_size=126464),
+}
+# Tokens before the end of text in 1,130 GSM8K answers of LLaDA-8B-Instruct at gen_length 128 (the recorded
+# generations), at the quantiles 1/64, 3/64, ... 63/64: most would have used more than 128.
+ANSWER_TOKENS = [91, 98, 105, 109, 113, 116, 119, 122, *[126] * 24]
+
+
+@dataclass
+class Variant:
+    """One way to decode the workload."""
+
+    name: str
+    work: Callable[[Counter[str]], dict[int, list[int]]]  # request -> its text's tokens
+    baseline: str  # the plain loop of the same algorithm
+    seconds: list[float] = field(default_factory=list)
+    memory: float = 0.0
+    counts: Counter[str] = field(default_factory=Counter)
+    answers: dict[int, list[int]] = field(default_factory=dict)
+
+
+def random_model(name: str, dtype: torch.dtype, device: str) -> tuple[Any, int]:
+    """A model of a known shape with random weights, and its mask id."""
+    shape = MODELS[name]
+    mask_id = shape["vocab_size"] - 1
+    torch.manual_seed(0)
+    config = LLaDAConfig(**shape, mask_token_id=mask_id, eos_token_id=mask_id - 1, pad_token_id=mask_id - 1)
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    with torch.device(device):
+        model = LLaDAModelLM(config).eval()
+    torch.set_default_dtype(before)
+    return model, mask_id
+
+
+def sizes(model: Any) -> tuple[int, int]:
+    """Parameters of the blocks, and of the output projection."""
+    blocks = sum(p.numel() for p in model.model.transformer.blocks.parameters())
+    return blocks, model.config.d_model * model.config.embedding_size
+
+
+def requests_of(prompts: list[list[int]], config: DecodingConfig, lengths: list[int] | None) -> list[Request]:
+    """Requests that end once their answer's length is reached, as an end-of-text token would end them."""
+    found = []
+    for i, prompt in enumerate(prompts):
+        stop = None if lengths is None else lambda tokens, n=lengths[i]: len(tokens) > n
+        found.append(Request(tuple(prompt), config, key=i, finished=stop))
+    return found
+
+
+def engine(
+    model: Any, mask_id: int, prompts: list[list[int]], lengths: list[int] | None, **options: Any
+) -> Callable[[Counter[str]], dict[int, list[int]]]:
+    """The engine on some prompts; `batch_size`, `compile` and decoding settings."""
+    how = {name: options.pop(name) for name in ("batch_size", "compile") if name in options}
+    wanted = requests_of(prompts, DecodingConfig(**options), lengths)
+
+    def work(counts: Counter[str]) -> dict[int, list[int]]:
+        outs = run(model, wanted, mask_id=mask_id, counts=counts, **how)
+        return {i: out.ids[: lengths[i]] if lengths else out.ids for i, out in enumerate(outs)}
+
+    return work
+
+
+def published(
+    model: Any, mask_id: int, prompts: list[list[int]], lengths: list[int] | None, **options: Any
+) -> Callable[[Counter[str]], dict[int, list[int]]]:
+    """The plain loop on some prompts. It decodes whole canvases, as the published code does."""
+    config = DecodingConfig(**options)
+
+    def work(counts: Counter[str]) -> dict[int, list[int]]:
+        outs = [plain(model, prompt, config, mask_id, counts) for prompt in prompts]
+        return {i: out[: lengths[i]] if lengths else out for i, out in enumerate(outs)}
+
+    return work
+
+
+def uniform(model: Any, mask_id: int, args: argparse.Namespace) -> list[Variant]:
+    """Requests of one length: the targets' workload."""
+    settings = dict(gen_length=128, block_length=32, steps=64, early_stop=False)
+    four = [torch.randint(0, mask_id - 1, (256,)).tolist() for _ in range(args.batch)]
+    one, n = four[:1], args.batch
+    found = []
+    for cache in ("none", "prefix", "dual"):
+        base = f"plain {cache}"
+        found.append(Variant(base, published(model, mask_id, one, None, cache=cache, **settings), base))
+        for label, prompts in (("batch 1", one), (f"batch {n}", four)):
+            work = engine(model, mask_id, prompts, None, cache=cache, batch_size=n, **settings)
+            found.append(Variant(f"{cache}, {label}", work, base))
+    for drafts in (2, 4):
+        work = engine(model, mask_id, one, None, speculate=drafts, **settings)
+        found.append(Variant(f"none, speculate {drafts}, batch 1", work, "plain none"))
+    if args.compile:
+        for cache in ("none", "dual"):
+            work = engine(model, mask_id, one, None, cache=cache, compile=True, batch_size=1, **settings)
+            work(Counter())  # compiles
+            found.append(Variant(f"{cache}, compiled, batch 1", work, f"plain {cache}"))
+    return found
+
+
+def ragged(model: Any, mask_id: int, args: argparse.Namespace) -> list[Variant]:
+    """32 prompts of 32 lengths on a canvas of 256 tokens, with answers as long as real ones."""
+    settings = dict(gen_length=256, block_length=32, steps=128)
+    draw = random.Random(0)
+    prompts = [[draw.randrange(mask_id - 1) for _ in range(64 + 8 * i)] for i in range(32)]
+    lengths = draw.sample(ANSWER_TOKENS, 32)
+    found = []
+    for cache in ("none", "dual"):
+        base = f"plain {cache}"
+        some = range(0, 32, 8) if args.quick else range(32)
+        work = published(
+            model,
+            mask_id,
+            [prompts[i] for i in some],
+            [lengths[i] for i in some],
+            cache=cache,
+            **settings,
+        )
+        found.append(Variant(base, relabelled(work, list(some)), base))
+        for size in (1, 8):
+            work = engine(model, mask_id, prompts, lengths, cache=cache, batch_size=size, **settings)
+            found.append(Variant(f"{cache}, batch {size}", work, base))
+    return found
+
+
+def relabelled(
+    work: Callable[[Counter[str]], dict[int, list[int]]], index: list[int]
+) -> Callable[[Counter[str]], dict[int, list[int]]]:
+    """The same work, its results under other numbers."""
+    return lambda counts: {index[i]: ids for i, ids in work(counts).items()}
+
+
+def peak_memory(device: str) -> float:
+    """MB in use at most since `reset_peak`."""
+    if device.startswith("cuda"):
+        return torch.cuda.max_memory_allocated() / 2**20
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("VmHWM"):
+            return int(line.split()[1]) / 2**10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+
+
+def reset_peak(device: str) -> None:
+    """Forget the peak so far (Linux, CUDA)."""
+    if device.startswith("cuda"):
+        torch.cuda.reset_peak_memory_stats()
+    elif Path("/proc/self/clear_refs").exists():
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def matmul_rate(dtype: torch.dtype, device: str) -> float:
+    """Floating point operations a second of a large product."""
+    n = 8192 if device.startswith("cuda") else 1536
+    a, b = torch.randn(n, n, dtype=dtype, device=device), torch.randn(n, n, dtype=dtype, device=device)
+    times = []
+    for _ in range(6):
+        start = time.perf_counter()
+        (a @ b).flatten()[0].item()
+        times.append(time.perf_counter() - start)
+    return 2 * n**3 / min(times)
+
+
+def measure(variants: list[Variant], rounds: int, device: str, console: Console) -> None:
+    """Run every variant once a round."""
+    for n in range(rounds):
+        for variant in variants[n % len(variants) :] + variants[: n % len(variants)]:
+            reset_peak(device)
+            before, variant.counts = peak_memory(device), Counter()
+            start = time.perf_counter()
+            variant.answers = variant.work(variant.counts)
+            variant.seconds.append(time.perf_counter() - start)
+            variant.memory = max(variant.memory, peak_memory(device) - before)
+            console.log(f"round {n + 1} of {rounds}: {variant.name}: {variant.seconds[-1]:.2f} s")
+
+
+def report(variants: list[Variant], model: Any, rate: float, console: Console) -> None:
+    """The table."""
+    by_name = {variant.name: variant for variant in variants}
+    table = Table("variant", "tokens/s", "x plain", "passes", "canvases", "limit", "ids equal", "peak MB")
+    blocks, head = sizes(model)
+    for variant in variants:
+        base = by_name[variant.baseline]
+        seconds = statistics.median(variant.seconds)
+        speed = sum(map(len, variant.answers.values())) / seconds
+        base_speed = sum(map(len, base.answers.values())) / statistics.median(base.seconds)
+        both = variant.answers.keys() & base.answers.keys()
+        equal = sum(variant.answers[i] == base.answers[i] for i in both)
+        work = 2 * (blocks * variant.counts["columns"] + head * variant.counts["projected"])
+        table.add_row(
+            variant.name,
+            f"{speed:.1f}",
+            f"{speed / base_speed:.2f}",
+            str(variant.counts["calls"]),
+            str(variant.counts["canvases"]),
+            f"{work / seconds / rate:.0%}",
+            f"{equal}/{len(both)}",
+            f"{variant.memory:.0f}",
+        )
+    console.print(table)
+
+
+def main() -> None:
+    """Parse, run, print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--workload", choices=("uniform", "ragged", "mini"), default="uniform")
+    parser.add_argument("--model", choices=MODELS, default="mid")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--dtype", default="float32")
+    parser.add_argument("--batch", type=int, default=4, help="of the uniform workload")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--compile", action="store_true", help="also compiled passes (uniform)")
+    parser.add_argument("--quick", action="store_true", help="ragged: the plain loop on a quarter of it")
+    args = parser.parse_args()
+    console = Console(width=110)
+    if args.workload == "mini":
+        from mini import main as mini
+
+        mini(console)
+        return
+    dtype = getattr(torch, args.dtype)
+    model, mask_id = random_model(args.model, dtype, args.device)
+    rate = matmul_rate(dtype, args.device)
+    console.print(
+        f"{args.model}: {model.num_parameters() / 1e6:.0f} M parameters, {args.dtype}, {args.device}, "
+        f"{torch.get_num_threads()} threads, torch {torch.__version__}; product: {rate / 1e9:.0f} GFLOP/s"
+    )
+    variants = (uniform if args.workload == "uniform" else ragged)(model, mask_id, args)
+    measure(variants, args.rounds, args.device, console)
+    report(variants, model, rate, console)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,71 @@
+"""Several processes, each evaluating its share: `accelerate launch -m lm_eval ...` (or torchrun)."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+class Ranks:
+    """This process among those of the launch; alone without one.
+
+    lm-eval deals the documents out and asks a model for these primitives to gather what came of them.
+    """
+
+    def __init__(self, device: str | None) -> None:
+        """Join the launch, if the environment tells of one; `device` "cpu" keeps it off the GPUs."""
+        self.state: Any = None
+        if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+            from accelerate import PartialState
+
+            # Without a GPU it must be told, or it starts the group and takes itself for alone.
+            self.state = PartialState(cpu=device == "cpu" or not torch.cuda.is_available())
+
+    @property
+    def rank(self) -> int:
+        """Number of this process among all, on all machines."""
+        return self.state.process_index if self.state else 0
+
+    @property
+    def world_size(self) -> int:
+        """Number of processes."""
+        return self.state.num_processes if self.state else 1
+
+    @cached_property
+    def device(self) -> str | None:
+        """The device of this process in a launch, None outside of one."""
+        return str(self.state.device) if self.state else None
+
+    def all_gather(self, tensor: Tensor) -> Tensor:
+        """The ranks' tensors, all of one shape, flattened and one after the other."""
+        if not self.state:
+            return tensor
+        parts = [torch.zeros_like(tensor) for _ in range(self.world_size)]
+        torch.distributed.all_gather(parts, tensor)
+        return torch.cat([part.reshape(-1) for part in parts])
+
+    def gather_object(self, thing: Any, dst: int = 0) -> list[Any] | None:
+        """The ranks' objects on rank `dst`, None elsewhere."""
+        if not self.state:
+            return [thing]
+        found = [None] * self.world_size if self.rank == dst else None
+        torch.distributed.gather_object(thing, found, dst=dst)
+        return found
+
+    def barrier(self) -> None:
+        """Wait for all."""
+        if self.state:
+            self.state.wait_for_everyone()
+
+    def sum(self, counts: Counter[str]) -> Counter[str]:
+        """Counts of all ranks together, on every rank."""
+        if not self.state:
+            return counts
+        found: list[Any] = [None] * self.world_size
+        torch.distributed.all_gather_object(found, dict(counts))
+        return sum(map(Counter, found), Counter())

@@ -1,0 +1,55 @@
+"""Two processes evaluate together what one evaluates alone."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+SCRIPT = """
+import json, sys
+import lm_eval.evaluator
+lm_eval.evaluator.add_env_info = lambda storage: None
+from lm_eval.tasks import TaskManager
+from lift_harness.lm import LiftDLM
+from lift_harness.tasks.protocol import load_task
+
+lm = LiftDLM(pretrained="lift-tiny", batch_size=4)
+results = lm_eval.simple_evaluate(
+    model=lm,
+    tasks=[load_task("lift_countdown_mini", repeats=2)],
+    task_manager=TaskManager(include_defaults=False),
+    limit=5,  # so that one rank has fewer and lm-eval pads it
+    bootstrap_iters=2,
+    gen_kwargs={"temperature": 0.8},
+)
+if lm.rank == 0:
+    samples = sorted(results["samples"]["lift_countdown_mini"], key=lambda s: s["doc"]["input"])
+    found = {
+        "results": results["results"],
+        "texts": [sample["resps"][0][:2] for sample in samples],
+        "requests": results["config"]["decoding_statistics"]["requests"],
+    }
+    with open(sys.argv[1], "w") as file:
+        json.dump(found, file)
+"""
+
+
+def test_two_processes_give_the_results_of_one(tmp_path):
+    script = tmp_path / "evaluate.py"
+    script.write_text(SCRIPT)
+    found = []
+    for n in (1, 2):
+        out = tmp_path / f"{n}.json"
+        launch = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(n)] if n > 1 else []
+        done = subprocess.run(
+            [sys.executable, *launch, str(script), str(out)],
+            capture_output=True,
+            text=True,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            cwd=Path(sys.executable).parent,
+        )
+        assert done.returncode == 0, done.stderr[-3000:]
+        found.append(json.loads(out.read_text()))
+    assert found[0] == found[1]
+    assert found[0]["requests"] == 10
