@@ -2,7 +2,6 @@
 
     python benchmarks/decode.py                      # `mid` on the CPU: one batch of equal requests
     python benchmarks/decode.py --workload ragged    # 32 requests of different lengths that end early
-    python benchmarks/decode.py --workload mini      # the mini tasks with lift-tiny
     python benchmarks/decode.py --model 8b --dtype bfloat16 --device cuda
 
 Ratios are of throughput (tokens of text per second) to the plain loop of the same algorithm. Each round runs
@@ -237,7 +236,7 @@ def report(variants: list[Variant], model: Any, rate: float, console: Console) -
 def main() -> None:
     """Parse, run, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--workload", choices=("uniform", "ragged", "mini"), default="uniform")
+    parser.add_argument("--workload", choices=("uniform", "ragged"), default="uniform")
     parser.add_argument("--model", choices=MODELS, default="mid")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--dtype", default="float32")
@@ -247,11 +246,6 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="ragged: the plain loop on a quarter of it")
     args = parser.parse_args()
     console = Console(width=110)
-    if args.workload == "mini":
-        from mini import main as mini
-
-        mini(console)
-        return
     dtype = getattr(torch, args.dtype)
     model, mask_id = random_model(args.model, dtype, args.device)
     rate = matmul_rate(dtype, args.device)

@@ -1,7 +1,7 @@
 """The published decoding loops, as slow as they are published: what `decode.py` compares with.
 
-Written from the papers and the published code's behaviour (LLaDA `generate`; Fast-dLLM prefix and dual cache):
-one request at a time, logits over every computed column at every step, softmax in float64.
+Written from the papers and the published code's behaviour (LLaDA `generate`; Fast-dLLM with prefix and dual
+cache): one request at a time, logits over every computed column at every step, softmax in float64.
 """
 
 from __future__ import annotations

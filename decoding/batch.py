@@ -102,7 +102,7 @@ class Batch:
     ) -> None:
         self.model, self.hidden_states = model, hidden_states
         self.slots, self.width, self.mask_id, self.static = slots, width, mask_id, static
-        self.window, self.guided = CACHES[like.config.cache], like.config.cfg_scale > 0
+        self.window, self.guided = CACHES[like.config.cache], like.guided
         shape, device = (slots, width + 1), model.device
         self.ids = torch.zeros(shape, dtype=torch.int64, device=device)
         self.step = torch.full(shape, -1, device=device)
@@ -132,7 +132,8 @@ class Batch:
         self.ids[slot], self.given[slot] = canvas.to(self.ids.device), given.to(self.ids.device)
         self.step[slot], self.confidence[slot] = -1, 0.0
         row.begin_block()
-        self.rows = sorted([*self.rows, row], key=lambda row: row.slot)
+        # Those with the same settings side by side: they are decided together.
+        self.rows = sorted([*self.rows, row], key=lambda row: (hash(row.request.config), row.slot))
 
     def kept_in(self, lanes: Sequence[Lane]) -> list[int]:
         """Slots of the store: those of the rows, and of their guided halves."""

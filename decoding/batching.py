@@ -100,14 +100,17 @@ def run(
         hidden_states, static = torch.compile(model.hidden_states, dynamic=False, mode=mode), True
     done: dict[int, Generation] = {}
     for indices in pools(requests, split=token_budget is not None):
-        like, halvings = requests[indices[0]], 0
+        slots = len(indices)
+        lanes = max(requests[i].config.speculate * (1 + requests[i].guided) for i in indices)
         while unfinished := [i for i in indices if i not in done]:
             longest = requests[unfinished[0]].length
             width = -(-longest // 64) * 64 if static else longest
-            slots = min(rows(like, width, batch_size, token_budget) >> halvings or 1, len(unfinished))
+            admitted = token_budget // (width * lanes) if token_budget else slots
+            slots = max(1, min(slots, batch_size or slots, admitted, len(unfinished)))
             queue = deque(Row(i, requests[i], 0, requests[i].blocks(mask_id)) for i in unfinished)
+            batch = None
             try:
-                batch = Batch(model, hidden_states, like, slots, width, mask_id, static)
+                batch = Batch(model, hidden_states, requests[indices[0]], slots, width, mask_id, static)
                 batch.counts = counts
                 for index, result in decode(batch, queue, frozenset(stops)):
                     done[index] = result
@@ -121,10 +124,11 @@ def run(
                         f"out of memory with one request of {longest} tokens (prompt and gen_length); "
                         "lower gen_length, or use a smaller dtype or a larger device"
                     ) from error
-                halvings, batch = halvings + 1, None  # type: ignore[assignment]
+                slots //= 2
                 counts["out_of_memory"] += 1
-            if halvings and torch.cuda.is_available():
-                torch.cuda.empty_cache()
+                batch = None  # gives its memory back before the next one takes its own
+                if model.device.type == "cuda":
+                    torch.cuda.empty_cache()
     return [done[i] for i in range(len(requests))]
 
 
@@ -139,6 +143,11 @@ def check(model: Any, requests: Sequence[Request], mask_id: int) -> None:
     for i, request in enumerate(requests):
         if not request.ids:
             raise LiftError(f"prompt {i} is empty; a request needs at least one token")
+        if request.infill and request.length > context:
+            raise LiftError(
+                f"prompt {i} has {len(request.ids)} tokens, more than the model's context of {context}; "
+                "infill a shorter text"
+            )
         if request.length > context:
             raise LiftError(
                 f"prompt {i} has {len(request.ids)} tokens and gen_length={request.config.gen_length}: more "
@@ -151,6 +160,8 @@ def check(model: Any, requests: Sequence[Request], mask_id: int) -> None:
             raise LiftError(
                 f"cache={config.cache!r}: {type(model).__name__} has no key/value cache; use cache=none"
             )
+        if len({*config.suppress_tokens, mask_id}) >= model.config.vocab_size:
+            raise LiftError("suppress_tokens leaves no token that could be generated; suppress fewer")
         if wrong := [token for token in config.suppress_tokens if token >= model.config.vocab_size]:
             raise LiftError(
                 f"suppress_tokens={wrong[0]} is outside the vocabulary of {model.config.vocab_size}; "
@@ -163,26 +174,15 @@ def pools(requests: Sequence[Request], split: bool) -> Iterator[list[int]]:
 
     With `split` also of similar length, since the longest decides how many a token budget admits.
     """
-    kinds = dict.fromkeys((request.config.cache, request.config.cfg_scale > 0) for request in requests)
-    for cache, guided in kinds:
-        alike = [
-            i
-            for i, request in enumerate(requests)
-            if (request.config.cache, request.config.cfg_scale > 0) == (cache, guided)
-        ]
+    kinds = [(request.config.cache, request.guided) for request in requests]
+    for kind in dict.fromkeys(kinds):
+        alike = [i for i in range(len(requests)) if kinds[i] == kind]
         alike.sort(key=lambda i: (-requests[i].length, requests[i].ids))  # the samples of a problem together
         while alike:
             shortest = 0.6 * requests[alike[0]].length if split else 0
             pool = [i for i in alike if requests[i].length >= shortest]
             yield pool
             alike = alike[len(pool) :]
-
-
-def rows(like: Request, width: int, batch_size: int | None, token_budget: int | None) -> int:
-    """Requests of `width` columns to decode together."""
-    lanes = (1 + (like.config.cfg_scale > 0)) * like.config.speculate
-    admitted = max(1, token_budget // (width * lanes)) if token_budget else None
-    return min(n for n in (batch_size, admitted, 2**20) if n)
 
 
 def default_budget(model: Any) -> int:

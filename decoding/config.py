@@ -84,7 +84,7 @@ class DecodingConfig:
         self._check("early_stop", lambda value: isinstance(value, bool), lambda value: True, "true or false")
         for name, known in (("remasking", REMASKING), ("schedule", SCHEDULES), ("cache", CACHES)):
             value = getattr(self, name)
-            if value not in known:
+            if not isinstance(value, str) or value not in known:
                 raise LiftError(f"{name}={value!r} is not known; {did_you_mean(str(value), known)}")
         self._check_lengths()
         self._check_schedule_option("threshold", lambda value: 0 <= value <= 1, "in [0, 1]")
@@ -170,8 +170,8 @@ def is_whole(value: Any) -> bool:
 
 
 def is_number(value: Any) -> bool:
-    """Whether it is an int or a float, not NaN."""
-    return (is_whole(value) or isinstance(value, float)) and not math.isnan(value)
+    """Whether it is a float, or an int that is one, and not NaN."""
+    return (isinstance(value, float) or (is_whole(value) and abs(value) < 2**53)) and not math.isnan(value)
 
 
 def token_ids(value: Any) -> tuple[int, ...]:

@@ -83,6 +83,7 @@ def commit(batch: Batch, lanes: list[Lane], ids: Tensor, columns: Tensor, decisi
         steps = numbers((lane.row.steps for lane in taken), ids.device)[:, None]
         batch.step[where] = torch.where(commits[now], steps, batch.step[where])
         batch.confidence[where] = torch.where(commits[now], sure[now], batch.confidence[where])
-        batch.draft[where], batch.draft_confidence[where] = tokens[now], sure[now]
+        if any(lane.row.request.config.speculate > 1 for lane in taken):
+            batch.draft[where], batch.draft_confidence[where] = tokens[now], sure[now]
         for n, lane in zip(now, taken, strict=True):
             lane.row.advance(counts[n])

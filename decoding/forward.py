@@ -84,12 +84,10 @@ def forward(batch: Batch, lanes: list[Lane], ids: Tensor, columns: Tensor, whole
     visible = None
     if batch.static or min(lengths) < longest:
         visible = torch.arange(longest, device=ids.device) < numbers(lengths, ids.device)[:, None]
-    first, size = window(batch, lanes, whole, longest, shift)
-    position = first[:, None] + torch.arange(size, device=ids.device)  # [1 or N, size]
-    position = position.clamp(max=batch.width)
-    at = (columns - shift - first[:, None]).clamp(min=0)
-    inputs, given = (x if whole else x.gather(1, position) for x in (ids, batch.given[slots(lanes)]))
-    inputs, given = inputs[:, :size], given[:, :size]
+    position = torch.arange(longest, device=ids.device)[None] if whole else window(batch, lanes, shift)
+    at = (columns - shift - position[:, :1]).clamp(0, position.shape[1] - 1)
+    every = position.expand(len(lanes), -1)  # [N, S]
+    inputs, given = ids.gather(1, every), batch.given[slots(lanes)].gather(1, every)
     if batch.guided:  # the second half sees the prompt masked
         inputs = torch.cat((inputs, inputs.masked_fill(given, batch.mask_id)))
         at, visible = torch.cat((at, at)), None if visible is None else torch.cat((visible, visible))
@@ -102,16 +100,17 @@ def forward(batch: Batch, lanes: list[Lane], ids: Tensor, columns: Tensor, whole
     return hidden.unflatten(0, (1 + batch.guided, -1))[:, :n]
 
 
-def window(batch: Batch, lanes: list[Lane], whole: bool, longest: int, shift: int) -> tuple[Tensor, int]:
-    """First column of each canvas that the pass computes, [1] or [N], and how many from there."""
-    if whole or batch.window is None:
-        return torch.zeros(1, dtype=torch.int64, device=batch.ids.device), longest
+def window(batch: Batch, lanes: list[Lane], shift: int) -> Tensor:
+    """The columns [N, S] that each canvas computes under a cache; scratch where its window is narrower."""
+    assert batch.window is not None
     found = []
     for lane in lanes:
         start, end, _ = lane.row.blocks[lane.row.block]
         first, last = batch.window(start, end, lane.row.request.length)
         found.append((max(0, first - shift), last))
     size = max(last - first for first, last in found)
-    if batch.static:
-        size = -(-size // 64) * 64 if size > 64 else size
-    return numbers((first for first, _ in found), batch.ids.device), size
+    if batch.static and size > 64:
+        size = -(-size // 64) * 64
+    begin, end_ = numbers((n for pair in found for n in pair), batch.ids.device).view(-1, 2, 1).unbind(1)
+    position = begin + torch.arange(size, device=batch.ids.device)
+    return torch.where(position < end_, position, batch.width)

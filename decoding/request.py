@@ -36,6 +36,11 @@ class Request:
         """Columns of the canvas."""
         return len(self.ids) + (0 if self.infill else self.config.gen_length)
 
+    @property
+    def guided(self) -> bool:
+        """Whether it needs unconditional logits too."""
+        return self.config.cfg_scale > 0
+
     def blocks(self, mask_id: int) -> list[tuple[int, int, int]]:
         """(first column, end, number of masks) of each block, from the left."""
         width = self.config.block_length
@@ -44,7 +49,9 @@ class Request:
             ranges = [(start, min(start + width, self.length)) for start in range(first, self.length, width)]
             counted = [(start, end, self.ids[start:end].count(mask_id)) for start, end in ranges]
             return [block for block in counted if block[2]]
-        wanted = min(self.config.gen_length, max(1, self.max_tokens or self.config.gen_length))
+        wanted = self.config.gen_length
+        if self.max_tokens is not None:
+            wanted = min(wanted, max(1, self.max_tokens))
         first = len(self.ids)
         return [(start, start + width, width) for start in range(first, first + wanted, width)]
 

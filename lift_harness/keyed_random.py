@@ -21,15 +21,15 @@ _GAMMA, _M1, _M2 = map(_as_int64, (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D
 
 
 def _shift_right(x: Tensor, bits: int) -> Tensor:
-    """Logical right shift (torch's is arithmetic)."""
-    return (x >> bits) & (2 ** (64 - bits) - 1)
+    """Logical right shift (torch's is arithmetic), in a tensor of its own."""
+    return (x >> bits).bitwise_and_(2 ** (64 - bits) - 1)
 
 
-def _mix(x: Tensor) -> Tensor:
-    """SplitMix64's finaliser: a bijection of 64-bit words in which every bit affects every other."""
-    x = (x ^ _shift_right(x, 30)) * _M1
-    x = (x ^ _shift_right(x, 27)) * _M2
-    return x ^ _shift_right(x, 31)
+def _mix_(x: Tensor) -> Tensor:
+    """SplitMix64's finaliser, in place: a bijection of 64-bit words that spreads every bit."""
+    x.bitwise_xor_(_shift_right(x, 30)).mul_(_M1)
+    x.bitwise_xor_(_shift_right(x, 27)).mul_(_M2)
+    return x.bitwise_xor_(_shift_right(x, 31))
 
 
 def keyed_bits(*key: int | Tensor, device: torch.device | str | None = None) -> Tensor:
@@ -39,7 +39,7 @@ def keyed_bits(*key: int | Tensor, device: torch.device | str | None = None) -> 
     h = torch.zeros((), dtype=torch.int64, device=device)
     for part in key:
         word = part if isinstance(part, Tensor) else torch.tensor(_as_int64(part), device=device)
-        h = _mix((h ^ _mix(word.to(torch.int64) + _GAMMA)) + _GAMMA)
+        h = _mix_((h ^ _mix_(word.to(torch.int64) + _GAMMA)).add_(_GAMMA))
     return h
 
 
@@ -48,4 +48,4 @@ def keyed_uniform(*key: int | Tensor, device: torch.device | str | None = None) 
 
     A 53rd would round the largest number to 1.
     """
-    return (_shift_right(keyed_bits(*key, device=device), 12).double() + 0.5) / 2**52
+    return _shift_right(keyed_bits(*key, device=device), 12).double().add_(0.5).div_(2**52)

@@ -116,23 +116,34 @@ def write_checkpoint(folder: Path, shape: str, seed: int = 0) -> None:
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
 
 
+def random_prompts(lengths, seed: int = 0) -> list[list[int]]:
+    """Prompts of these lengths, without masks."""
+    rng = np.random.default_rng(seed)
+    return [rng.integers(0, MASK, n).tolist() for n in lengths]
+
+
 class ReferenceLLaDA:
-    """`ReferenceLLaDA(folder)(ids)`: logits float64 [L, V] of one row."""
+    """`ReferenceLLaDA(folder)(ids)`: logits float64 [L, V] of one row.
+
+    With `kept`, a dict, the keys and values of that pass stay there. A later pass over `columns` alone
+    (logits [S, V]) renews those and attends to the others as they were kept.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.config = json.loads((folder / "config.json").read_text())
         tensors = load_file(folder / "model.safetensors")
         self.tensors = {name: value.astype(np.float64) for name, value in tensors.items()}
 
-    def __call__(self, ids) -> np.ndarray:
+    def __call__(self, ids, columns=None, kept=None) -> np.ndarray:
         size = self.config["d_model"]
         embedding = self.tensors["model.transformer.wte.weight"]
-        x = embedding[np.asarray(ids)]
+        columns = np.arange(len(ids)) if columns is None else np.asarray(columns)
+        x = embedding[np.asarray(ids)[columns]]
         if self.config["input_emb_norm"]:
             x = x * np.sqrt(size)
         for n in range(self.config["n_layers"]):
             block = f"model.transformer.blocks.{n}"
-            x = x + self.attention(block, self.rms_norm(f"{block}.attn_norm", x))
+            x = x + self.attention(block, self.rms_norm(f"{block}.attn_norm", x), columns, kept)
             h = self.rms_norm(f"{block}.ff_norm", x)
             gate = self.linear(f"{block}.ff_proj", h)
             h = gate / (1 + np.exp(-gate)) * self.linear(f"{block}.up_proj", h)
@@ -151,24 +162,29 @@ class ReferenceLLaDA:
         scale = np.sqrt((x**2).mean(-1, keepdims=True) + self.config["rms_norm_eps"])
         return x / scale * self.tensors[f"{name}.weight"]
 
-    def attention(self, block, h):
+    def attention(self, block, h, columns, kept):
         heads, kv_heads = self.config["n_heads"], self.config["n_kv_heads"]
         width = self.config["d_model"] // heads
         q, k, v = (self.linear(f"{block}.{part}_proj", h) for part in "qkv")
+        if kept is not None:
+            seen = kept.setdefault(block, (k.copy(), v.copy()))  # the first pass is over all columns
+            seen[0][columns], seen[1][columns] = k, v
+            k, v = seen
         out = np.zeros_like(q)
         for head in range(heads):
             own = slice(head * width, (head + 1) * width)
             shared = head * kv_heads // heads
             theirs = slice(shared * width, (shared + 1) * width)
-            scores = self.rope(q[:, own]) @ self.rope(k[:, theirs]).T / np.sqrt(width)
+            turned = self.rope(k[:, theirs], np.arange(len(k)))
+            scores = self.rope(q[:, own], columns) @ turned.T / np.sqrt(width)
             out[:, own] = softmax(scores) @ v[:, theirs]
         return self.linear(f"{block}.attn_out", out)
 
-    def rope(self, x):
+    def rope(self, x, positions):
         """Rotate the pairs (c, c + C/2) of x [L, C] at position m by the angle m / theta^(2c/C)."""
         half = x.shape[-1] // 2
         speed = self.config["rope_theta"] ** (-2 * np.arange(half) / x.shape[-1])
-        angle = np.arange(len(x))[:, None] * speed
+        angle = positions[:, None] * speed
         a, b = x[:, :half], x[:, half:]
         turned = (a * np.cos(angle) - b * np.sin(angle), b * np.cos(angle) + a * np.sin(angle))
         return np.concatenate(turned, axis=-1)
