@@ -64,7 +64,12 @@ class Lane:
 
     row: Row
     ahead: int  # steps drafted
-    left: int  # masks left in the block
+    left: int  # masks left in the block, of which the pass may commit some
+    leads: bool = False  # whether it may commit only the first of them (`Batch.leads`)
+
+    def planned(self) -> int | None:
+        """What the schedule commits; None: read it off the logits."""
+        return 1 if self.leads else self.row.planned(self.left, self.row.step + self.ahead)
 
 
 @dataclass
@@ -134,6 +139,15 @@ class Batch:
         row.begin_block()
         # Those with the same settings side by side: they are decided together.
         self.rows = sorted([*self.rows, row], key=lambda row: (hash(row.request.config), row.slot))
+
+    def leads(self, row: Row) -> bool:
+        """Whether a row's next pass commits just the first mask of its block.
+
+        Where a token is predicted one position before it, the block's first token is out of reach of passes
+        that compute nothing left of the block. So a block's first pass commits this one and the others the
+        rest (Fast-dLLM, for Dream).
+        """
+        return self.window is not None and self.model.logit_shift > 0 and row.step == 0
 
     def kept_in(self, lanes: Sequence[Lane]) -> list[int]:
         """Slots of the store: those of the rows, and of their guided halves."""

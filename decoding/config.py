@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from lift_harness.decoding.caches import CACHES
-from lift_harness.decoding.sampling import REMASKING
+from lift_harness.decoding.sampling import CONFIDENCE_FROM, REMASKING
 from lift_harness.decoding.schedules import ADAPTIVE, PLANNED
 from lift_harness.errors import LiftError, did_you_mean
 
@@ -24,16 +24,18 @@ class DecodingConfig:
     Attributes:
         gen_length: tokens to generate, in blocks from left to right.
         block_length: tokens a block; divides `gen_length`.
-        steps: forward passes over all blocks under the `fixed` schedule (a multiple of the number of
-            blocks) and under `dream`.
+        steps: forward passes over all blocks under the `fixed` and `dream` schedules; a multiple of the
+            number of blocks.
         temperature: of Gumbel-max sampling; 0 takes the most probable token.
         top_p: sample among the fewest tokens whose probabilities at `temperature` sum to this; 1 is off.
         top_k: sample among this many tokens; 0 is off.
         remasking: confidence that ranks positions: low_confidence (probability of the candidate),
             margin (top-1 minus top-2), entropy (negative), random.
+        confidence_from: the distribution that this is measured on: the model's (LLaDA), or the one that is
+            sampled from, after temperature, top_k and top_p (sampling: Dream).
         schedule: which positions a pass commits: fixed (equal shares), threshold (confidence at least
             `threshold`), factor (rank r passes at confidence >= 1 - factor / (r + 1)), entropy_bound (as many
-            as stay almost independent), dream (Dream's time grid over the whole canvas: one block).
+            as stay almost independent), dream (Dream's time grid; Dream itself has one block, the canvas).
         threshold: of the threshold schedule, in [0, 1].
         factor: of the factor schedule, > 0.
         entropy_bound: of the entropy_bound schedule, in nats, >= 0.
@@ -59,6 +61,7 @@ class DecodingConfig:
     top_p: float = 1.0
     top_k: int = 0
     remasking: str = "low_confidence"
+    confidence_from: str = "model"
     schedule: str = "fixed"
     threshold: float | None = None
     factor: float | None = None
@@ -82,7 +85,7 @@ class DecodingConfig:
         self._check("top_p", is_number, lambda value: 0 < value <= 1, "in (0, 1]; 1 is off")
         self._check("eps", is_number, lambda value: 0 < value < 1, "in (0, 1)")
         self._check("early_stop", lambda value: isinstance(value, bool), lambda value: True, "true or false")
-        for name, known in (("remasking", REMASKING), ("schedule", SCHEDULES), ("cache", CACHES)):
+        for name, known in KNOWN.items():
             value = getattr(self, name)
             if not isinstance(value, str) or value not in known:
                 raise LiftError(f"{name}={value!r} is not known; {did_you_mean(str(value), known)}")
@@ -104,15 +107,10 @@ class DecodingConfig:
                 f"gen_length={self.gen_length} is not divisible by block_length={self.block_length}; "
                 f"use a multiple, e.g. gen_length={multiple}"
             )
-        if self.schedule == "fixed" and self.steps % self.blocks:
+        if self.schedule in PLANNED and self.steps % self.blocks:
             raise LiftError(
                 f"steps={self.steps} is not divisible by the number of blocks ({self.gen_length} / "
                 f"{self.block_length} = {self.blocks}); use a multiple of {self.blocks}"
-            )
-        if self.schedule == "dream" and self.blocks > 1:
-            raise LiftError(
-                f"schedule='dream' has one block, the whole canvas; got block_length={self.block_length} and "
-                f"gen_length={self.gen_length}; set block_length={self.gen_length}"
             )
 
     def _check_schedule_option(self, name: str, holds: Callable[..., bool], wanted: str) -> None:
@@ -161,7 +159,12 @@ class DecodingConfig:
         return dataclasses.replace(self, **changes)
 
 
-SCHEDULES = (*PLANNED, *ADAPTIVE)
+KNOWN: dict[str, Iterable[str]] = {
+    "remasking": REMASKING,
+    "confidence_from": CONFIDENCE_FROM,
+    "schedule": (*PLANNED, *ADAPTIVE),
+    "cache": CACHES,
+}
 
 
 def is_whole(value: Any) -> bool:

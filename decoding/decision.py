@@ -61,9 +61,9 @@ def decide_alike(
         return values.new_full((columns.numel(),), elsewhere).scatter(0, masked, values).view(columns.shape)
 
     tokens, sure = table(choice.token, 0), table(choice.confidence, -torch.inf)
-    planned = [lane.row.planned(lane.left, lane.row.step + lane.ahead) for lane in lanes]
+    planned = [lane.planned() for lane in lanes]
     counts = [count for count in planned if count is not None]
-    if counts:
+    if len(counts) == len(lanes):
         return Decision(highest(sure, numbers(counts, device)), tokens, sure, counts)
     entropy = sure if choice.entropy is None else table(choice.entropy, torch.inf)
 

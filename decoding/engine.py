@@ -45,9 +45,9 @@ def passes(batch: Batch) -> list[tuple[list[Row], bool]]:
 def advance(batch: Batch, rows: list[Row], whole: bool) -> None:
     """One pass: every row commits what its schedule says."""
     for row in rows:
-        while row.planned(row.left, row.step) == 0:  # nothing would change
+        while not batch.leads(row) and row.planned(row.left, row.step) == 0:  # nothing would change
             row.step += 1
-    lanes = [lane for row in rows for lane in speculation.lanes(row)]
+    lanes = [lane for row in rows for lane in speculation.lanes(batch, row)]
     ids = speculation.lay_out(batch, lanes)
     columns = open_first(batch, lanes, ids)
     hidden = hidden_states(batch, lanes, ids, columns, whole)

@@ -84,7 +84,7 @@ def forward(batch: Batch, lanes: list[Lane], ids: Tensor, columns: Tensor, whole
     visible = None
     if batch.static or min(lengths) < longest:
         visible = torch.arange(longest, device=ids.device) < numbers(lengths, ids.device)[:, None]
-    position = torch.arange(longest, device=ids.device)[None] if whole else window(batch, lanes, shift)
+    position = torch.arange(longest, device=ids.device)[None] if whole else window(batch, lanes)
     at = (columns - shift - position[:, :1]).clamp(0, position.shape[1] - 1)
     every = position.expand(len(lanes), -1)  # [N, S]
     inputs, given = ids.gather(1, every), batch.given[slots(lanes)].gather(1, every)
@@ -100,14 +100,13 @@ def forward(batch: Batch, lanes: list[Lane], ids: Tensor, columns: Tensor, whole
     return hidden.unflatten(0, (1 + batch.guided, -1))[:, :n]
 
 
-def window(batch: Batch, lanes: list[Lane], shift: int) -> Tensor:
+def window(batch: Batch, lanes: list[Lane]) -> Tensor:
     """The columns [N, S] that each canvas computes under a cache; scratch where its window is narrower."""
     assert batch.window is not None
     found = []
     for lane in lanes:
         start, end, _ = lane.row.blocks[lane.row.block]
-        first, last = batch.window(start, end, lane.row.request.length)
-        found.append((max(0, first - shift), last))
+        found.append(batch.window(start, end, lane.row.request.length))
     size = max(last - first for first, last in found)
     if batch.static and size > 64:
         size = -(-size // 64) * 64

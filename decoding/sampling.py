@@ -30,27 +30,32 @@ class Choice(NamedTuple):
 def choose(logits: Tensor, config: DecodingConfig, mask_id: int, keys: Sequence[Tensor]) -> Choice:
     """Candidates and confidences from logits [M, V], which are overwritten.
 
-    Suppressed tokens are out from the start; the mask counts in the probabilities, as in the published
-    code, and is never a candidate.
+    Suppressed tokens are out from the start. The mask is never a candidate; in the probabilities of the
+    model it counts, as in the published code.
     """
     logits = logits.float()
     if config.suppress_tokens:
         logits[:, list(config.suppress_tokens)] = -torch.inf
-    log_total = logits.logsumexp(-1)  # [M]
-    entropy = None
-    if config.remasking == "entropy" or config.schedule == "entropy_bound":
-        entropy = -negative_entropy(logits, log_total)
     masks = logits[:, mask_id].clone()
     logits[:, mask_id] = -torch.inf
-    token = candidates(logits, config, keys)
-    logits[:, mask_id] = masks
+    sampled = filtered(logits, config)
+    token = draw(sampled, config, keys)
+    if config.confidence_from == "sampling":
+        measured = sampled
+    else:
+        measured = logits
+        measured[:, mask_id] = masks
+    log_total = measured.logsumexp(-1)  # [M]
+    entropy = None
+    if config.remasking == "entropy" or config.schedule == "entropy_bound":
+        entropy = -negative_entropy(measured, log_total)
     if config.remasking == "random":
         sure = keyed_uniform(_ORDER, config.seed, *keys).float()
     elif config.remasking == "entropy":
         assert entropy is not None
         sure = -entropy
     else:
-        sure = MEASURES[config.remasking](logits, log_total, token)
+        sure = MEASURES[config.remasking](measured, log_total, token)
     return Choice(token, sure, entropy if config.schedule == "entropy_bound" else None)
 
 
@@ -63,10 +68,20 @@ def candidates(logits: Tensor, config: DecodingConfig, keys: Sequence[Tensor]) -
     At temperature 0 the most probable one. Otherwise a draw from softmax(logits / T), cut to `top_k` and
     `top_p`, by the Gumbel-max trick, with noise keyed by (seed, request, sample, position, step, token).
     """
+    return draw(filtered(logits, config), config, keys)
+
+
+def filtered(logits: Tensor, config: DecodingConfig) -> Tensor:
+    """Logits [M, V] divided by the temperature (if there is one), cut to `top_k` and `top_p`."""
+    scaled = logits / config.temperature if config.temperature else logits
+    return nucleus(most_probable(scaled, config.top_k), config.top_p)
+
+
+def draw(logits: Tensor, config: DecodingConfig, keys: Sequence[Tensor]) -> Tensor:
+    """The most probable token, or with a temperature a sample from softmax(logits)."""
     if config.temperature == 0:
         return logits.argmax(-1)
-    scaled = nucleus(most_probable(logits / config.temperature, config.top_k), config.top_p)
-    return scaled.add_(gumbel(logits.shape[-1], config.seed, keys)).argmax(-1)
+    return gumbel(logits.shape[-1], config.seed, keys).add_(logits).argmax(-1)
 
 
 def gumbel(vocabulary: int, seed: int, keys: Sequence[Tensor]) -> Tensor:
@@ -119,4 +134,5 @@ MEASURES: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
     "low_confidence": probability,
     "margin": margin,
 }
+CONFIDENCE_FROM = ("model", "sampling")
 REMASKING = (*MEASURES, "entropy", "random")

@@ -25,18 +25,19 @@ Adaptive = Callable[["DecodingConfig", Tensor, Tensor], Tensor]
 def fixed(config: DecodingConfig, masks: int, left: int, step: int) -> int:
     """n masks over s steps: n // s each, the remainder one each on the first steps (LLaDA)."""
     steps = config.steps // config.blocks
-    return masks // steps + (step < masks % steps)
+    return left if step >= steps - 1 else masks // steps + (step < masks % steps)
 
 
 def dream(config: DecodingConfig, masks: int, left: int, step: int) -> int:
     """floor(left (1 - s / t)) on the grid t = linspace(1, eps, steps + 1), all at the last step (Dream).
 
-    In float32, as Dream's code computes it: in exact arithmetic some floors differ. 0 is possible; such
-    a step needs no pass.
+    `steps` are those of a block; Dream itself has one block, the whole canvas. In float32, as Dream's code
+    computes it: in exact arithmetic some floors differ. 0 is possible; such a step needs no pass.
     """
-    if step >= config.steps - 1:
+    steps = config.steps // config.blocks
+    if step >= steps - 1:
         return left
-    time = torch.linspace(1, config.eps, config.steps + 1)
+    time = torch.linspace(1, config.eps, steps + 1)
     return int(torch.tensor(float(left)) * (1 - time[step + 1] / time[step]))
 
 

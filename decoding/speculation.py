@@ -14,12 +14,14 @@ from lift_harness.decoding.batch import Batch, Lane, Row, numbers, slots
 from lift_harness.decoding.schedules import highest
 
 
-def lanes(row: Row) -> list[Lane]:
+def lanes(batch: Batch, row: Row) -> list[Lane]:
     """The canvases that a row sends through the next pass."""
+    if batch.leads(row):
+        return [Lane(row, 0, 1, leads=True)]
     found = [Lane(row, 0, row.left)]
     while row.drafted and len(found) < row.request.config.speculate:
         last = found[-1]
-        count = row.planned(last.left, row.step + last.ahead) or 0
+        count = last.planned() or 0
         if count == last.left:
             break
         found.append(Lane(row, last.ahead + 1, last.left - count))
@@ -30,7 +32,7 @@ def lay_out(batch: Batch, lanes: list[Lane]) -> Tensor:
     """The canvases [N, width + 1] of the lanes, with the drafted tokens filled in."""
     rows = numbers(slots(lanes), batch.ids.device)
     ids = batch.ids[rows]
-    filled = [lane.row.left - lane.left for lane in lanes]
+    filled = [0 if lane.ahead == 0 else lane.row.left - lane.left for lane in lanes]
     if not any(filled):
         return ids
     start, end = (

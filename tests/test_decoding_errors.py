@@ -66,7 +66,8 @@ def refused(build, names):
         (dict(gen_length=100), ["gen_length=100", "block_length=32", "gen_length=128"]),
         (dict(gen_length=16), ["gen_length=16", "block_length=32", "gen_length=32"]),
         (dict(steps=30), ["steps=30", "128 / 32", "multiple of 4"]),
-        (DREAM, ["schedule='dream'", "block_length=32", "gen_length=128", "block_length=128"]),
+        (DREAM | dict(steps=30), ["steps=30", "multiple of 4"]),
+        (dict(confidence_from="models"), ["confidence_from='models'", "model"]),
         # the option of a schedule
         (dict(schedule="threshold"), ["threshold in [0, 1]", "threshold=None"]),
         (dict(schedule="threshold", threshold=1.5), ["threshold=1.5"]),

@@ -28,6 +28,8 @@ def how_many(config, ranked, sure, uncertain, step):
     """(commits of a step, smallest gap that decided it); `ranked`: masked positions, the surest first."""
     if config.schedule == "fixed":  # LLaDA: get_num_transfer_tokens
         share = config.steps // config.blocks
+        if step >= share - 1:  # the same as below, unless a first pass has committed one token only
+            return len(ranked), math.inf
         return config.block_length // share + (step < config.block_length % share), math.inf
     if config.schedule == "dream":  # Dream: diffusion_generate
         t = torch.linspace(1, config.eps, config.steps + 1)
@@ -53,8 +55,9 @@ def published(model, prompt, config, shift=0):
     """LLaDA's `generate`, Fast-dLLM's parallel schedules and caches, EB-Sampler and Dream's grid, one row.
 
     Also returns the smallest gap that decided a token or a commit: below about 1e-4 another arithmetic
-    may rightly differ, and the case tests nothing. With `shift` a position is predicted by the one before,
-    which the caches then compute too.
+    may rightly differ, and the case tests nothing. With `shift` a position is predicted by the one before;
+    under a cache the block's first pass then commits the block's first token and nothing else (Fast-dLLM's
+    Dream code).
     """
     x = [*prompt, *[MASK] * config.gen_length]
     found, passes, gap = {}, 0, math.inf
@@ -63,15 +66,18 @@ def published(model, prompt, config, shift=0):
         kept = ({}, {})  # keys and values of the conditional and the unconditional half
         again = {
             "none": range(len(x)),
-            "prefix": range(begin - shift, len(x)),
-            "dual": range(begin - shift, end),
+            "prefix": range(begin, len(x)),
+            "dual": range(begin, end),
         }
         columns = range(len(x))
         for step in itertools.count():
             masked = [i for i in range(begin, end) if x[i] == MASK]
             if not masked:
                 break
-            if config.schedule in ("fixed", "dream") and how_many(config, masked, {}, {}, step)[0] == 0:
+            leads = shift and config.cache != "none" and step == 0
+            if leads:
+                masked = masked[:1]
+            elif config.schedule in ("fixed", "dream") and how_many(config, masked, {}, {}, step)[0] == 0:
                 continue  # the published code takes a pass for nothing
             logits = model(x, columns, kept[0])
             if config.cfg_scale:
@@ -88,6 +94,7 @@ def published(model, prompt, config, shift=0):
                 token[i], sure[i], uncertain[i] = first, score(config.remasking, p, first), entropy(p)
             ranked = sorted(masked, key=lambda i: -sure[i])
             count, decided_by = how_many(config, ranked, sure, uncertain, step)
+            count, decided_by = (1, math.inf) if leads else (count, decided_by)
             gap = min(gap, decided_by)
             if count < len(ranked):
                 gap = min(gap, sure[ranked[count - 1]] - sure[ranked[count]])

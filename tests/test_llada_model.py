@@ -10,7 +10,8 @@ from safetensors.torch import load_file
 
 from lift_harness.errors import LiftError
 from lift_harness.models.configuration_llada import SUPPORTED, LLaDAConfig
-from lift_harness.models.modeling_llada import LLaDAModelLM, default_positions
+from lift_harness.models.layers import default_positions
+from lift_harness.models.modeling_llada import LLaDAModelLM
 
 GOLDEN = ["llada-tiny", "llada-tiny-gqa"]
 

@@ -195,7 +195,9 @@ def test_every_step_draws_anew_for_the_positions_that_are_still_masked():
 @given(masks=st.integers(1, 70), steps=st.integers(1, 80), blocks=st.integers(1, 3))
 def test_the_fixed_schedule_gives_every_step_its_share_and_the_first_ones_the_rest(masks, steps, blocks):
     config = DecodingConfig(gen_length=64 * blocks, block_length=64, steps=steps * blocks)
-    counts = [fixed(config, masks, 0, step) for step in range(steps)]
+    counts: list[int] = []
+    for step in range(steps):
+        counts.append(fixed(config, masks, masks - sum(counts), step))
     assert sum(counts) == masks
     assert counts == sorted(counts, reverse=True) and counts[0] - counts[-1] <= 1
 
@@ -325,3 +327,28 @@ def test_keyed_numbers_are_uniform_and_neighbours_unrelated():
     assert ((counts - 2000) ** 2 / 2000).sum() < 43.8  # 99.9 % of 19 degrees of freedom
     for other in (u.roll(1, 0), u.roll(1, 1), keyed_uniform(4, i, j)):
         assert abs(torch.corrcoef(torch.stack((u.flatten(), other.flatten())))[0, 1]) < 0.02
+
+
+# ---- of which distribution confidence is measured
+
+
+@pytest.mark.parametrize("remasking", ["low_confidence", "margin", "entropy"])
+def test_confidence_from_sampling_is_that_of_the_distribution_that_is_sampled(remasking):
+    logits = torch.randn(40, 30, generator=torch.Generator().manual_seed(3))
+    config = DecodingConfig(
+        temperature=0.7, top_k=5, top_p=0.8, remasking=remasking, confidence_from="sampling"
+    )
+    choice = choose(logits.clone(), config, 7, keys(40))
+    for row, token, sure in zip(logits.double().numpy(), choice.token, choice.confidence, strict=True):
+        scaled = row / 0.7
+        scaled[7] = -np.inf  # the mask
+        kept = np.argsort(-scaled)[:5]
+        p = softmax(scaled[kept])
+        before = np.cumsum(p) - p
+        p = p[before < 0.8] / p[before < 0.8].sum()
+        expected = {
+            "low_confidence": p[list(kept).index(int(token))],
+            "margin": p[0] - (p[1] if len(p) > 1 else 0),
+            "entropy": (p * np.log(p)).sum(),
+        }[remasking]
+        assert float(sure) == pytest.approx(expected, abs=1e-5)

@@ -1,0 +1,123 @@
+"""What decoding, training and evaluation ask of a model (docs/adding-a-model.md).
+
+`hidden_states` and `logits_at` are the two halves of `forward`, for callers that need logits at few
+positions. A native model fills in `embed`, `layers`, `final_norm`, `head` and `rope`; its parameter names
+are those of the official checkpoints, so that their files load and ours load there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+from transformers.modeling_outputs import MaskedLMOutput
+
+from lift_harness.models.layers import KeyValueCache, Rope, default_positions, project
+
+
+class DiffusionLM(PreTrainedModel):
+    """A bidirectional transformer over masked text.
+
+    Three things differ from the official codes, none in what is computed for an unpadded batch:
+
+    * the attention mask is honoured, and positions count from the first real token of a row;
+    * keys and values pass through an optional cache (`KeyValueCache`), which decoding implements;
+    * logits are projected where they are asked for (`logits_at`), not over the whole canvas.
+
+    Attributes:
+        logit_shift: 1 where the token at i is predicted at i - 1 (Dream), else 0.
+        cache_shape: (layers, key/value heads, head size) of a cache; None: takes none.
+    """
+
+    base_model_prefix = "model"
+    supports_gradient_checkpointing = True
+    _supports_sdpa = True
+    _supports_flash_attn = True
+    _supports_flash_attn_2 = True  # transformers 4
+    logit_shift = 0
+    gradient_checkpointing = False
+
+    # ------------------------------------------------------------ what a native model fills in
+
+    def embed(self, input_ids: Tensor) -> Tensor:
+        """Input embeddings [B, L, D] of ids [B, L]."""
+        raise NotImplementedError
+
+    @property
+    def layers(self) -> Iterable[nn.Module]:
+        """Modules `layer(x, rope, mask, cache, at)`, in order."""
+        raise NotImplementedError
+
+    @property
+    def final_norm(self) -> nn.Module:
+        """The norm before the output projection."""
+        raise NotImplementedError
+
+    def rope(self, position_ids: Tensor) -> Rope:
+        """Rotary tables of positions [1 or B, L]."""
+        raise NotImplementedError
+
+    @property
+    def cache_shape(self) -> tuple[int, int, int] | None:
+        """What a key/value cache keeps of a token: layers, key/value heads, head size."""
+        config = self.config
+        size = config.hidden_size // config.num_attention_heads
+        return config.num_hidden_layers, config.num_key_value_heads, size
+
+    # ------------------------------------------------------------ what everybody calls
+
+    def hidden_states(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        cache: KeyValueCache | None = None,
+        at: Tensor | None = None,
+    ) -> Tensor:
+        """Final normalised hidden states of `input_ids` [B, L]: [B, L, D], or [B, Q, D] at some columns.
+
+        Args:
+            input_ids: int64 [B, L].
+            attention_mask: [B, L_all], 1 or True where a key is real; None when all are. With a
+                cache L_all counts the keys that the cache returns, otherwise it is L.
+            position_ids: int64 [B, L] or, the same for all rows, [1, L]; by default counted from each
+                row's first real token.
+            cache: sees and supplements each layer's keys and values.
+            at: int64 [B, Q], the columns that are wanted; the last layer computes no others.
+        """
+        if position_ids is None:
+            position_ids = default_positions(input_ids, attention_mask)
+        mask = None if attention_mask is None else attention_mask.bool()
+        rope, x, layers = self.rope(position_ids), self.embed(input_ids), list(self.layers)
+        for layer in layers:
+            wanted = at if layer is layers[-1] else None
+            if self.gradient_checkpointing and self.training:
+                x = self._gradient_checkpointing_func(layer.__call__, x, rope, mask, cache, wanted)
+            else:
+                x = layer(x, rope, mask, cache, wanted)
+        return self.final_norm(x)
+
+    def logits_at(self, hidden: Tensor) -> Tensor:
+        """Project hidden states [..., D] onto the vocabulary: logits [..., V]."""
+        head: Any = self.get_output_embeddings() or self.get_input_embeddings()  # tied: the same matrix
+        if not isinstance(head, (nn.Linear, nn.Embedding)) or type(head.weight) is not nn.Parameter:
+            return head(hidden)  # quantised, or an adapter around it
+        return project(hidden, head.weight, getattr(head, "bias", None))
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        logits_mask: Tensor | None = None,
+        cache: KeyValueCache | None = None,
+    ) -> MaskedLMOutput:
+        """Logits [B, L, V], or [M, V] at the M positions where `logits_mask` [B, L] is True.
+
+        The other arguments are those of `hidden_states`. M follows row-major order. Position i holds the
+        prediction of the token at i + `logit_shift`.
+        """
+        hidden = self.hidden_states(input_ids, attention_mask, position_ids, cache)
+        return MaskedLMOutput(logits=self.logits_at(hidden if logits_mask is None else hidden[logits_mask]))
