@@ -18,6 +18,7 @@ WATCHED = (
     "lm_eval._cli.harness",
     "lm_eval.api.metrics",
     "lm_eval.api.model",
+    "lm_eval.config.evaluate_config",
     "lm_eval.evaluator",
     "lm_eval.evaluator_utils",
     "lm_eval.filters",

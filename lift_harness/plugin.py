@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import logging
 import sys
 from collections.abc import Callable, Iterator
 from importlib.metadata import entry_points
@@ -118,7 +119,85 @@ def _with_task_folder(include_path: Any) -> list[Any]:
     return [folder, *paths]
 
 
+# ---------------------------------------------------------------- task names
+
+# Under `lift_dlm` these names of DESIGN's brief mean the project's tasks; lm-eval's own are "stock:gsm8k".
+BARE_NAMES = ("gsm8k", "math500", "countdown", "sudoku", "aime24", "aime25", "humaneval", "mbpp")
+STOCK = "stock:"
+
+
+class StockName(str):
+    """The name of one of lm-eval's own tasks, asked for as such: not to be renamed again."""
+
+    __slots__ = ()
+
+
+def own_name(task: Any, ours: bool) -> Any:
+    """The task that a name means; `ours`: whether the model is `lift_dlm`."""
+    if not isinstance(task, str) or isinstance(task, StockName):
+        return task
+    if task.startswith(STOCK):
+        return StockName(task.removeprefix(STOCK))
+    return f"lift_{task}" if ours and task in BARE_NAMES else task
+
+
+def renamed(tasks: Any, ours: bool) -> list[Any]:
+    """`own_name` for a list of tasks, or for names with commas between them; says what was renamed."""
+    names = tasks.split(",") if isinstance(tasks, str) else tasks
+    flat = [part for task in names for part in (task.split(",") if type(task) is str else [task])]
+    found = [own_name(task, ours) for task in flat]
+    changed = [f"{a} -> {b}" for a, b in zip(flat, found, strict=True) if isinstance(a, str) and str(a) != b]
+    if changed:
+        logging.getLogger("lm_eval").info(
+            "lift_dlm: tasks %s (%sNAME is lm-eval's own)", ", ".join(changed), STOCK
+        )
+    return found
+
+
+def rename_on_command_line(config: Any) -> None:
+    """Let `lm_eval --model lift_dlm --tasks gsm8k` mean `lift_gsm8k`, and `stock:gsm8k` lm-eval's."""
+    original = config.EvaluatorConfig.process_tasks
+    if hasattr(original, _MARK):
+        return
+
+    @functools.wraps(original)
+    def process_tasks(self, *args, **kwargs):
+        if self.tasks:
+            self.tasks = renamed(self.tasks, self.model == "lift_dlm")
+        stock = {task for task in self.tasks or [] if isinstance(task, StockName)}
+        manager = original(self, *args, **kwargs)
+        self.tasks = [StockName(task) if task in stock else task for task in self.tasks or []]
+        return manager
+
+    config.EvaluatorConfig.process_tasks = _mark(process_tasks)
+
+
+def rename_tasks(evaluator: Any) -> None:
+    """The same names for `simple_evaluate(model="lift_dlm", tasks=["gsm8k"])`."""
+    original = evaluator.simple_evaluate
+    if hasattr(original, _MARK):
+        return
+    signature = inspect.signature(original)
+
+    @functools.wraps(original)
+    def simple_evaluate(*args, **kwargs):
+        call = signature.bind(*args, **kwargs)
+        if call.arguments.get("tasks"):
+            model = call.arguments["model"]
+            ours = model == "lift_dlm" or type(model).__module__ == "lift_harness.lm"
+            call.arguments["tasks"] = renamed(call.arguments["tasks"], ours)
+        return original(*call.args, **call.kwargs)
+
+    evaluator.simple_evaluate = _mark(simple_evaluate)
+
+
 # ---------------------------------------------------------------- evaluation
+
+
+def extend_evaluator(evaluator: Any) -> None:
+    """Both changes to lm-eval's evaluator."""
+    bind_models(evaluator)
+    rename_tasks(evaluator)
 
 
 def bind_models(evaluator: Any) -> None:
@@ -230,7 +309,8 @@ HOOKS: dict[str, Callable[[ModuleType], None]] = {
     "lm_eval._cli.harness": show_errors,
     "lm_eval.api.metrics": register_metrics,
     "lm_eval.api.model": use_own_cache,
-    "lm_eval.evaluator": bind_models,
+    "lm_eval.config.evaluate_config": rename_on_command_line,
+    "lm_eval.evaluator": extend_evaluator,
     "lm_eval.evaluator_utils": use_own_stderr,
     "lm_eval.filters": register_filters,
     "lm_eval.models": register_models,
