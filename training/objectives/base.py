@@ -108,6 +108,7 @@ class Loss:
 
 def shifted(model: Any) -> int:
     """1 if the model predicts token i at position i - 1 (Dream), else 0 (LLaDA)."""
+    model = getattr(model, "module", model)  # inside DistributedDataParallel
     return int(getattr(model, "logit_shift", 0))
 
 
