@@ -10,7 +10,7 @@ from llada_reference import EOS, MASK, ReferenceLLaDA, softmax
 
 from lift_harness.errors import LiftError
 from lift_harness.training.objectives import Batch, NoiseKey, get_objective
-from lift_harness.training.objectives.base import _MASK, EPS
+from lift_harness.training.objectives.base import _MASK, EPS, shifted
 
 OBJECTIVES = {
     "vanilla": ("vanilla", {}),
@@ -381,3 +381,11 @@ def test_unknown_objectives_and_options_are_refused_by_name():
         get_objective("vanilla", H=3)
     with pytest.raises(LiftError, match="objective 'lift' has no option 'h'; it has: .*H"):
         get_objective("lift", h=3)
+
+
+def test_the_shift_of_a_model_is_seen_through_a_parallel_wrapper(llada):
+    model = llada("mha")
+    model.logit_shift = 1
+    wrapper = torch.nn.Module()
+    wrapper.module = model
+    assert (shifted(model), shifted(wrapper)) == (1, 1)
