@@ -1,4 +1,4 @@
-"""`torch.compile` changes nothing but the speed (with the compiler itself: benchmarks/decode.py --compile)."""
+"""`torch.compile` changes nothing but the speed (the compiler itself: benchmarks/decode.py --compile)."""
 
 import torch
 from llada_reference import MASK, random_prompts
