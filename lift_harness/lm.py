@@ -246,11 +246,19 @@ class LiftDLM(LM):
         prompt = encode_prompt(self.tokenizer, context)
         room = self.model.config.max_position_embeddings - config.gen_length
         excess = max(0, len(prompt) - room)
-        if not prompt or room < 1 or (excess and self.truncate != "left"):
+        where = f"{task} doc {instance.doc_id}"
+        if room < 1:
             raise LiftError(
-                f"{task} doc {instance.doc_id}: the prompt has {len(prompt)} tokens; the model's context "
-                f"leaves room for 1 to {room} beside gen_length={config.gen_length}; lower gen_length, "
-                "or cut prompts from the left with the model arg truncate=left"
+                f"{where}: gen_length={config.gen_length} leaves no room for a prompt in the model's context "
+                f"of {self.model.config.max_position_embeddings}; lower gen_length"
+            )
+        if not prompt:
+            raise LiftError(f"{where}: the prompt is empty; a request needs at least one token")
+        if excess and self.truncate != "left":
+            raise LiftError(
+                f"{where}: the prompt has {len(prompt)} tokens, more than the {room} that the model's "
+                f"context leaves beside gen_length={config.gen_length}; lower gen_length, or cut prompts "
+                "from the left with the model arg truncate=left"
             )
         key = int.from_bytes(blake2b(f"{task}\n{context}".encode(), digest_size=7).digest(), "big")
         stopped = (lambda ids: any(stop in self.tokenizer.decode(ids) for stop in until)) if until else None
