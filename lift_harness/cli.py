@@ -97,6 +97,56 @@ def recipes_show(
     typer.echo(yaml.safe_dump(load_recipe(recipe, set_).model_dump(mode="json"), sort_keys=False), nl=False)
 
 
+@app.command("doctor")
+def doctor_command(
+    model: Annotated[str, typer.Argument(help="Folder, Hub id, or a model inside the package.")],
+    peft: Annotated[str | None, typer.Option(help="Folder of an adapter.")] = None,
+    gen_length: Annotated[int, typer.Option(min=1, help="Tokens to generate.")] = 256,
+    prompt_length: Annotated[int, typer.Option(min=1, help="Tokens of a prompt.")] = 256,
+    memory: Annotated[float | None, typer.Option(metavar="GIB", min=0, help="Default: what is free.")] = None,
+    revision: Annotated[str | None, typer.Option(help="Of a Hub id.")] = None,
+    json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Say what a checkpoint is, what it takes and what is wrong with it, without loading its weights."""
+    import json
+
+    from rich.console import Console
+
+    from lift_harness.doctor import as_json, examine, show
+
+    report = examine(
+        model,
+        peft=peft,
+        gen_length=gen_length,
+        prompt_length=prompt_length,
+        memory=memory,
+        revision=revision,
+    )
+    if json_:
+        typer.echo(json.dumps(as_json(report), indent=2))
+    else:
+        show(report, Console())
+        for problem in report.problems:
+            typer.echo(f"problem: {problem}", err=True)
+    if report.problems:
+        raise typer.Exit(2)
+
+
+@app.command("merge")
+def merge_command(
+    base: Annotated[str, typer.Argument(help="Folder, Hub id, or a model inside the package.")],
+    adapter: Annotated[str, typer.Argument(help="Folder of a LoRA adapter.")],
+    out: Annotated[Path, typer.Argument(help="A new folder.")],
+    dtype: Annotated[str, typer.Option(help="Of the written weights; auto: as the base's.")] = "auto",
+    max_shard_size: Annotated[str, typer.Option(help="Of one weights file.")] = "5GB",
+    revision: Annotated[str | None, typer.Option(help="Of a Hub id.")] = None,
+) -> None:
+    """Write a base and an adapter as one checkpoint in the official format."""
+    from lift_harness.models.merging import merge
+
+    typer.echo(merge(base, adapter, out, dtype=dtype, max_shard_size=max_shard_size, revision=revision))
+
+
 def main() -> None:
     """Run the command line: bad input is one line on standard error and exit code 2."""
     try:

@@ -34,6 +34,16 @@ from lift_harness.responses import ResponseCache, response_key
 from lift_harness.tasks.settings import generation_settings
 
 DEFAULT_MODEL = "GSAI-ML/LLaDA-8B-Instruct"
+# Model args that go to `load_model` as they are.
+LOADING = (
+    "device_map",
+    "attn_implementation",
+    "load_in_8bit",
+    "load_in_4bit",
+    "mask_token_id",
+    "eos_token_id",
+    "pad_token_id",
+)
 NO_LIKELIHOOD = "lift_dlm has no likelihood yet, which {} needs; use generate_until tasks"
 
 
@@ -56,7 +66,9 @@ class LiftDLM(LM):
         response_cache: file that keeps every response as soon as it is there (`--use_cache` sets it too).
         compile: compile the passes with torch.compile (True or its mode).
         trust_remote_code: accepted because lm-eval passes it; no remote code is ever run.
-        settings: fields of `DecodingConfig`.
+        chat_template_file: file (or text) of a template, in place of the checkpoint's.
+        settings: fields of `DecodingConfig`, and of `load_model` device_map, attn_implementation, load_in_8bit,
+            load_in_4bit, mask_token_id, eos_token_id, pad_token_id.
     """
 
     def __init__(
@@ -73,21 +85,30 @@ class LiftDLM(LM):
         truncate: str | None = None,
         response_cache: str | None = None,
         compile: bool | str = False,
+        chat_template_file: str | None = None,
         trust_remote_code: bool = False,
         **settings: Any,
     ) -> None:
         super().__init__()
+        loading = {name: settings.pop(name) for name in LOADING if name in settings}
         for name in settings:
             if name not in SETTINGS:
-                raise LiftError(f"lift_dlm: unknown model arg {name!r}; {did_you_mean(name, SETTINGS)}")
+                near = did_you_mean(name, {*SETTINGS, *LOADING})
+                raise LiftError(f"lift_dlm: unknown model arg {name!r}; {near}")
         if truncate not in (None, "left"):
             raise LiftError(f"truncate={truncate!r} must be left, or absent: a prompt too long is an error")
         self.batch_size = checked_batch_size(batch_size)
         self.max_batch_size, self.token_budget = max_batch_size, token_budget
         self.ranks = Ranks(device)
         self.pretrained, self.peft, self.revision = pretrained, peft, revision
+        self.loading = {**loading, "chat_template": chat_template_file}
         self.model, self.tokenizer = load_model(
-            pretrained, dtype=dtype, device=self.ranks.device or usable(device), revision=revision, peft=peft
+            pretrained,
+            dtype=dtype,
+            device=None if "device_map" in loading else self.ranks.device or usable(device),
+            revision=revision,
+            peft=peft,
+            **self.loading,
         )
         self.settings, self.truncate, self.compile = settings, truncate, compile
         self.use_chat_template = chat_template
@@ -283,6 +304,7 @@ class LiftDLM(LM):
         return response_key(
             checkpoint=self.checkpoint,
             dtype=str(self.model.dtype),
+            loading={name: str(value) for name, value in self.loading.items()},
             config=dataclasses.asdict(request.config),
             prompt=request.ids,
             key=request.key,

@@ -102,8 +102,9 @@ class DiffusionLM(PreTrainedModel):
     def logits_at(self, hidden: Tensor) -> Tensor:
         """Project hidden states [..., D] onto the vocabulary: logits [..., V]."""
         head: Any = self.get_output_embeddings() or self.get_input_embeddings()  # tied: the same matrix
-        if not isinstance(head, (nn.Linear, nn.Embedding)) or type(head.weight) is not nn.Parameter:
-            return head(hidden)  # quantised, or an adapter around it
+        plain = isinstance(head, (nn.Linear, nn.Embedding)) and type(head.weight) is nn.Parameter
+        if not plain or (isinstance(head, nn.Linear) and hasattr(head, "_hf_hook")):
+            return head(hidden)  # quantised, placed elsewhere by accelerate, or an adapter around it
         return project(hidden, head.weight, getattr(head, "bias", None))
 
     def forward(

@@ -1,24 +1,53 @@
-"""`load_model`: a checkpoint folder, a Hub id or "lift-tiny", as a model and its tokenizer."""
+"""`load_model`: a checkpoint folder, a Hub id or "lift-tiny", as a model and its tokenizer.
+
+Importing this module (or `lift_harness.models`) makes transformers' AutoConfig, AutoModel and
+AutoModelForMaskedLM know LLaDA and Dream.
+
+Weights are never held twice. At the stored dtype the parameters are views of the mapped files; another
+dtype is made one parameter after the other; on a GPU each tensor goes there directly.
+"""
 
 from __future__ import annotations
 
-import re
+import importlib.util
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedModel
+from torch import nn
+from transformers import AutoConfig, AutoModel, AutoModelForMaskedLM, BitsAndBytesConfig, PreTrainedModel
 
 from lift_harness.errors import LiftError
+from lift_harness.models.adapters import add_adapter
+from lift_harness.models.checkpoint import (
+    BUILT_IN,
+    check_tensors,
+    commit_of,
+    find_folder,
+    first_line,
+    quiet,
+    read_headers,
+    read_json,
+    stored_dtype,
+)
+from lift_harness.models.configuration_dream import DreamConfig
 from lift_harness.models.configuration_llada import LLaDAConfig
+from lift_harness.models.masked_lm import HEADS, MaskedLM
+from lift_harness.models.modeling_dream import DreamModel
 from lift_harness.models.modeling_llada import LLaDAModelLM
+from lift_harness.models.tokenization import Special, load_tokenizer, resolve_ids
 
-BUILT_IN = {"lift-tiny": Path(__file__).parent / "lift_tiny"}
-MODEL_CLASSES: dict[str, type[PreTrainedModel]] = {"llada": LLaDAModelLM}
+__all__ = ["BUILT_IN", "MODEL_CLASSES", "load_model"]
 
-AutoConfig.register("llada", LLaDAConfig, exist_ok=True)
-AutoModel.register(LLaDAConfig, LLaDAModelLM, exist_ok=True)
+# By model_type; the encoders of `masked_lm.HEADS` are known too.
+MODEL_CLASSES: dict[str, type[PreTrainedModel]] = {"llada": LLaDAModelLM, "Dream": DreamModel}
+for _config, _model in ((LLaDAConfig, LLaDAModelLM), (DreamConfig, DreamModel)):
+    AutoConfig.register(_config.model_type, _config, exist_ok=True)
+    AutoModel.register(_config, _model, exist_ok=True)
+    AutoModelForMaskedLM.register(_config, _model, exist_ok=True)
+
+ATTENTION = ("sdpa", "eager", "flash_attention_2")
+FLOATS = (torch.float32, torch.bfloat16, torch.float16)
 
 
 def load_model(
@@ -26,129 +55,230 @@ def load_model(
     *,
     dtype: str | torch.dtype = "auto",
     device: str | torch.device | None = None,
+    device_map: str | dict[str, Any] | None = None,
+    attn_implementation: str | None = None,
     revision: str | None = None,
     peft: str | None = None,
+    load_in_8bit: bool = False,
+    load_in_4bit: bool = False,
+    mask_token_id: int | None = None,
+    eos_token_id: int | None = None,
+    pad_token_id: int | None = None,
+    chat_template: str | None = None,
 ) -> tuple[Any, Any]:
-    """Load a checkpoint in the official format, without running any code from it.
+    """Load a checkpoint in the official format, without running any code from it (docs/checkpoints.md).
 
     Args:
         name: a folder, a Hub id such as "GSAI-ML/LLaDA-8B-Instruct", or "lift-tiny".
-        dtype: of the weights; "auto": as stored.
+        dtype: of the weights; "auto": what config.json says, else as stored.
         device: "cpu", "cuda", ...; by default the GPU if there is one.
+        device_map: as transformers has it ("auto", or module to device), in place of `device`.
+        attn_implementation: sdpa, eager or flash_attention_2.
         revision: of a Hub id.
-        peft: folder of a LoRA adapter to put on top.
+        peft: folder of a LoRA adapter, folded into the weights (beside them if these are quantised).
+        load_in_8bit: quantise with bitsandbytes.
+        load_in_4bit: quantise with bitsandbytes (NF4).
+        mask_token_id: in place of the checkpoint's.
+        eos_token_id: in place of the checkpoint's.
+        pad_token_id: in place of the checkpoint's.
+        chat_template: file or text of a template, in place of the checkpoint's.
 
     Returns:
         (model, tokenizer), the model in eval mode; the tokenizer knows mask, end-of-text and padding.
 
     Raises:
-        LiftError: nothing there, not a known kind of model, damaged or incomplete weights.
+        LiftError: nothing there, not a known kind of model, damaged, incomplete or contradictory files, or
+            options that cannot be met.
     """
-    where = resolve(name)
-    config = read_config(where, revision)
-    model_class = MODEL_CLASSES[config["model_type"]]
-    try:
-        model, info = model_class.from_pretrained(
-            where, dtype=_dtype(dtype), revision=revision, output_loading_info=True
-        )
-    except SafetensorError as error:
+    given = {"mask_token_id": mask_token_id, "eos_token_id": eos_token_id, "pad_token_id": pad_token_id}
+    wanted = check_dtype(dtype)
+    quantisation = quantise(load_in_8bit, load_in_4bit, wanted)
+    check_attention(attn_implementation)
+    places = device_map if device_map is not None else place(device, quantisation is not None)
+    if device_map is not None and device is not None:
+        raise LiftError(f"device={str(device)!r} and device_map={device_map!r}: give one of them")
+
+    folder = find_folder(name, revision)
+    config, empty = empty_model(folder, name)
+    headers = read_headers(folder)
+    native = config["model_type"] in MODEL_CLASSES
+    shapes = {key: tuple(value.shape) for key, value in empty.state_dict().items()}
+    check_tensors(name, shapes, headers, strict=native, ignored=unused(empty))
+    tokenizer = load_tokenizer(folder, config["model_type"], chat_template)
+    ids = resolve_ids(tokenizer, config, embedding_rows(empty), where=name, **given)
+
+    stored = stored_dtype(headers)
+    if wanted is None:
+        wanted = check_dtype(config.get("dtype") or config.get("torch_dtype") or stored) or stored
+    # transformers 5 keeps the whole stored checkpoint in memory while it converts: convert ourselves.
+    mapped = native and places is None and stored in FLOATS
+    options: dict[str, Any] = {"device_map": places, "quantization_config": quantisation}
+    options |= {"attn_implementation": attn_implementation}
+    model = read_weights(
+        type(empty) if native else AutoModelForMaskedLM,
+        folder,
+        name,
+        dtype=stored if mapped else wanted,
+        **{key: value for key, value in options.items() if value is not None},
+    )
+    if mapped:
+        convert(model, wanted)
+    if native:
+        check_head(model, places)
+    name_it(model, tokenizer, name, commit_of(folder))
+    set_ids(model.config, ids, config, given)
+    if peft is not None:
+        model = add_adapter(model, peft, base=name, merge=quantisation is None)
+    return (model if native else MaskedLM(model)).eval(), tokenizer
+
+
+# ---------------------------------------------------------------- before the weights
+
+
+def empty_model(folder: Path, name: str) -> tuple[dict[str, Any], Any]:
+    """config.json as written, and its model on the meta device: names and shapes, no memory.
+
+    Raises:
+        LiftError: no config.json, an unknown model type, or values that make no model.
+    """
+    if not (folder / "config.json").is_file():
+        raise LiftError(f"model {name!r} has no config.json; give the folder of a checkpoint")
+    written = read_json(folder / "config.json")
+    kind = written.get("model_type")
+    if kind not in MODEL_CLASSES and kind not in HEADS:
         raise LiftError(
-            f"{damaged_file(where)}: not a whole safetensors file ({error}); copy it again"
-        ) from error
-    except (OSError, RuntimeError) as error:
-        raise LiftError(f"cannot load the weights of {name!r}: {_first_line(error)}") from error
+            f"{name}: config.json says model_type={kind!r}, which lift-harness cannot decode; "
+            f"known: {', '.join([*MODEL_CLASSES, *HEADS])} (to add one: docs/adding-a-model.md)"
+        )
+    try:
+        config = AutoConfig.from_pretrained(str(folder), trust_remote_code=False)
+        with torch.device("meta"):
+            if kind in MODEL_CLASSES:
+                return written, MODEL_CLASSES[kind](config)
+            return written, AutoModelForMaskedLM.from_config(config)
+    except LiftError:
+        raise
+    except Exception as error:  # what a wrong value raises depends on the value
+        raise LiftError(f"{name}: config.json makes no {kind} model: {first_line(error)}") from error
+
+
+def unused(model: Any) -> frozenset[str]:
+    """Tensors that a file may hold although the model has no place for them: a tied output projection."""
+    tied = isinstance(model, DreamModel) and model.config.tie_word_embeddings
+    return frozenset({"lm_head.weight"} if tied else ())
+
+
+def embedding_rows(model: Any) -> int:
+    """Ids that the model has."""
+    return model.get_input_embeddings().num_embeddings
+
+
+def check_dtype(dtype: str | torch.dtype) -> torch.dtype | None:
+    """The dtype that is meant; None: the checkpoint's."""
+    if dtype == "auto":
+        return None
+    found = dtype if isinstance(dtype, torch.dtype) else getattr(torch, str(dtype), None)
+    if not isinstance(found, torch.dtype):
+        raise LiftError(f"dtype={dtype!r} is not a torch dtype; use auto, bfloat16, float16 or float32")
+    if not found.is_floating_point:
+        raise LiftError(f"dtype={dtype!r} has no fractions; use auto, bfloat16, float16 or float32")
+    return found
+
+
+def check_attention(implementation: str | None) -> None:
+    """Refuse an attention that is unknown or not installed."""
+    if implementation is not None and implementation not in ATTENTION:
+        raise LiftError(f"attn_implementation={implementation!r} must be one of: {', '.join(ATTENTION)}")
+    if implementation == "flash_attention_2" and importlib.util.find_spec("flash_attn") is None:
+        raise LiftError(
+            "attn_implementation='flash_attention_2' needs the package flash_attn, which is not installed: "
+            "pip install 'lift-harness[gpu]', or use sdpa"
+        )
+
+
+def quantise(in_8bit: bool, in_4bit: bool, dtype: torch.dtype | None) -> BitsAndBytesConfig | None:
+    """The quantisation that is asked for, if any."""
+    if not in_8bit and not in_4bit:
+        return None
+    if in_8bit and in_4bit:
+        raise LiftError("load_in_8bit and load_in_4bit exclude each other; give one of them")
+    if importlib.util.find_spec("bitsandbytes") is None:
+        raise LiftError(
+            f"load_in_{8 if in_8bit else 4}bit needs the package bitsandbytes, which is not installed: "
+            "pip install bitsandbytes, or load at dtype=bfloat16"
+        )
+    if in_8bit:
+        return BitsAndBytesConfig(load_in_8bit=True)
+    return BitsAndBytesConfig(
+        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=dtype or torch.bfloat16
+    )
+
+
+def place(device: str | torch.device | None, quantised: bool) -> dict[str, Any] | None:
+    """A device map of one device; None for the CPU, where the weights stay in their files."""
+    try:
+        chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    except RuntimeError as error:
+        raise LiftError(f"device={device!r} is none: {first_line(error)}") from error
+    if chosen.type == "cuda" and not torch.cuda.is_available():
+        raise LiftError(f"device={str(device)!r}: torch finds no GPU here; use device=cpu")
+    return {"": chosen} if quantised or chosen.type != "cpu" else None
+
+
+# ---------------------------------------------------------------- the weights
+
+
+def read_weights(model_class: Any, folder: Path, name: str, **options: Any) -> Any:
+    """`from_pretrained` with errors of one line; everything that was asked for must be there."""
+    try:
+        with quiet():
+            model, info = model_class.from_pretrained(
+                str(folder),
+                output_loading_info=True,
+                use_safetensors=True,
+                trust_remote_code=False,
+                **options,
+            )
+    except (OSError, RuntimeError, ValueError, ImportError) as error:
+        raise LiftError(f"cannot load the weights of {name!r}: {first_line(error)}") from error
     if missing := sorted(info["missing_keys"]):
         raise LiftError(
             f"{name!r} lacks {len(missing)} tensors, the first {missing[0]!r}; "
             "the checkpoint is incomplete or its config.json belongs to another model"
         )
-    tokenizer = load_tokenizer(where, model.config.mask_token_id, revision)
-    if peft is not None:
-        model = add_adapter(model, peft)
-    model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    return model.eval(), tokenizer
+    return model
 
 
-def resolve(name: str) -> str:
-    """The folder or Hub id that `name` means."""
-    if name in BUILT_IN:
-        return str(BUILT_IN[name])
-    if Path(name).is_dir():
-        return name
-    if not re.fullmatch(r"[\w.-]+/[\w.-]+", name) or name.startswith("."):
+def check_head(model: Any, places: Any) -> None:
+    """Refuse an offloaded output projection: its matrix is used directly, which would give noise."""
+    head = model.get_output_embeddings() or model.get_input_embeddings()
+    if head.weight.device.type == "meta":
+        name = next(name for name, module in model.named_modules() if module is head)
         raise LiftError(
-            f"no model folder {name!r}; give a folder with config.json, a Hub id (owner/name) "
-            f"or one of: {', '.join(BUILT_IN)}"
+            f"device_map={places!r} offloads the output projection; give {name} a device of its own, "
+            "or load_in_8bit in place of offloading"
         )
-    return name
 
 
-def read_config(where: str, revision: str | None) -> dict[str, Any]:
-    """The checkpoint's config.json, of a known model type."""
-    try:
-        config, _ = LLaDAConfig.get_config_dict(where, revision=revision)
-    except OSError as error:
-        what = "has no readable config.json" if Path(where).is_dir() else "cannot be had from the Hub"
-        raise LiftError(f"model {where!r} {what}: {_first_line(error)}") from error
-    kind = config.get("model_type")
-    if kind not in MODEL_CLASSES:
-        raise LiftError(
-            f"{where}: config.json says model_type={kind!r}, which lift-harness cannot decode; "
-            f"known: {', '.join(MODEL_CLASSES)}"
-        )
-    return config
+@torch.no_grad()
+def convert(model: nn.Module, dtype: torch.dtype) -> None:
+    """Change the dtype of a model parameter by parameter: each lets go of its file's pages at once."""
+    for parameter in model.parameters():
+        parameter.data = parameter.data.to(dtype)
+    model.config.dtype = dtype  # type: ignore[union-attr]
 
 
-def load_tokenizer(where: str, mask_id: int, revision: str | None = None) -> Any:
-    """The checkpoint's tokenizer; its mask token is the model's."""
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(where, revision=revision)
-    except (OSError, ValueError, KeyError) as error:  # KeyError: transformers 4, for a model type not its own
-        raise LiftError(f"no tokenizer in {where!r}: {_first_line(error)}") from error
-    if tokenizer.mask_token_id is None:
-        token = tokenizer.convert_ids_to_tokens(mask_id)
-        if token is None:
-            raise LiftError(
-                f"{where}: mask_token_id={mask_id} of config.json is not in the tokenizer "
-                f"({len(tokenizer)} tokens); the two do not belong together"
-            )
-        tokenizer.mask_token = token
-    if tokenizer.mask_token_id != mask_id:
-        raise LiftError(
-            f"{where}: config.json has mask_token_id={mask_id}, the tokenizer {tokenizer.mask_token_id}; "
-            "make them agree"
-        )
-    return tokenizer
+def name_it(model: Any, tokenizer: Any, name: str, commit: str | None) -> None:
+    """Call the model by the name that was asked for; a Hub id's weights lie in a folder of the cache."""
+    model.config._name_or_path = model.name_or_path = tokenizer.name_or_path = name
+    model.config._commit_hash = commit
 
 
-def add_adapter(model: PreTrainedModel, folder: str) -> Any:
-    """The model with a saved LoRA adapter merged into its weights."""
-    from peft import PeftModel
-
-    if not (Path(folder) / "adapter_config.json").is_file():
-        raise LiftError(f"no adapter in {folder!r}: it has no adapter_config.json")
-    return PeftModel.from_pretrained(model, folder).merge_and_unload()  # type: ignore[arg-type]
-
-
-def damaged_file(where: str) -> str:
-    """The first safetensors file of a folder that cannot be opened (the folder if all can)."""
-    for file in sorted(Path(where).glob("*.safetensors")):
-        try:
-            with safe_open(file, framework="pt"):
-                pass
-        except SafetensorError:
-            return str(file)
-    return where
-
-
-def _dtype(dtype: str | torch.dtype) -> str | torch.dtype:
-    if isinstance(dtype, torch.dtype) or dtype == "auto":
-        return dtype
-    found = getattr(torch, str(dtype), None)
-    if not isinstance(found, torch.dtype):
-        raise LiftError(f"dtype={dtype!r} is not a torch dtype; use auto, bfloat16, float16 or float32")
-    return found
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+def set_ids(
+    config: Any, ids: dict[str, Special], written: dict[str, Any], given: dict[str, int | None]
+) -> None:
+    """Put resolved ids where config.json had none or others were given."""
+    for kind, special in ids.items():
+        key = f"{kind}_token_id"
+        if written.get(key) is None or given[key] is not None:
+            setattr(config, key, special.id)

@@ -1,0 +1,311 @@
+"""`lift-harness doctor`: what a checkpoint is, what it takes, what is wrong with it; without loading weights.
+
+The model is made on the meta device (names and shapes only), sizes come from the headers of the weights.
+Memory is an estimate: weights, keys and values, the widest activations of a pass, the logits of a block.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from lift_harness.errors import LiftError
+from lift_harness.models.adapters import adapter_shapes, check_shapes, read_adapter_config
+from lift_harness.models.chat import end_of_turn_id
+from lift_harness.models.checkpoint import (
+    DTYPES,
+    INDEX,
+    SINGLE,
+    Header,
+    check_tensors,
+    find_folder,
+    first_line,
+    read_headers,
+    stored_dtype,
+)
+from lift_harness.models.loading import MODEL_CLASSES, check_dtype, embedding_rows, empty_model, unused
+from lift_harness.models.masked_lm import MaskedLM
+from lift_harness.models.tokenization import Special, check_template, load_tokenizer, resolve_ids
+
+GIB = 2**30
+BLOCK = 32  # positions whose logits a pass computes: decoding's default block_length
+FLOAT32_COPIES = 3  # of a block's logits, while confidences are computed
+
+
+@dataclass
+class Report:
+    """What was found. None: could not be found out, for one of the problems.
+
+    `problems` make the checkpoint unusable as it is; `notes` are worth knowing. Both are single lines.
+    """
+
+    model: str
+    problems: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    model_type: str | None = None
+    model_class: str | None = None
+    parameters: int | None = None
+    stored_dtype: str | None = None
+    dtype: str | None = None
+    file_bytes: int | None = None
+    weights_bytes: int | None = None
+    context: int | None = None
+    embedding_rows: int | None = None
+    logit_shift: int | None = None
+    ids: dict[str, Special] = field(default_factory=dict)
+    tokenizer_class: str | None = None
+    tokenizer_size: int | None = None
+    chat_template: bool | None = None
+    chat_example: str | None = None
+    adapter: dict[str, Any] | None = None
+    prompt_length: int = 0
+    gen_length: int = 0
+    cache_bytes_per_token: int | None = None  # None too: the model takes no cache
+    cache_bytes_per_request: int | None = None
+    free_bytes: int | None = None
+    free_on: str | None = None
+    largest_batch: int | None = None  # without a cache
+    largest_batch_with_cache: int | None = None
+
+
+def examine(
+    name: str,
+    *,
+    peft: str | None = None,
+    prompt_length: int = 256,
+    gen_length: int = 256,
+    memory: float | None = None,
+    revision: str | None = None,
+) -> Report:
+    """Find out all that can be without loading weights.
+
+    Args:
+        name: as `load_model`'s.
+        peft: folder of an adapter to look at with it.
+        prompt_length: tokens of the prompts that memory is computed for.
+        gen_length: tokens generated.
+        memory: GiB to fit into; by default what is free on the GPU, or in RAM without one.
+        revision: of a Hub id.
+    """
+    report = Report(name, prompt_length=prompt_length, gen_length=gen_length)
+    try:
+        folder = find_folder(name, revision, weights=False)
+        config, empty = empty_model(folder, name)
+    except LiftError as error:
+        report.problems.append(str(error))
+        return report
+    for step in (
+        lambda: _model(report, config, empty),
+        lambda: _weights(report, config, empty, folder, name, revision),
+        lambda: _tokenizer(report, config, empty, folder),
+        lambda: _adapter(report, empty, peft),
+        lambda: _memory(report, empty, memory),
+    ):
+        try:
+            step()
+        except LiftError as error:
+            report.problems.append(str(error))
+    return report
+
+
+# ---------------------------------------------------------------- what is looked at
+
+
+def _model(report: Report, config: dict[str, Any], empty: Any) -> None:
+    report.model_type, report.model_class = config["model_type"], type(empty).__name__
+    report.parameters = sum(parameter.numel() for parameter in empty.parameters())
+    report.context = empty.config.max_position_embeddings
+    report.embedding_rows = embedding_rows(empty)
+    report.logit_shift = getattr(empty, "logit_shift", MaskedLM.logit_shift)
+    asked = report.prompt_length + report.gen_length
+    if report.context is not None and asked > report.context:
+        report.notes.append(
+            f"a prompt of {report.prompt_length} and gen_length={report.gen_length} make {asked} tokens, "
+            f"the context holds {report.context}"
+        )
+
+
+def _weights(
+    report: Report, config: dict[str, Any], empty: Any, folder: Path, name: str, revision: str | None
+) -> None:
+    headers = _headers(folder, name, revision)
+    stored = stored_dtype(headers)
+    dtype = check_dtype(config.get("dtype") or config.get("torch_dtype") or stored) or stored
+    report.stored_dtype, report.dtype = _short(stored), _short(dtype)
+    report.file_bytes = sum(header.bytes for header in headers.values())
+    report.weights_bytes = (report.parameters or 0) * dtype.itemsize
+    shapes = {key: tuple(value.shape) for key, value in empty.state_dict().items()}
+    check_tensors(name, shapes, headers, strict=config["model_type"] in MODEL_CLASSES, ignored=unused(empty))
+
+
+def _headers(folder: Path, name: str, revision: str | None) -> dict[str, Header]:
+    """Headers of the files here; of a Hub id whose weights are not here, from the Hub."""
+    if Path(name).is_dir() or (folder / SINGLE).is_file() or any(folder.glob("*.safetensors")):
+        return read_headers(folder)
+    if folder.parent.name != "snapshots":
+        return read_headers(folder)
+    from huggingface_hub import get_safetensors_metadata
+
+    try:
+        files = get_safetensors_metadata(name, revision=revision).files_metadata.values()
+    except Exception as error:  # the network's own errors differ between versions of huggingface_hub
+        raise LiftError(
+            f"{name!r}: no {SINGLE} or {INDEX} in the cache, and the Hub cannot be asked for their headers "
+            f"({first_line(error)})"
+        ) from error
+    return {
+        tensor: Header(tuple(info.shape), DTYPES[info.dtype])
+        for file in files
+        for tensor, info in file.tensors.items()
+    }
+
+
+def _tokenizer(report: Report, config: dict[str, Any], empty: Any, folder: Path) -> None:
+    tokenizer = load_tokenizer(folder, config["model_type"])
+    report.tokenizer_class, report.tokenizer_size = type(tokenizer).__name__, len(tokenizer)
+    report.ids = resolve_ids(tokenizer, config, embedding_rows(empty), where=report.model)
+    report.chat_template = bool(tokenizer.chat_template)
+    if not report.chat_template:
+        report.notes.append("no chat template: tasks that are posed as a chat are refused")
+        return
+    report.chat_example = check_template(tokenizer, report.model)
+    id, token = end_of_turn_id(tokenizer), None
+    if id is not None and id != tokenizer.unk_token_id:
+        token = tokenizer.convert_ids_to_tokens(id)
+    if token is None:
+        raise LiftError(f"{report.model}: the chat template ends turns with a token the tokenizer has not")
+    source = "end-of-text" if id == tokenizer.eos_token_id else "chat template"
+    report.ids["end of turn"] = Special(id, token, source)
+
+
+def _adapter(report: Report, empty: Any, peft: str | None) -> None:
+    if peft is None:
+        return
+    config = read_adapter_config(peft)
+    shapes = adapter_shapes(peft)
+    report.adapter = {
+        "folder": peft,
+        "kind": config.get("peft_type"),
+        "r": config.get("r"),
+        "alpha": config.get("lora_alpha"),
+        "target_modules": config.get("target_modules"),
+        "parameters": sum(torch.Size(shape).numel() for shape in shapes.values()),
+        "trained_on": config.get("base_model_name_or_path"),
+    }
+    trained_on = config.get("base_model_name_or_path")
+    if trained_on and Path(trained_on).name != Path(report.model).name:
+        report.notes.append(f"the adapter was trained on {trained_on}, not on {report.model}")
+    check_shapes(empty, peft)
+
+
+def _memory(report: Report, empty: Any, memory: float | None) -> None:
+    if report.dtype is None or report.weights_bytes is None:
+        return
+    size, config = getattr(torch, report.dtype).itemsize, empty.config
+    columns = report.prompt_length + report.gen_length
+    shape = getattr(empty, "cache_shape", None)  # a masked LM's model has none
+    if shape is not None:
+        layers, heads, width = shape
+        report.cache_bytes_per_token = 2 * layers * heads * width * size
+        report.cache_bytes_per_request = report.cache_bytes_per_token * columns
+    report.free_bytes, report.free_on = free_memory() if memory is None else (int(memory * GIB), "--memory")
+    # As decoding.batching.default_budget counts the activations of a column.
+    activations = (16 * config.hidden_size + 4 * config.intermediate_size) * size * columns
+    logits = min(BLOCK, report.gen_length) * embedding_rows(empty) * (size + 4 * FLOAT32_COPIES)
+    room = report.free_bytes - report.weights_bytes
+    report.largest_batch = max(0, room // (activations + logits))
+    if report.cache_bytes_per_request is not None:
+        each = activations + logits + report.cache_bytes_per_request
+        report.largest_batch_with_cache = max(0, room // each)
+    if report.largest_batch == 0:
+        report.notes.append(
+            f"does not fit: weights take {gib(report.weights_bytes)}, of {gib(report.free_bytes)} "
+            f"({report.free_on}); use a smaller dtype, load_in_8bit or load_in_4bit"
+        )
+
+
+def free_memory() -> tuple[int, str]:
+    """Free bytes, and of what: the GPU if there is one, else RAM."""
+    if torch.cuda.is_available():
+        return torch.cuda.mem_get_info()[0], "free on the GPU"
+    return psutil.virtual_memory().available, "free RAM"
+
+
+# ---------------------------------------------------------------- how it is shown
+
+
+def as_json(report: Report) -> dict[str, Any]:
+    """The report for json.dumps."""
+    return {"sound": not report.problems, **asdict(report)}
+
+
+def show(report: Report, console: Console) -> None:
+    """Print the report, on one screen."""
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for label, value in rows(report):
+        table.add_row(label, Text(value))
+    console.print(table)
+    for note in report.notes:
+        console.print(Text(f"note: {note}", style="yellow"), soft_wrap=True)
+
+
+def rows(report: Report) -> list[tuple[str, str]]:
+    """Label and text of each line."""
+    found = [("model", report.model)]
+    if report.model_type is None:
+        return found
+    shift = ", logits shifted by one" if report.logit_shift else ""
+    found.append(("type", f"{report.model_type} ({report.model_class}{shift})"))
+    found.append(("parameters", f"{report.parameters:,}"))
+    if report.weights_bytes is not None and report.file_bytes is not None:
+        files = f"stored as {report.stored_dtype}, {gib(report.file_bytes)}"
+        found.append(("weights", f"{gib(report.weights_bytes)} as {report.dtype} ({files})"))
+    if report.adapter is not None:
+        a = report.adapter
+        what = f"{a['kind']} r={a['r']} alpha={a['alpha']} on {', '.join(sorted(a['target_modules'] or []))}"
+        found.append(("adapter", f"{what}; {a['parameters']:,} parameters; trained on {a['trained_on']}"))
+    found.append(("context", f"{report.context} tokens"))
+    for kind, special in report.ids.items():
+        found.append((kind, f"{special.id} {special.token!r} (from {special.source})"))
+    if report.tokenizer_class is not None:
+        rows_of = f"{report.tokenizer_size:,} tokens for {report.embedding_rows:,} embedding rows"
+        found.append(("tokenizer", f"{report.tokenizer_class}, {rows_of}"))
+    if report.chat_template is not None:
+        found.append(("chat template", "no" if report.chat_example is None else repr(report.chat_example)))
+    return found + memory_rows(report)
+
+
+def memory_rows(report: Report) -> list[tuple[str, str]]:
+    """The lines about memory."""
+    if report.free_bytes is None:
+        return []
+    lengths = f"prompt {report.prompt_length} + {report.gen_length}"
+    found = []
+    if report.cache_bytes_per_token is None or report.cache_bytes_per_request is None:
+        found.append(("cache", "takes none"))
+    else:
+        each = f"{report.cache_bytes_per_request / 2**20:,.1f} MiB a request ({lengths})"
+        found.append(("cache", f"{report.cache_bytes_per_token / 1024:,.1f} KiB a token, {each}"))
+    batch = f"about {report.largest_batch:,} without a cache"
+    if report.largest_batch_with_cache is not None:
+        batch += f", {report.largest_batch_with_cache:,} with one"
+    found.append(("largest batch", f"{batch} ({lengths}; {gib(report.free_bytes)} {report.free_on})"))
+    return found
+
+
+def gib(count: int) -> str:
+    """Bytes as GiB, or MiB where that is little."""
+    return f"{count / GIB:,.2f} GiB" if count >= GIB / 10 else f"{count / 2**20:,.1f} MiB"
+
+
+def _short(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")

@@ -1,0 +1,250 @@
+"""What a checkpoint holds, read without loading it: its folder, its config.json, the headers of its weights.
+
+Everything that can be wrong with the files is found here, before memory is spent on them.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from transformers.utils import logging
+
+from lift_harness.errors import LiftError
+
+BUILT_IN = {"lift-tiny": Path(__file__).parent / "lift_tiny"}
+INDEX = "model.safetensors.index.json"
+SINGLE = "model.safetensors"
+
+# What is fetched from the Hub. Python files come along for `merge`, which hands them on; none is ever run.
+SMALL_FILES = ["*.json", "*.txt", "*.jinja", "*.model", "*.py"]
+WEIGHT_FILES = ["*.safetensors"]
+
+# Names of safetensors' headers.
+DTYPES = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "F8_E4M3": torch.float8_e4m3fn,
+    "F8_E5M2": torch.float8_e5m2,
+    "I64": torch.int64,
+    "I32": torch.int32,
+    "I8": torch.int8,
+    "U8": torch.uint8,
+    "BOOL": torch.bool,
+}
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a safetensors header says of one tensor."""
+
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+
+    @property
+    def numbers(self) -> int:
+        """How many it has."""
+        return torch.Size(self.shape).numel()
+
+    @property
+    def bytes(self) -> int:
+        """What it takes in its file and, as stored, in memory."""
+        return self.numbers * self.dtype.itemsize
+
+
+# ---------------------------------------------------------------- where it is
+
+
+def find_folder(name: str, revision: str | None = None, weights: bool = True) -> Path:
+    """The folder that `name` means; a Hub id is downloaded, or found in the cache.
+
+    Args:
+        name: a folder, a Hub id, or the name of a model inside the package.
+        revision: of a Hub id.
+        weights: download these too.
+
+    Raises:
+        LiftError: no such folder, not on the Hub, or the Hub cannot be reached.
+    """
+    if name in BUILT_IN:
+        return BUILT_IN[name]
+    if Path(name).is_dir():
+        return Path(name)
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", name) or name.startswith("."):
+        raise LiftError(
+            f"no model folder {name!r}; give a folder with config.json, a Hub id (owner/name) "
+            f"or one of: {', '.join(BUILT_IN)}"
+        )
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
+
+    wanted = SMALL_FILES + (WEIGHT_FILES if weights else [])
+    try:
+        # "*" matches slashes as well: sub-folders hold other formats.
+        return Path(
+            snapshot_download(name, revision=revision, allow_patterns=wanted, ignore_patterns=["*/*"])
+        )
+    except GatedRepoError as error:
+        raise LiftError(
+            f"{name!r} is gated on the Hub: accept its terms on its page, then run `hf auth login`"
+        ) from error
+    except RevisionNotFoundError as error:
+        raise LiftError(f"{name!r} has no revision {revision!r} on the Hub; check its name") from error
+    except RepositoryNotFoundError as error:
+        raise LiftError(f"no model folder {name!r}, and no such model on the Hub (or no access)") from error
+    except Exception as error:  # the network's own errors differ between versions of huggingface_hub
+        at = "" if revision is None else f" at revision {revision!r}"
+        raise LiftError(
+            f"cannot reach the Hugging Face Hub for {name!r}{at}, and the cache does not hold it "
+            f"({type(error).__name__}); give a folder that holds the checkpoint, or download it where there "
+            f"is a network (hf download {name}), copy the cache here (HF_HOME) and set HF_HUB_OFFLINE=1"
+        ) from error
+
+
+def commit_of(folder: Path) -> str | None:
+    """The commit of a folder inside the Hub's cache, None of any other."""
+    return folder.name if folder.parent.name == "snapshots" else None
+
+
+# ---------------------------------------------------------------- what it says
+
+
+def read_json(file: Path) -> dict[str, Any]:
+    """A file with a JSON object."""
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise LiftError(f"cannot read {file}: {error.strerror or type(error).__name__}") from error
+    except ValueError as error:
+        raise LiftError(f"{file}: not a JSON file ({first_line(error)}); copy it again") from error
+    if not isinstance(content, dict):
+        raise LiftError(f"{file}: holds a {type(content).__name__}, not a JSON object; copy it again")
+    return content
+
+
+def read_headers(folder: Path) -> dict[str, Header]:
+    """Shape and dtype of every tensor of a checkpoint, by name, from the headers of its files.
+
+    Raises:
+        LiftError: no weights, a shard that is missing or damaged, or an index that does not fit its shards.
+    """
+    index, where = folder / INDEX, dict[str, str]()
+    if (folder / SINGLE).is_file():
+        files = [SINGLE]
+    elif index.is_file():
+        where = read_json(index).get("weight_map") or {}
+        files = sorted(set(where.values()))
+        missing = [file for file in files if not (folder / file).is_file()]
+        if missing:
+            raise LiftError(
+                f"{folder}: the shard {missing[0]!r} that {INDEX} names is missing "
+                f"({len(missing)} of {len(files)} are); copy the whole checkpoint"
+            )
+    else:
+        other = sorted(file.name for pattern in ("*.safetensors", "*.bin") for file in folder.glob(pattern))
+        found = f"; it has {other[0]}, which is not read: convert it to safetensors" if other else ""
+        raise LiftError(f"cannot load the weights of {str(folder)!r}: no {SINGLE} or {INDEX}{found}")
+    headers: dict[str, Header] = {}
+    held = {}
+    for file in files:
+        for name, header in read_header(folder / file).items():
+            headers[name], held[name] = header, file
+    for name, file in where.items():
+        if held.get(name) != file:
+            raise LiftError(f"{folder}: {INDEX} says that {file} holds {name!r}, which it does not")
+    return headers
+
+
+def read_header(file: Path) -> dict[str, Header]:
+    """Shape and dtype of every tensor of one safetensors file."""
+    try:
+        with safe_open(file, framework="pt") as tensors:
+            parts = {name: tensors.get_slice(name) for name in tensors.keys()}  # noqa: SIM118 (no mapping)
+            kinds = {name: part.get_dtype() for name, part in parts.items()}
+            unknown = sorted(set(kinds.values()) - set(DTYPES))
+            if unknown:
+                raise LiftError(f"{file}: has tensors of type {unknown[0]}, which is not read")
+            return {
+                name: Header(tuple(part.get_shape()), DTYPES[kinds[name]]) for name, part in parts.items()
+            }
+    except (SafetensorError, OSError) as error:
+        raise LiftError(
+            f"{file}: not a whole safetensors file ({first_line(error)}); copy it again"
+        ) from error
+
+
+# ---------------------------------------------------------------- does it fit
+
+
+def check_tensors(
+    name: str,
+    expected: Mapping[str, tuple[int, ...]],
+    found: Mapping[str, Header],
+    *,
+    strict: bool = True,
+    ignored: frozenset[str] = frozenset(),
+) -> None:
+    """Compare what a model needs with what its files hold.
+
+    Args:
+        name: of the checkpoint, for the message.
+        expected: shapes of the model's tensors.
+        found: headers of the files.
+        strict: also compare the names; transformers' own models have old names that it translates.
+        ignored: tensors that may be there and are not used.
+
+    Raises:
+        LiftError: naming the first tensor that is missing, has another shape, or is not the model's.
+    """
+    for tensor, shape in expected.items():
+        if tensor in found and found[tensor].shape != shape:
+            raise LiftError(
+                f"cannot load the weights of {name!r}: {tensor} has shape {list(found[tensor].shape)}, "
+                f"config.json makes it {list(shape)}; config.json belongs to another model"
+            )
+    if not strict:
+        return
+    if missing := [tensor for tensor in expected if tensor not in found]:
+        raise LiftError(
+            f"{name!r} lacks {len(missing)} tensors, the first {missing[0]!r}; "
+            "the checkpoint is incomplete or its config.json belongs to another model"
+        )
+    if extra := sorted(set(found) - set(expected) - ignored):
+        raise LiftError(
+            f"{name!r} has {len(extra)} tensors that its config.json has no place for, the first "
+            f"{extra[0]!r}; it computes something else than this model type, or config.json is another's"
+        )
+
+
+def stored_dtype(headers: Mapping[str, Header]) -> torch.dtype:
+    """The dtype that most of the numbers have."""
+    sizes: dict[torch.dtype, int] = {}
+    for header in headers.values():
+        sizes[header.dtype] = sizes.get(header.dtype, 0) + header.numbers
+    return max(sizes, key=lambda dtype: sizes[dtype])
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message, or its kind."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without transformers' own reports: what matters in them is checked, and raised in one line."""
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)

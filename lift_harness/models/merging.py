@@ -1,0 +1,89 @@
+"""`merge`: a base checkpoint and an adapter as one checkpoint in the official format.
+
+What the official code needs of the base (config.json, tokenizer, its Python files) is copied as it is; the
+weights keep their names. The result appears whole or not at all.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import torch
+
+from lift_harness.errors import LiftError
+from lift_harness.models.checkpoint import find_folder, first_line, read_headers, read_json, stored_dtype
+from lift_harness.models.loading import check_dtype, load_model
+
+NOT_COPIED = ("*.safetensors", "*.safetensors.index.json", "*.bin", "*.bin.index.json", "README.md", ".*")
+
+
+def merge(
+    base: str,
+    adapter: str,
+    out: str | Path,
+    *,
+    dtype: str | torch.dtype = "auto",
+    max_shard_size: str = "5GB",
+    revision: str | None = None,
+) -> Path:
+    """Write base plus adapter to the folder `out`; returns it.
+
+    Args:
+        base: as `load_model`'s name.
+        adapter: folder of a LoRA adapter.
+        out: a folder that does not exist yet, or is empty.
+        dtype: of the written weights; "auto": that of the base's files.
+        max_shard_size: of one weights file.
+        revision: of a Hub id.
+
+    Raises:
+        LiftError: as `load_model`; or `out` is in use or cannot be written.
+    """
+    out = Path(out)
+    check_free(out)
+    folder = find_folder(base, revision)
+    stored = stored_dtype(read_headers(folder))
+    target = check_dtype(dtype) or stored
+    # Sums are rounded once: made at the wider of the two.
+    widest = target if target.itemsize > stored.itemsize else stored
+    model, _ = load_model(base, dtype=widest, device="cpu", revision=revision, peft=adapter)
+    partial = out.parent / f".{out.name}.partial-{os.getpid()}"
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        partial.mkdir()
+        model.to(target).save_pretrained(partial, max_shard_size=max_shard_size)
+        copy_small_files(folder, partial, target)
+        if out.is_dir():
+            out.rmdir()  # empty: checked again by this
+        partial.rename(out)
+    except OSError as error:
+        raise LiftError(f"cannot write {str(out)!r}: {first_line(error)}") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return out
+
+
+def check_free(out: Path) -> None:
+    """Refuse to write over anything."""
+    if out.is_dir() and any(out.iterdir()):
+        raise LiftError(f"{str(out)!r} is not empty; give a new folder")
+    if out.exists() and not out.is_dir():
+        raise LiftError(f"{str(out)!r} is a file; give a new folder")
+
+
+def copy_small_files(folder: Path, to: Path, dtype: torch.dtype) -> None:
+    """Everything of the base but its weights, in place of what transformers wrote."""
+    for file in [*to.iterdir()]:
+        if file.suffix == ".json" and not file.name.endswith(".index.json"):
+            file.unlink()
+    for file in folder.iterdir():
+        if file.is_file() and not any(file.match(pattern) for pattern in NOT_COPIED):
+            shutil.copyfile(file, to / file.name)  # follows the links of the Hub's cache
+    config = read_json(to / "config.json")
+    written = str(dtype).removeprefix("torch.")
+    changed = {key: written for key in ("dtype", "torch_dtype") if key in config and config[key] != written}
+    if changed:
+        (to / "config.json").write_text(json.dumps(config | changed, indent=2) + "\n")

@@ -1,0 +1,194 @@
+"""A checkpoint's tokenizer, without running code from it, and the ids that it and config.json agree on.
+
+Nothing is guessed: what the two say must agree, and what neither says must be given.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import transformers
+from transformers import AutoTokenizer, Qwen2TokenizerFast
+
+from lift_harness.errors import LiftError
+from lift_harness.models.checkpoint import first_line, quiet, read_json
+
+# Classes that a checkpoint's repository defines, and the class of transformers that does the same.
+# Dream's is Qwen2's with other special tokens, which are in the files.
+SAME_AS: dict[str, Any] = {"DreamTokenizer": Qwen2TokenizerFast}
+BY_MODEL_TYPE = {"Dream": "DreamTokenizer"}  # where tokenizer_config.json names no class
+
+
+@dataclass(frozen=True)
+class Special:
+    """A special id, its token, and what said so."""
+
+    id: int
+    token: str
+    source: str
+
+
+def load_tokenizer(folder: Path, model_type: str | None = None, chat_template: str | None = None) -> Any:
+    """The tokenizer in `folder`.
+
+    Args:
+        folder: the checkpoint.
+        model_type: of its config.json.
+        chat_template: text or file of a template to use instead of the checkpoint's.
+
+    Raises:
+        LiftError: no tokenizer there, one that needs code of its own, or a template that does not render.
+    """
+    file = folder / "tokenizer_config.json"
+    named = read_json(file).get("tokenizer_class") if file.is_file() else None
+    if named and named not in SAME_AS and not hasattr(transformers, named):
+        raise LiftError(
+            f"no tokenizer in {str(folder)!r}: its class {named!r} is code of the checkpoint's own, which is "
+            "not run; convert it to a tokenizer.json, or add its like to SAME_AS in models/tokenization.py"
+        )
+    known = SAME_AS.get(named or BY_MODEL_TYPE.get(model_type or "", ""), AutoTokenizer)
+    try:
+        with quiet():  # transformers notes that the class is not the named one
+            tokenizer = known.from_pretrained(str(folder), trust_remote_code=False)
+    # Damaged files raise plain Exceptions in `tokenizers`; KeyError: transformers 4, for a model type not its
+    # own and no tokenizer_class.
+    except Exception as error:
+        raise LiftError(f"no tokenizer in {str(folder)!r}: {first_line(error)}") from error
+    if not len(tokenizer) or (known is not AutoTokenizer and not _has_vocabulary(folder)):
+        raise LiftError(f"no tokenizer in {str(folder)!r}: no tokenizer.json, no vocab.json and merges.txt")
+    if chat_template is not None:
+        tokenizer.chat_template = read_template(chat_template)
+    if tokenizer.chat_template:
+        check_template(tokenizer, str(folder) if chat_template is None else "chat_template")
+    return tokenizer
+
+
+def read_template(text_or_file: str) -> str:
+    """A chat template, given as text or as the file that holds it."""
+    if "{" in text_or_file:
+        return text_or_file
+    try:
+        return Path(text_or_file).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise LiftError(
+            f"chat_template={text_or_file!r} is neither a template (it has no braces) nor a readable file"
+        ) from error
+
+
+def check_template(tokenizer: Any, where: str) -> str:
+    """One user turn through the chat template: the text that a model would be given.
+
+    Raises:
+        LiftError: the template does not render, or it drops what the user said.
+    """
+    try:
+        said = "2+3=?"
+        text = tokenizer.apply_chat_template(
+            [{"role": "user", "content": said}], tokenize=False, add_generation_prompt=True
+        )
+    except Exception as error:  # jinja's, or whatever the template's own code raises
+        raise LiftError(f"{where}: the chat template does not render: {first_line(error)}") from error
+    if said not in text:
+        raise LiftError(f"{where}: the chat template leaves out what the user said; it renders {text!r}")
+    return text
+
+
+def resolve_ids(
+    tokenizer: Any,
+    config: dict[str, Any],
+    embedding_rows: int,
+    *,
+    where: str,
+    mask_token_id: int | None = None,
+    eos_token_id: int | None = None,
+    pad_token_id: int | None = None,
+) -> dict[str, Special]:
+    """The ids of "mask", "eos" and "pad", and set them in the tokenizer.
+
+    An id that is given is used; otherwise that of config.json and the tokenizer's, which must be the same
+    if both have one. Encoders that fill masks end a text with their separator. Padding is hidden from the
+    model, so that end-of-text does for it.
+
+    Args:
+        tokenizer: as loaded.
+        config: of config.json as it is written, without defaults.
+        embedding_rows: ids that the model has.
+        where: the checkpoint, for messages.
+        mask_token_id: to use instead.
+        eos_token_id: to use instead.
+        pad_token_id: to use instead.
+
+    Raises:
+        LiftError: the two disagree, neither has a mask or end-of-text token, or an id is outside the
+            vocabulary of the model or the tokenizer.
+    """
+    highest = max(tokenizer.get_vocab().values())
+    if highest >= embedding_rows:
+        raise LiftError(
+            f"{where}: the tokenizer's ids go up to {highest}, the model has {embedding_rows} embedding "
+            "rows; the two do not belong together"
+        )
+    given = {"mask": mask_token_id, "eos": eos_token_id, "pad": pad_token_id}
+    found: dict[str, Special] = {}
+    for kind, value in given.items():
+        chosen, source = _choose(kind, value, tokenizer, config, where, found.get("eos"))
+        found[kind] = Special(chosen, _token(kind, chosen, tokenizer, embedding_rows, where, source), source)
+        setattr(tokenizer, f"{kind}_token", found[kind].token)
+    if found["mask"].id == found["eos"].id:
+        raise LiftError(f"{where}: mask and end-of-text are both id {found['mask'].id}; they must differ")
+    return found
+
+
+def _choose(
+    kind: str, given: int | None, tokenizer: Any, config: dict[str, Any], where: str, eos: Special | None
+) -> tuple[int, str]:
+    """The id of one kind, and where it comes from."""
+    key = f"{kind}_token_id"
+    if given is not None:
+        if isinstance(given, bool) or not isinstance(given, int):
+            raise LiftError(f"{key}={given!r} must be a whole number")
+        return given, "as given"
+    of_config, of_tokenizer = config.get(key), getattr(tokenizer, key)
+    several = of_config if isinstance(of_config, list) else [] if of_config is None else [of_config]
+    if several and of_tokenizer is not None:
+        if of_tokenizer not in several:
+            raise LiftError(
+                f"{where}: config.json has {key}={of_config}, the tokenizer {of_tokenizer} "
+                f"({tokenizer.convert_ids_to_tokens(of_tokenizer)!r}); "
+                f"make them agree, or say which with {key}="
+            )
+        return of_tokenizer, "config.json and tokenizer"
+    if several:
+        return several[0], "config.json"
+    if of_tokenizer is not None:
+        return of_tokenizer, "tokenizer"
+    if kind == "eos" and tokenizer.sep_token_id is not None:
+        return tokenizer.sep_token_id, "tokenizer's separator"
+    if kind == "pad" and eos is not None:
+        return eos.id, "end-of-text"
+    name = {"mask": "a mask token", "eos": "an end-of-text token"}[kind]
+    raise LiftError(f"{where}: neither config.json nor the tokenizer has {name}; give its id with {key}=")
+
+
+def _token(kind: str, id: int, tokenizer: Any, embedding_rows: int, where: str, source: str) -> str:
+    """The token of an id that must be both the model's and the tokenizer's."""
+    key = f"{kind}_token_id"
+    if not 0 <= id < embedding_rows:
+        raise LiftError(
+            f"{where}: {key}={id} ({source}) is outside the model's vocabulary of {embedding_rows} ids"
+        )
+    token = tokenizer.convert_ids_to_tokens(id) if id in tokenizer.get_vocab().values() else None
+    if token is None:
+        raise LiftError(
+            f"{where}: {key}={id} ({source}) is not in the tokenizer ({len(tokenizer)} tokens); "
+            "the two do not belong together"
+        )
+    return token
+
+
+def _has_vocabulary(folder: Path) -> bool:
+    """Whether a tokenizer was loaded, and not made up: Qwen2's class accepts a folder without its files."""
+    both = (folder / "vocab.json").is_file() and (folder / "merges.txt").is_file()
+    return both or (folder / "tokenizer.json").is_file()
