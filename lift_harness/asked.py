@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from hashlib import blake2b
 from typing import Any
 
 from lm_eval.models.utils import normalize_gen_kwargs
+from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 
 from lift_harness.decoding import DecodingConfig, Generation, Request
 from lift_harness.errors import LiftError, did_you_mean
-from lift_harness.models.chat import stop_ids
+from lift_harness.likelihood import Text
+from lift_harness.models.chat import encode_prompt, stop_ids
 from lift_harness.tasks.settings import generation_settings
 
 SETTINGS = tuple(field.name for field in dataclasses.fields(DecodingConfig))
@@ -72,3 +75,46 @@ def configure(
     if limit >= config.gen_length or limit == protocol.get("gen_length"):
         limit = config.gen_length  # our tasks' max_gen_toks says the same to other models
     return config, tuple(filter(None, general["until"])), limit
+
+
+def text_key(*parts: str) -> int:
+    """A number that keys the randomness of a request, from its text."""
+    return int.from_bytes(blake2b("\n".join(parts).encode(), digest_size=7).digest(), "big")
+
+
+def encode_pair(tokenizer: Any, context: str, continuation: str) -> Text:
+    """Context and continuation as tokens, split where lm-eval splits them.
+
+    Spaces at the context's end belong to the continuation; the two are encoded together, so that the tokens
+    are those of the whole text. An empty context is the token that begins or ends texts.
+
+    Raises:
+        LiftError: the continuation has no tokens.
+    """
+    kept = context.rstrip()
+    continuation, context = context[len(kept) :] + continuation, kept
+    before = encode_prompt(tokenizer, context)
+    target = encode_prompt(tokenizer, context + continuation)[len(before) :]
+    if not target:
+        raise LiftError(f"the continuation {continuation!r} has no tokens of its own; nothing can be scored")
+    return Text(tuple(before or [first_token(tokenizer)]), tuple(target), text_key(context, continuation))
+
+
+def rolling_windows(tokenizer: Any, length: int, text: str) -> list[Text]:
+    """A whole text in windows of `length` tokens: every token is scored once, after what fits before it."""
+    windows = get_rolling_token_windows(
+        token_list=encode_prompt(tokenizer, text),
+        prefix_token=first_token(tokenizer),
+        max_seq_len=length - 1,
+        context_len=1,
+    )
+    pairs = [make_disjoint_window(window) for window in windows]
+    return [
+        Text(tuple(context), tuple(target), text_key(text, str(n)))
+        for n, (context, target) in enumerate(pairs)
+    ]
+
+
+def first_token(tokenizer: Any) -> int:
+    """What stands before a text that has nothing before it."""
+    return tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id

@@ -12,7 +12,6 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from functools import cached_property
-from hashlib import blake2b
 from typing import Any
 
 import lm_eval.models  # noqa: F401  (lm-eval's own models must be registered before ours)
@@ -22,7 +21,7 @@ from lm_eval.api.model import LM
 from lm_eval.api.registry import register_model
 from tqdm import tqdm
 
-from lift_harness.asked import SETTINGS, Asked, configure
+from lift_harness.asked import SETTINGS, Asked, configure, text_key
 from lift_harness.decoding import Generation, Request, run
 from lift_harness.decoding.batching import default_budget
 from lift_harness.errors import LiftError, did_you_mean
@@ -31,6 +30,7 @@ from lift_harness.models.chat import encode_prompt, render_chat, stop_ids
 from lift_harness.models.identity import checkpoint_id
 from lift_harness.ranks import Ranks
 from lift_harness.responses import ResponseCache, response_key
+from lift_harness.scored import Scoring
 from lift_harness.tasks.settings import generation_settings
 
 DEFAULT_MODEL = "GSAI-ML/LLaDA-8B-Instruct"
@@ -44,11 +44,10 @@ LOADING = (
     "eos_token_id",
     "pad_token_id",
 )
-NO_LIKELIHOOD = "lift_dlm has no likelihood yet, which {} needs; use generate_until tasks"
 
 
 @register_model("lift_dlm")
-class LiftDLM(LM):
+class LiftDLM(Scoring, LM):
     """A masked diffusion language model.
 
     Args:
@@ -67,8 +66,10 @@ class LiftDLM(LM):
         compile: compile the passes with torch.compile (True or its mode).
         trust_remote_code: accepted because lm-eval passes it; no remote code is ever run.
         chat_template_file: file (or text) of a template, in place of the checkpoint's.
-        settings: fields of `DecodingConfig`, and of `load_model` device_map, attn_implementation, load_in_8bit,
-            load_in_4bit, mask_token_id, eos_token_id, pad_token_id.
+        mc_num: Monte-Carlo samples of a likelihood.
+        exact_tokens: continuations of up to so many tokens are averaged over all orders instead.
+        greedy_check: whether to tell if greedy decoding gives the continuation (a pass for each token).
+        settings: fields of `DecodingConfig`, and those of `load_model` that `LOADING` lists.
     """
 
     def __init__(
@@ -86,6 +87,9 @@ class LiftDLM(LM):
         response_cache: str | None = None,
         compile: bool | str = False,
         chat_template_file: str | None = None,
+        mc_num: int = 128,
+        exact_tokens: int = 4,
+        greedy_check: bool = True,
         trust_remote_code: bool = False,
         **settings: Any,
     ) -> None:
@@ -113,6 +117,11 @@ class LiftDLM(LM):
         self.settings, self.truncate, self.compile = settings, truncate, compile
         self.use_chat_template = chat_template
         self.responses = None if response_cache is None else ResponseCache(response_cache)
+        for name, value, least, most in (("mc_num", mc_num, 1, 2**20), ("exact_tokens", exact_tokens, 0, 10)):
+            if not isinstance(value, int) or not least <= value <= most:
+                raise LiftError(f"{name}={value!r} must be a whole number from {least} to {most}")
+        self.mc_num, self.exact_tokens, self.greedy_check = mc_num, exact_tokens, greedy_check
+        self.likelihood: dict[str, Any] = {}
         self.used: dict[str, dict[str, Any]] = {}
         self.counts: Counter[str] = Counter()  # of the last call, over all ranks
         self.seconds = 0.0
@@ -216,18 +225,24 @@ class LiftDLM(LM):
             )
             finish(asked[i], out)
 
-        auto = self.batch_size == "auto"
+        batch_size, token_budget = self.batching()
         run(
             self.model,
             [one.request for one in asked],
-            mask_id=self.tokenizer.mask_token_id,
+            mask_id=self.mask_id,
             eos_id=stop_ids(self.tokenizer),
-            batch_size=self.max_batch_size if auto else int(self.batch_size),
-            token_budget=(self.token_budget or default_budget(self.model)) if auto else None,
+            batch_size=batch_size,
+            token_budget=token_budget,
             compile=self.compile,
             on_done=done,
             counts=self.counts,
         )
+
+    def batching(self) -> tuple[int | None, int | None]:
+        """Requests and canvas tokens in a pass, None: no bound."""
+        if self.batch_size == "auto":
+            return self.max_batch_size, self.token_budget or default_budget(self.model)
+        return int(self.batch_size), None
 
     def resolve(self, instances: list[Instance]) -> list[Asked]:
         """Prompts, settings and noise keys; all errors come before the first forward pass."""
@@ -281,7 +296,7 @@ class LiftDLM(LM):
                 f"context leaves beside gen_length={config.gen_length}; lower gen_length, or cut prompts "
                 "from the left with the model arg truncate=left"
             )
-        key = int.from_bytes(blake2b(f"{task}\n{context}".encode(), digest_size=7).digest(), "big")
+        key = text_key(task, context)
         stopped = (lambda ids: any(stop in self.tokenizer.decode(ids) for stop in until)) if until else None
         request = Request(tuple(prompt[excess:]), config, key, max_tokens=max_tokens, finished=stopped)
         protocol = bool(generation_settings(task))
@@ -332,17 +347,8 @@ class LiftDLM(LM):
             "model_num_parameters": self.model.num_parameters(),
             "decoding": self.used,
             "decoding_statistics": statistics,
+            "likelihood_statistics": self.likelihood,
         }
-
-    # ------------------------------------------------------------ likelihood
-
-    def loglikelihood(self, requests: list[Instance]) -> list[tuple[float, bool]]:
-        """Not available yet."""
-        raise LiftError(NO_LIKELIHOOD.format(requests[0].task_name))
-
-    def loglikelihood_rolling(self, requests: list[Instance]) -> list[float]:
-        """Not available yet."""
-        raise LiftError(NO_LIKELIHOOD.format(requests[0].task_name))
 
 
 def checked_batch_size(value: int | str) -> int | str:

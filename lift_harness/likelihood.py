@@ -1,0 +1,257 @@
+"""How likely a masked diffusion model finds a text: its evidence lower bound (ELBO).
+
+log p(x | context) >= E over l ~ U{1..L} and masked sets S of size l of  L/l * sum over i in S of
+log p(x_i | the rest)    (LLaDA, arXiv 2502.09992, equation 6)
+
+which is also the mean, over all orders of the L tokens, of the log probability of filling them in so.
+
+Shapes: R rows (a text with some tokens masked), L tokens of a text, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from lift_harness.decoding import DecodingConfig, Request, run
+from lift_harness.decoding.batching import out_of_memory
+from lift_harness.decoding.decision import LOGITS_AT_ONCE
+from lift_harness.errors import LiftError
+from lift_harness.keyed_random import keyed_uniform
+
+_LEVEL, _ORDER = 201, 202  # streams of the noise key
+
+
+@dataclass(frozen=True)
+class Text:
+    """Tokens to be scored after a context, and the number that keys their randomness."""
+
+    context: tuple[int, ...]
+    target: tuple[int, ...]
+    key: int = 0
+
+    @property
+    def length(self) -> int:
+        """Columns of a row."""
+        return len(self.context) + len(self.target)
+
+
+class Likelihood(NamedTuple):
+    """An estimate in nats, its standard error (0 where exact), and the rows it took."""
+
+    value: float
+    stderr: float
+    rows: int
+
+
+class Rows(NamedTuple):
+    """Which tokens of a text are masked, bool [R, L], and what a row's sum of log p counts, float64 [R]."""
+
+    masked: Tensor
+    weight: Tensor
+    exact: bool  # whether the weighted sums are to be added, or averaged
+
+
+class Part(NamedTuple):
+    """Some rows of a text, bool [R, L]."""
+
+    text: Text
+    masked: Tensor
+
+
+def elbo(
+    model: Any,
+    texts: Sequence[Text],
+    *,
+    mask_id: int,
+    mc_num: int = 128,
+    exact_tokens: int = 4,
+    seed: int = 0,
+    token_budget: int = 8192,
+    on_done: Callable[[int, Likelihood], None] | None = None,
+) -> list[Likelihood]:
+    """The bound for every text, in the order of the texts.
+
+    Args:
+        model: as for `decoding.generate`.
+        texts: what to score; contexts and targets are not empty.
+        mask_id: the id of the mask token.
+        mc_num: Monte-Carlo samples of a text.
+        exact_tokens: targets of up to so many tokens are averaged over all orders, 2^L - 1 rows, no noise.
+        seed: of the samples.
+        token_budget: columns in a pass, padding included.
+        on_done: called with the index and result of each text.
+
+    A text's result does not depend on the others: padding is hidden, and samples are keyed by (seed, key).
+
+    Raises:
+        LiftError: a single row does not fit in memory.
+    """
+    rows: dict[int, Rows] = {}
+    values: dict[int, list[Tensor]] = {}
+    found: dict[int, Likelihood] = {}
+    order = sorted(range(len(texts)), key=lambda i: -texts[i].length)  # what does not fit shows at once
+    for group in batches(texts, order, rows, exact_tokens, mc_num, seed, token_budget):
+        parts = [Part(texts[i], rows[i].masked[here]) for i, here in group]
+        sums = row_sums(model, parts, mask_id).split([len(part.masked) for part in parts])
+        for (i, _), part_sums in zip(group, sums, strict=True):
+            values.setdefault(i, []).append(part_sums)
+            if sum(map(len, values[i])) == len(rows[i].weight):
+                found[i] = estimate(torch.cat(values.pop(i)), rows.pop(i))
+                if on_done:
+                    on_done(i, found[i])
+    return [found[i] for i in range(len(texts))]
+
+
+def batches(
+    texts: Sequence[Text],
+    order: Sequence[int],
+    rows: dict[int, Rows],
+    exact_tokens: int,
+    mc_num: int,
+    seed: int,
+    token_budget: int,
+) -> Iterator[list[tuple[int, slice]]]:
+    """Rows to send together: lists of (text, which of its rows). Fills `rows` as it goes."""
+    group: list[tuple[int, slice]] = []
+    room = 0
+    for i in order:
+        text = texts[i]
+        length = len(text.target)
+        exact = length <= exact_tokens
+        rows[i] = every_order(length) if exact else samples(length, mc_num, seed, text.key)
+        begin, n = 0, len(rows[i].weight)
+        while begin < n:
+            if not group:
+                room = max(1, token_budget // text.length)  # the first of a group is its longest
+            here = slice(begin, min(n, begin + room))
+            group.append((i, here))
+            room -= here.stop - here.start
+            begin = here.stop
+            if not room:
+                yield group
+                group = []
+    if group:
+        yield group
+
+
+def estimate(sums: Tensor, rows: Rows) -> Likelihood:
+    """The bound from the rows' sums of log p: their weighted sum over all orders, or the mean of samples."""
+    values = sums * rows.weight
+    if rows.exact:
+        return Likelihood(float(values.sum()), 0.0, len(values))
+    spread = float(values.std()) / math.sqrt(len(values)) if len(values) > 1 else math.nan
+    return Likelihood(float(values.mean()), spread, len(values))
+
+
+# ---------------------------------------------------------------- which tokens are masked
+
+
+def every_order(length: int) -> Rows:
+    """All non-empty masked sets S, 2^L - 1, weighted so that the sum is the mean over all L! orders.
+
+    In an order the token i is filled in while S (i among it) is masked. Of the L! orders,
+    (L - |S|)! (|S| - 1)! come to that: what is left of S before i in any order, the rest after.
+    """
+    masked = torch.tensor([bits for bits in product((False, True), repeat=length) if any(bits)])
+    sizes = masked.sum(-1).tolist()
+    total = math.factorial(length)
+    weight = [math.factorial(length - size) * math.factorial(size - 1) / total for size in sizes]
+    return Rows(masked, torch.tensor(weight, dtype=torch.float64), exact=True)
+
+
+def samples(length: int, n: int, seed: int, key: int) -> Rows:
+    """n masked sets whose sizes l are spread evenly over 1..L from a random start, weighted L / l.
+
+    Each size alone is uniform on 1..L, so that the mean is unbiased; together they cover the range, as in
+    LLaDA's evaluation, which takes most of the variance away. The masked positions are uniform.
+    """
+    start = keyed_uniform(_LEVEL, seed, key)
+    level = (start + torch.arange(n, dtype=torch.float64) / n) % 1  # [n]
+    size = (1 + (level * length).long()).clamp(max=length)
+    noise = keyed_uniform(_ORDER, seed, key, torch.arange(n)[:, None], torch.arange(length))  # [n, L]
+    rank = noise.argsort(-1).argsort(-1)
+    return Rows(rank < size[:, None], length / size.double(), exact=False)
+
+
+# ---------------------------------------------------------------- the passes
+
+
+def row_sums(model: Any, parts: Sequence[Part], mask_id: int) -> Tensor:
+    """Sum of log p over the masked tokens of each row, float64 [R]; halves what does not fit in memory.
+
+    Raises:
+        LiftError: one row alone does not fit.
+    """
+    try:
+        return one_pass(model, parts, mask_id)
+    except (torch.OutOfMemoryError, RuntimeError) as error:
+        if not out_of_memory(error):
+            raise
+        if sum(len(part.masked) for part in parts) == 1:
+            raise LiftError(
+                f"out of memory with one text of {parts[0].text.length} tokens; use a smaller dtype or a "
+                "larger device"
+            ) from error
+    if len(parts) > 1:
+        halves = [parts[: len(parts) // 2], parts[len(parts) // 2 :]]
+    else:
+        (text, masked) = parts[0]
+        halves = [[Part(text, half)] for half in masked.tensor_split(2)]
+    return torch.cat([row_sums(model, half, mask_id) for half in halves])
+
+
+@torch.inference_mode()
+def one_pass(model: Any, parts: Sequence[Part], mask_id: int) -> Tensor:
+    """`row_sums` in one pass; rows begin at column 0 and are padded on the right."""
+    device, width = model.device, max(part.text.length for part in parts)
+    n, longest = sum(len(part.masked) for part in parts), max(part.masked.shape[1] for part in parts)
+    ids, real = torch.zeros(n, width, dtype=torch.int64), torch.zeros(n, width, dtype=torch.bool)
+    start, first = torch.zeros(n, dtype=torch.int64), 0
+    masked, target = torch.zeros(n, longest, dtype=torch.bool), torch.zeros(n, longest, dtype=torch.int64)
+    for text, rows in parts:
+        here = slice(first, first := first + len(rows))
+        answer = torch.tensor(text.target)
+        ids[here, : len(text.context)] = torch.tensor(text.context)
+        ids[here, len(text.context) : text.length] = torch.where(rows, mask_id, answer)
+        real[here, : text.length] = True
+        start[here] = len(text.context)
+        masked[here, : len(answer)], target[here, : len(answer)] = rows, answer
+    at = (start[:, None] + torch.arange(longest) - model.logit_shift).clamp(0, width - 1)
+    position = torch.arange(width, device=device)[None]
+    visible = None if real.all() else real.to(device)
+    hidden = model.hidden_states(ids.to(device), visible, position, at=at.to(device))  # [R, L, D]
+    row, column = masked.nonzero(as_tuple=True)
+    total = torch.zeros(n, dtype=torch.float64)
+    for part in pieces(len(row), max(1, LOGITS_AT_ONCE // model.config.vocab_size)):
+        logits = model.logits_at(hidden[row[part].to(device), column[part].to(device)]).float()
+        chosen = logits.gather(-1, target[row[part], column[part]].to(device)[:, None])[:, 0]
+        total.index_add_(0, row[part], (chosen - logits.logsumexp(-1)).double().cpu())
+    return total
+
+
+def pieces(n: int, size: int) -> Iterator[slice]:
+    """Slices of at most `size` that cover n."""
+    for begin in range(0, n, size):
+        yield slice(begin, begin + size)
+
+
+def greedy_matches(
+    model: Any, texts: Sequence[Text], *, mask_id: int, batch_size: int | None, token_budget: int | None
+) -> list[bool]:
+    """Whether greedy decoding, one token a pass, the surest first, gives each target (LLaDA's check)."""
+
+    def request(text: Text) -> Request:
+        n = len(text.target)
+        config = DecodingConfig(gen_length=n, block_length=n, steps=n, early_stop=False)
+        return Request(text.context, config, text.key)
+
+    wanted = [request(text) for text in texts]
+    outs = run(model, wanted, mask_id=mask_id, batch_size=batch_size, token_budget=token_budget)
+    return [tuple(out.ids) == text.target for out, text in zip(outs, texts, strict=True)]
