@@ -18,6 +18,12 @@ def answer_tag(text: str) -> str | None:
     return inside.strip() if inside is not None else None
 
 
+def one_line_tag(text: str) -> str | None:
+    """`answer_tag` of the first line that both opens and closes one: the published scorer sees no other."""
+    tags = (answer_tag(line) for line in text.split("\n"))
+    return next((tag for tag in tags if tag is not None), None)
+
+
 def after(tag: str, text: str) -> str | None:
     """What follows the first `tag`, None without one."""
     _, found, rest = text.partition(tag)

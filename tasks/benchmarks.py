@@ -1,4 +1,4 @@
-"""What the protocol needs to know of a kind of puzzle: its question, its answer, its verdict.
+"""What the protocol needs to know of a kind of problem: its question, its answer, its verdict.
 
 Imports neither torch nor lm_eval, so that answers can be scored again without either.
 """
@@ -7,16 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any
 
-from lift_harness.tasks import prompts, score_countdown, score_sudoku
+from lift_harness.errors import LiftError
+from lift_harness.tasks import prompts, score_countdown, score_gsm8k, score_math, score_sudoku
 
 Doc = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
 class Benchmark:
-    """One kind of puzzle.
+    """One kind of problem.
 
     Attributes:
         question: the text of a dataset row below the instruction.
@@ -24,6 +26,7 @@ class Benchmark:
         score: metrics of one answer, from the row and all the assistant said (`<reasoning>` included).
         metrics: name -> aggregation over problems, "mean" or a function of the problems' values.
         correct: the 0/1 metric that pass@k counts.
+        ready: called before anything is generated; raises if answers could not be scored.
     """
 
     question: Callable[[Doc], str]
@@ -31,7 +34,31 @@ class Benchmark:
     score: Callable[[Doc, str], Mapping[str, Any]]
     metrics: Mapping[str, str | Callable[[list[Any]], float]]
     correct: str
+    ready: Callable[[], Any] = lambda: None
 
+
+def _sandbox() -> Any:
+    """What runs programs; imported for code only.
+
+    Raises:
+        LiftError: it is not there.
+    """
+    try:
+        return import_module("lift_harness.tasks.score_code")
+    except ModuleNotFoundError as error:
+        raise LiftError(
+            "scoring HumanEval and MBPP runs generated code, and this version has no sandbox for it yet; "
+            "use --predict_only and score the samples elsewhere"
+        ) from error
+
+
+def _run_code(doc: Doc, text: str) -> Mapping[str, Any]:
+    """The verdict of a program, which runs in the sandbox."""
+    return _sandbox().score(doc, text)
+
+
+LATEX = {"acc": "mean", "math_verify": "mean", "format": "mean"}
+PROGRAM = {"acc": "mean", "format": "mean"}
 
 BENCHMARKS: dict[str, Benchmark] = {
     "sudoku": Benchmark(
@@ -47,5 +74,35 @@ BENCHMARKS: dict[str, Benchmark] = {
         score=score_countdown.score,
         metrics={"acc": "mean", "format": "mean"},
         correct="acc",
+    ),
+    "gsm8k": Benchmark(
+        question=lambda doc: doc["question"],
+        target=score_gsm8k.target,
+        score=score_gsm8k.score,
+        metrics=LATEX,
+        correct="acc",
+    ),
+    "math": Benchmark(
+        question=lambda doc: doc["problem"],
+        target=lambda doc: str(doc["answer"]),
+        score=score_math.score,
+        metrics=LATEX,
+        correct="acc",
+    ),
+    "humaneval": Benchmark(
+        question=lambda doc: doc["prompt"],
+        target=lambda doc: doc["canonical_solution"],
+        score=_run_code,
+        metrics=PROGRAM,
+        correct="acc",
+        ready=_sandbox,
+    ),
+    "mbpp": Benchmark(
+        question=lambda doc: prompts.mbpp_question(doc["prompt"], doc["test_list"]),
+        target=lambda doc: doc["code"],
+        score=_run_code,
+        metrics=PROGRAM,
+        correct="acc",
+        ready=_sandbox,
     ),
 }

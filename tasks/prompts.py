@@ -7,6 +7,8 @@ was asked in training. The protocol is d1's (arXiv 2504.12216, section 4), the w
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 GEN_PREFIX = "<reasoning>"
 
 _FORMAT = "Write your reasoning between <reasoning> and </reasoning>, then {} between <answer> and </answer>."
@@ -20,6 +22,16 @@ INSTRUCTIONS: dict[str, str] = {
     "countdown": (
         "Combine the given numbers with + - * / and parentheses, each exactly once, to reach the target. "
         + _FORMAT.format(r"the expression as \boxed{...}")
+    ),
+    "gsm8k": "Solve this word problem step by step. " + _FORMAT.format(r"the final number as \boxed{...}"),
+    "math": "Solve this mathematics problem step by step. " + _FORMAT.format(r"the result as \boxed{...}"),
+    "humaneval": (
+        "Complete this Python function so that it does what its docstring says. "
+        + _FORMAT.format("the whole function with its imports, in one ```python block,")
+    ),
+    "mbpp": (
+        "Write a Python function for this task so that the tests below it pass. "
+        + _FORMAT.format("the function with its imports, in one ```python block,")
     ),
     "arithmetic": "Compute the result. " + _FORMAT.format(r"the number as \boxed{...}"),
 }
@@ -38,6 +50,11 @@ def sudoku_question(puzzle: str) -> str:
 def countdown_question(numbers: str, target: str) -> str:
     """The question of a Countdown puzzle given as "30,100,93" and "23"."""
     return f"Numbers: [{', '.join(numbers.split(','))}]\nTarget: {target}"
+
+
+def mbpp_question(prompt: str, tests: Sequence[str]) -> str:
+    """The question of an MBPP problem: what is asked, and the tests, which name the function."""
+    return "\n".join([prompt, "", *tests])
 
 
 def response(reasoning: str, answer: str) -> str:

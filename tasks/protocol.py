@@ -145,6 +145,8 @@ class ProtocolTask(ConfigurableTask):
         n = self.config.repeats
         if not isinstance(n, int) or n < 1:
             raise LiftError(f"{self.task_name}: repeats: {n!r}: give a whole number of samples, 1 or more")
+        if "bypass" not in self._metric_fn_list:
+            self.benchmark.ready()
         super().build_all_requests(**{**kwargs, "cache_requests": False})
 
     def fewshot_context(self, doc: dict[str, Any], num_fewshot: int = 0, **kwargs: Any) -> Any:

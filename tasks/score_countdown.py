@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from fractions import Fraction
 
-from lift_harness.tasks.answers import answer_tag, is_well_formed, last_boxed
+from lift_harness.tasks.answers import is_well_formed, last_boxed, one_line_tag
 from lift_harness.tasks.prompts import GEN_PREFIX
 
 LONGEST = 300  # characters; an expression over four 3-digit numbers takes about 30
@@ -27,8 +27,7 @@ def extract(text: str) -> str:
     The published scorer sees the tag only when it opens and closes in one line: of 256 recorded
     generations, the three with a tag over several lines and no box were read as whole texts.
     """
-    tags = (answer_tag(line) for line in text.split("\n"))
-    readings = (last_boxed(text), next((tag for tag in tags if tag is not None), None))
+    readings = (last_boxed(text), one_line_tag(text))
     found = next((reading for reading in readings if reading is not None), text.removeprefix(GEN_PREFIX))
     for command, sign in _LATEX.items():
         found = found.replace(command, sign)

@@ -312,7 +312,7 @@ def test_settings_are_copies():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: load_task("lift_sudoku"), "no task 'lift_sudoku': did you mean lift_sudoku_mini"),
+        (lambda: load_task("lift_sudoku_min"), "no task 'lift_sudoku_min': did you mean lift_sudoku_mini"),
         (lambda: load_task(SUDOKU, repeat=2), "no setting 'repeat': did you mean repeats"),
         (lambda: load_task(SUDOKU, repeats=0).build_all_requests(limit=1), "repeats: 0"),
     ],
