@@ -155,7 +155,7 @@ def test_the_subset_is_the_one_that_was_recorded(data_dir, shared):
 
 
 def test_an_unknown_subset_is_an_error(data_dir):
-    with pytest.raises(LiftError, match="did you mean recorded"):
+    with pytest.raises(LiftError, match="did you mean default"):
         data.sudoku(subset="defaul")
 
 
