@@ -19,13 +19,15 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from lift_harness.decoding import DecodingConfig, Request, run
+from lift_harness.decoding import DecodingConfig
 from lift_harness.decoding.batching import out_of_memory
 from lift_harness.decoding.decision import LOGITS_AT_ONCE
+from lift_harness.decoding.sampling import choose
 from lift_harness.errors import LiftError
 from lift_harness.keyed_random import keyed_uniform
 
 _LEVEL, _ORDER = 201, 202  # streams of the noise key
+GREEDY = DecodingConfig()  # temperature 0, confidence: the candidate's probability
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,9 @@ class Part(NamedTuple):
     masked: Tensor
 
 
+Pass = Callable[[Any, Sequence[Part], int], Tensor]
+
+
 def elbo(
     model: Any,
     texts: Sequence[Text],
@@ -99,7 +104,7 @@ def elbo(
     order = sorted(range(len(texts)), key=lambda i: -texts[i].length)  # what does not fit shows at once
     for group in batches(texts, order, rows, exact_tokens, mc_num, seed, token_budget):
         parts = [Part(texts[i], rows[i].masked[here]) for i, here in group]
-        sums = row_sums(model, parts, mask_id).split([len(part.masked) for part in parts])
+        sums = halving(sums_of, model, parts, mask_id).split([len(part.masked) for part in parts])
         for (i, _), part_sums in zip(group, sums, strict=True):
             values.setdefault(i, []).append(part_sums)
             if sum(map(len, values[i])) == len(rows[i].weight):
@@ -183,8 +188,8 @@ def samples(length: int, n: int, seed: int, key: int) -> Rows:
 # ---------------------------------------------------------------- the passes
 
 
-def row_sums(model: Any, parts: Sequence[Part], mask_id: int) -> Tensor:
-    """Sum of log p over the masked tokens of each row, float64 [R]; halves what does not fit in memory.
+def halving(one_pass: Pass, model: Any, parts: Sequence[Part], mask_id: int) -> Tensor:
+    """`one_pass(model, parts, mask_id)`, a value for each row [R]; halves what does not fit in memory.
 
     Raises:
         LiftError: one row alone does not fit.
@@ -204,12 +209,39 @@ def row_sums(model: Any, parts: Sequence[Part], mask_id: int) -> Tensor:
     else:
         (text, masked) = parts[0]
         halves = [[Part(text, half)] for half in masked.tensor_split(2)]
-    return torch.cat([row_sums(model, half, mask_id) for half in halves])
+    return torch.cat([halving(one_pass, model, half, mask_id) for half in halves])
 
 
 @torch.inference_mode()
-def one_pass(model: Any, parts: Sequence[Part], mask_id: int) -> Tensor:
-    """`row_sums` in one pass; rows begin at column 0 and are padded on the right."""
+def sums_of(model: Any, parts: Sequence[Part], mask_id: int) -> Tensor:
+    """Sum of log p over the masked tokens of each row, float64 [R]."""
+    total = torch.zeros(sum(len(part.masked) for part in parts), dtype=torch.float64)
+    for row, _, token, logits in masked_logits(model, parts, mask_id):
+        chosen = logits.gather(-1, token[:, None])[:, 0]
+        total.index_add_(0, row, (chosen - logits.logsumexp(-1)).double().cpu())
+    return total
+
+
+@torch.inference_mode()
+def surest(model: Any, parts: Sequence[Part], mask_id: int) -> Tensor:
+    """Column of the target that greedy decoding commits, int64 [R]; -1 where it commits another token."""
+    n, longest = sum(len(part.masked) for part in parts), max(part.masked.shape[1] for part in parts)
+    confidence, right = torch.full((n, longest), -torch.inf), torch.zeros(n, longest, dtype=torch.bool)
+    for row, column, token, logits in masked_logits(model, parts, mask_id):
+        choice = choose(logits, GREEDY, mask_id, [])
+        confidence[row, column] = choice.confidence.cpu()
+        right[row, column] = (choice.token == token).cpu()
+    best = confidence.argmax(-1, keepdim=True)  # the leftmost of equals
+    return torch.where(right.gather(1, best), best, -1)[:, 0]
+
+
+def masked_logits(
+    model: Any, parts: Sequence[Part], mask_id: int
+) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
+    """One pass: row [m], column of the target [m], true token [m] and float32 logits [m, V], piece by piece.
+
+    Rows begin at column 0 and are padded on the right. Tokens and logits are on the model's device.
+    """
     device, width = model.device, max(part.text.length for part in parts)
     n, longest = sum(len(part.masked) for part in parts), max(part.masked.shape[1] for part in parts)
     ids, real = torch.zeros(n, width, dtype=torch.int64), torch.zeros(n, width, dtype=torch.bool)
@@ -228,30 +260,40 @@ def one_pass(model: Any, parts: Sequence[Part], mask_id: int) -> Tensor:
     visible = None if real.all() else real.to(device)
     hidden = model.hidden_states(ids.to(device), visible, position, at=at.to(device))  # [R, L, D]
     row, column = masked.nonzero(as_tuple=True)
-    total = torch.zeros(n, dtype=torch.float64)
-    for part in pieces(len(row), max(1, LOGITS_AT_ONCE // model.config.vocab_size)):
+    at_once = max(1, LOGITS_AT_ONCE // model.config.vocab_size)
+    for begin in range(0, len(row), at_once):
+        part = slice(begin, begin + at_once)
         logits = model.logits_at(hidden[row[part].to(device), column[part].to(device)]).float()
-        chosen = logits.gather(-1, target[row[part], column[part]].to(device)[:, None])[:, 0]
-        total.index_add_(0, row[part], (chosen - logits.logsumexp(-1)).double().cpu())
-    return total
-
-
-def pieces(n: int, size: int) -> Iterator[slice]:
-    """Slices of at most `size` that cover n."""
-    for begin in range(0, n, size):
-        yield slice(begin, begin + size)
+        yield row[part], column[part], target[row[part], column[part]].to(device), logits
 
 
 def greedy_matches(
-    model: Any, texts: Sequence[Text], *, mask_id: int, batch_size: int | None, token_budget: int | None
+    model: Any,
+    texts: Sequence[Text],
+    *,
+    mask_id: int,
+    token_budget: int = 8192,
+    on_done: Callable[[int], None] | None = None,
 ) -> list[bool]:
-    """Whether greedy decoding, one token a pass, the surest first, gives each target (LLaDA's check)."""
+    """Whether greedy decoding, one token a pass, the surest first, gives each target (LLaDA's check).
 
-    def request(text: Text) -> Request:
-        n = len(text.target)
-        config = DecodingConfig(gen_length=n, block_length=n, steps=n, early_stop=False)
-        return Request(text.context, config, text.key)
-
-    wanted = [request(text) for text in texts]
-    outs = run(model, wanted, mask_id=mask_id, batch_size=batch_size, token_budget=token_budget)
-    return [tuple(out.ids) == text.target for out, text in zip(outs, texts, strict=True)]
+    A text is out with the first token that differs: only those that match take L passes.
+    """
+    found = [False] * len(texts)
+    order = sorted(range(len(texts)), key=lambda i: -texts[i].length)
+    left = {i: torch.ones(1, len(texts[i].target), dtype=torch.bool) for i in order}
+    while left:
+        waiting = list(left)
+        while waiting:
+            room = max(1, token_budget // texts[waiting[0]].length)
+            group, waiting = waiting[:room], waiting[room:]
+            columns = halving(surest, model, [Part(texts[i], left[i]) for i in group], mask_id).tolist()
+            for i, column in zip(group, columns, strict=True):
+                if column >= 0:
+                    left[i][0, column] = False
+                    found[i] = not left[i].any()
+                if column < 0 or found[i]:
+                    del left[i]
+                    if on_done:
+                        on_done(i)
+    return found

@@ -101,6 +101,11 @@ class LiftDLM(Scoring, LM):
                 raise LiftError(f"lift_dlm: unknown model arg {name!r}; {near}")
         if truncate not in (None, "left"):
             raise LiftError(f"truncate={truncate!r} must be left, or absent: a prompt too long is an error")
+        for name, value, least, most in (("mc_num", mc_num, 1, 2**20), ("exact_tokens", exact_tokens, 0, 10)):
+            if type(value) is not int or not least <= value <= most:
+                raise LiftError(f"{name}={value!r} must be a whole number from {least} to {most}")
+        if not isinstance(greedy_check, bool):
+            raise LiftError(f"greedy_check={greedy_check!r} must be True or False")
         self.batch_size = checked_batch_size(batch_size)
         self.max_batch_size, self.token_budget = max_batch_size, token_budget
         self.ranks = Ranks(device)
@@ -117,9 +122,6 @@ class LiftDLM(Scoring, LM):
         self.settings, self.truncate, self.compile = settings, truncate, compile
         self.use_chat_template = chat_template
         self.responses = None if response_cache is None else ResponseCache(response_cache)
-        for name, value, least, most in (("mc_num", mc_num, 1, 2**20), ("exact_tokens", exact_tokens, 0, 10)):
-            if not isinstance(value, int) or not least <= value <= most:
-                raise LiftError(f"{name}={value!r} must be a whole number from {least} to {most}")
         self.mc_num, self.exact_tokens, self.greedy_check = mc_num, exact_tokens, greedy_check
         self.likelihood: dict[str, Any] = {}
         self.used: dict[str, dict[str, Any]] = {}

@@ -3,19 +3,23 @@
 import itertools
 import json
 import math
+from pathlib import Path
 
 import lm_eval
 import numpy as np
 import pytest
 import torch
-from llada_reference import MASK, ReferenceLLaDA, softmax
+from llada_reference import MASK, VOCAB, ReferenceLLaDA, softmax
 from lm_eval.api.instance import Instance
 from lm_eval.tasks import TaskManager
 
+import lift_harness.models
 from lift_harness.asked import encode_pair, rolling_windows
 from lift_harness.errors import LiftError
 from lift_harness.likelihood import Text, elbo, greedy_matches, samples
 from lift_harness.lm import LiftDLM
+
+LIFT_TINY = Path(lift_harness.models.__file__).parent / "lift_tiny"
 
 
 def texts(lengths, seed=0):
@@ -27,8 +31,8 @@ def texts(lengths, seed=0):
 
 def log_p(reference, text, masked, shift=0):
     """Log probabilities of the masked tokens, by position, in float64."""
-    first = len(text.context)
-    ids = [*text.context, *(MASK if i in masked else token for i, token in enumerate(text.target))]
+    first, mask = len(text.context), reference.config["mask_token_id"]
+    ids = [*text.context, *(mask if i in masked else token for i, token in enumerate(text.target))]
     logits = reference(ids)
     return {i: math.log(softmax(logits[first + i - shift])[text.target[i]]) for i in masked}
 
@@ -100,6 +104,14 @@ def test_sizes_are_spread_evenly_and_positions_uniform():
     assert not torch.equal(samples(6, 600, seed=2, key=3).masked, rows.masked)
 
 
+@pytest.mark.parametrize("n", [1, 4])
+def test_every_size_alone_is_uniform(n):
+    """So that the mean is unbiased for any number of samples, also where it is no multiple of L."""
+    last = torch.tensor([int(samples(6, n, seed=0, key=key).masked[-1].sum()) for key in range(600)])
+    share = torch.bincount(last, minlength=7)[1:] / 600
+    assert ((share - 1 / 6).abs() < 4 * math.sqrt(5 / 36 / 600)).all()
+
+
 @pytest.mark.parametrize("budget", [1, 40, 300, 8192])
 def test_a_text_does_not_depend_on_the_others(model, budget):
     asked = texts([(3, 8), (20, 2), (1, 1), (9, 12), (9, 3)])
@@ -124,24 +136,100 @@ def test_out_of_memory_halves_the_rows(llada, monkeypatch):
     assert [one.value for one in found] == pytest.approx([one.value for one in expected], abs=1e-4)
 
 
-def test_greedy_is_what_decoding_one_token_a_pass_gives(model, reference):
-    (text,) = texts([(6, 4)])
-    canvas = {i: MASK for i in range(4)}
-    while MASK in canvas.values():
-        logits = reference([*text.context, *canvas.values()])
+def greedy_target(reference, context, length, shift=0):
+    """Greedy decoding in float64, the surest first; also the smallest gap that decided a token or a place."""
+    canvas, gap = [MASK] * length, math.inf
+    while MASK in canvas:
+        logits = reference([*context, *canvas])
         best = {}
-        for i in (i for i in canvas if canvas[i] == MASK):
-            p = softmax(logits[6 + i])
-            p_allowed = np.delete(p, MASK)
-            best[i] = (p_allowed.max(), int(np.flatnonzero(p == p_allowed.max())[0]))
+        for i in (i for i, token in enumerate(canvas) if token == MASK):
+            p = softmax(logits[len(context) + i - shift])
+            first, second = sorted((j for j in range(VOCAB) if j != MASK), key=lambda j: -p[j])[:2]
+            best[i] = (p[first], first)
+            gap = min(gap, p[first] - p[second])
+        ranked = sorted((sure for sure, _ in best.values()), reverse=True)
+        gap = min(gap, ranked[0] - ranked[1]) if len(ranked) > 1 else gap
         i = max(best, key=lambda i: best[i][0])
         canvas[i] = best[i][1]
-    right = Text(text.context, tuple(canvas.values()))
-    wrong = Text(text.context, (*right.target[:3], (right.target[3] + 1) % MASK))
-    assert greedy_matches(model, [right, wrong], mask_id=MASK, batch_size=4, token_budget=None) == [
-        True,
-        False,
+    return tuple(canvas), gap
+
+
+@pytest.mark.parametrize("shift", [0, 1])
+@pytest.mark.parametrize("budget", [1, 8192])
+def test_greedy_is_what_decoding_one_token_a_pass_gives(llada, reference, shift, budget):
+    shifted = llada("gqa")
+    shifted.logit_shift = shift
+    asked, truth = [], []
+    for text in texts([(6, 4), (3, 7), (11, 1), (2, 5)]):
+        target, gap = greedy_target(reference, text.context, len(text.target), shift)
+        assert gap > 1e-5  # otherwise float32 may rightly decide otherwise
+        asked.append(Text(text.context, target))
+        truth.append(True)
+        for i in range(len(target)):
+            wrong = (target[i] + 1) % MASK
+            asked.append(Text(text.context, (*target[:i], wrong, *target[i + 1 :])))
+            truth.append(False)
+    done = []
+    found = greedy_matches(shifted, asked, mask_id=MASK, token_budget=budget, on_done=done.append)
+    assert found == truth and sorted(done) == list(range(len(asked)))
+
+
+def test_the_surest_token_counts_not_another_that_is_right(model, reference):
+    for context in [text.context for text in texts([(4, 1), (7, 1), (9, 1)])]:
+        p = softmax(np.delete(reference([*context, MASK, MASK]), MASK, axis=1))[len(context) :]
+        surest = int(p.max(-1).argmax())
+        right = p.argmax(-1).tolist()
+        asked = []
+        for wrong in set(range(MASK)) - {right[surest]}:
+            target = [*right]
+            target[surest] = wrong
+            asked.append(Text(context, tuple(target)))
+        assert not any(greedy_matches(model, asked, mask_id=MASK))
+
+
+def test_a_text_leaves_the_greedy_check_with_its_first_wrong_token(llada, reference, monkeypatch):
+    model, rows = llada("gqa"), []
+    (text,) = texts([(6, 9)])
+    right = Text(text.context, greedy_target(reference, text.context, 9)[0])
+    wrong = Text(text.context, tuple((token + 1) % MASK for token in right.target))
+    forward = model.hidden_states
+    monkeypatch.setattr(
+        model, "hidden_states", lambda ids, *a, **k: (rows.append(len(ids)), forward(ids, *a, **k))[1]
+    )
+    assert greedy_matches(model, [wrong, right, wrong], mask_id=MASK) == [False, True, False]
+    assert rows == [3, *[1] * 8]
+
+
+def test_samples_estimate_the_brute_force_over_all_orders(model, reference):
+    (text,) = texts([(5, 5)], seed=3)
+    truth = over_all_orders(reference, text)
+    found = [
+        elbo(model, [text], mask_id=MASK, mc_num=7, exact_tokens=0, seed=seed)[0].value for seed in range(200)
     ]
+    error = np.std(found, ddof=1) / math.sqrt(len(found))
+    assert abs(np.mean(found) - truth) < 4 * error < 0.1 * abs(truth)
+
+
+def test_one_seed_gives_one_value_whatever_the_global_generator(model):
+    asked = texts([(3, 8)])
+    torch.manual_seed(1)
+    first = elbo(model, asked, mask_id=MASK, mc_num=9, seed=5)
+    torch.manual_seed(2)
+    assert elbo(model, asked, mask_id=MASK, mc_num=9, seed=5) == first
+    assert elbo(model, asked, mask_id=MASK, mc_num=9, seed=6) != first
+    other = [Text(asked[0].context, asked[0].target, key=99)]
+    assert elbo(model, other, mask_id=MASK, mc_num=9, seed=5) != first
+
+
+def test_logits_are_projected_a_bounded_number_at_a_time(llada, monkeypatch):
+    model, asked, sizes = llada("gqa"), texts([(3, 8), (4, 3)]), []
+    expected = elbo(model, asked, mask_id=MASK, mc_num=9)
+    project = model.logits_at
+    monkeypatch.setattr("lift_harness.likelihood.LOGITS_AT_ONCE", 5 * VOCAB)
+    monkeypatch.setattr(model, "logits_at", lambda hidden: (sizes.append(len(hidden)), project(hidden))[1])
+    found = elbo(model, asked, mask_id=MASK, mc_num=9)
+    assert max(sizes) == 5
+    assert [one.value for one in found] == pytest.approx([one.value for one in expected], abs=1e-4)
 
 
 # ---- as lm-eval asks
@@ -177,20 +265,52 @@ def test_a_text_beyond_the_context_names_task_and_doc(lm):
         lm.loglikelihood([request], disable_tqdm=True)
     cutting = LiftDLM(pretrained="lift-tiny", truncate="left")
     assert cutting.loglikelihood([request], disable_tqdm=True)[0][0] < 0
-    assert cutting.counts["truncated_prompts"] == 1
+    assert cutting.likelihood["loglikelihood"]["truncated"] == 1
+    request = Instance("loglikelihood", {}, ("8", "7 " * 600), 0, metadata=("some_task", 7, 1))
+    with pytest.raises(LiftError, match="some_task doc 7: the continuation has .* tokens, too many"):
+        cutting.loglikelihood([request], disable_tqdm=True)
+    with pytest.raises(LiftError, match="some_task doc 7: the continuation '' has no tokens"):
+        lm.loglikelihood(
+            [Instance("loglikelihood", {}, ("8", ""), 0, metadata=("some_task", 7, 1))], disable_tqdm=True
+        )
 
 
-@pytest.mark.parametrize("name, value", [("mc_num", 0), ("mc_num", "many"), ("exact_tokens", 11)])
+def test_statistics_of_each_kind_of_request_are_kept_and_are_valid_json():
+    one_sample = LiftDLM(pretrained="lift-tiny", mc_num=1, exact_tokens=2)
+    asked = [
+        Instance("loglikelihood", {}, ("1 + 2 =", end), 0, metadata=("other", 0, 1))
+        for end in (" 3", " three and a half")
+    ]
+    one_sample.loglikelihood(asked, disable_tqdm=True)
+    rolling = Instance("loglikelihood_rolling", {}, ("1 + 2 = 3 " * 9,), 0, metadata=("other", 0, 1))
+    one_sample.loglikelihood_rolling([rolling], disable_tqdm=True)
+    found = json.loads(json.dumps(one_sample.get_model_info(), allow_nan=False))["likelihood_statistics"]
+    assert found["loglikelihood"]["texts"] == 2 and found["loglikelihood"]["exact"] == 1
+    assert found["loglikelihood"]["mean_stderr"] is None
+    assert found["loglikelihood_rolling"]["rows"] == 1
+
+
+@pytest.mark.parametrize(
+    "name, value", [("mc_num", 0), ("mc_num", "many"), ("mc_num", True), ("exact_tokens", 11)]
+)
 def test_a_bad_setting_is_one_line(name, value):
     with pytest.raises(LiftError, match=f"{name}=.* must be a whole number from"):
         LiftDLM(pretrained="lift-tiny", **{name: value})
 
 
+def test_a_bad_seed_or_greedy_check_is_one_line():
+    with pytest.raises(LiftError, match="greedy_check='maybe' must be True or False"):
+        LiftDLM(pretrained="lift-tiny", greedy_check="maybe")
+    request = Instance("loglikelihood", {}, ("1 +", " 2"), 0, metadata=("other", 0, 1))
+    with pytest.raises(LiftError, match="seed='abc' must be a whole number"):
+        LiftDLM(pretrained="lift-tiny", seed="abc").loglikelihood([request], disable_tqdm=True)
+
+
 def test_a_multiple_choice_task_runs_and_picks_the_likelier_choice(lm, tmp_path, monkeypatch):
     monkeypatch.setattr("lm_eval.evaluator.add_env_info", lambda storage: None)
     docs = [
-        {"question": f"{a} + {b} =", "choices": [str(a + b), str(a * b + 1), "7"], "label": 0}
-        for a, b in [(2, 3), (10, 20), (4, 4), (1, 8)]
+        {"question": f"{a} + {b} =", "choices": [str(a + b), str(a * b + 1), "7"], "label": label}
+        for a, b, label in [(3, 5, 2), (10, 20, 0), (4, 4, 1), (1, 8, 2)]
     ]
     (tmp_path / "docs.jsonl").write_text("\n".join(map(json.dumps, docs)))
     (tmp_path / "sums.yaml").write_text(
@@ -205,11 +325,23 @@ def test_a_multiple_choice_task_runs_and_picks_the_likelier_choice(lm, tmp_path,
         task_manager=TaskManager(include_defaults=False, include_path=str(tmp_path)),
         bootstrap_iters=0,
     )
-    right = 0
-    for doc in docs:
+    reference, right, samples = ReferenceLLaDA(LIFT_TINY), 0, results["samples"]["sums"]
+    for doc, sample in zip(docs, sorted(samples, key=lambda sample: sample["doc_id"]), strict=True):
         asked = [encode_pair(lm.tokenizer, doc["question"], f" {choice}") for choice in doc["choices"]]
-        found = elbo(lm.model, asked, mask_id=lm.mask_id, mc_num=8)
-        right += int(np.argmax([one.value for one in found])) == doc["label"]
+        by_hand = [over_all_orders(reference, text) for text in asked]
+        assert [value for value, _ in sample["filtered_resps"]] == pytest.approx(by_hand, abs=1e-3)
+        right += int(np.argmax(by_hand)) == doc["label"]
     assert results["results"]["sums"]["acc,none"] == right / len(docs)
-    statistics = results["config"]["likelihood_statistics"]
-    assert statistics["texts"] == 12 and statistics["mc_num"] == 8
+    assert 0 < right < len(docs)  # otherwise the comparison says little
+    statistics = results["config"]["likelihood_statistics"]["loglikelihood"]
+    assert statistics["texts"] == 11 and statistics["mc_num"] == 8  # 1 + 8 has two equal choices
+
+
+def test_repeated_requests_are_scored_once(lm):
+    asked = [
+        Instance("loglikelihood", {}, ("1 + 2 =", end), i, metadata=("other", i, 1))
+        for i, end in enumerate((" 3", " 4", " 3", " 3"))
+    ]
+    found = lm.loglikelihood(asked, disable_tqdm=True)
+    assert found[0] == found[2] == found[3] != found[1]
+    assert lm.likelihood["loglikelihood"]["texts"] == 2
