@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -35,9 +35,14 @@ class Row:
     passes: int = 0
     drafted: bool = False  # whether there is a draft of the block's next steps
 
+    @property
+    def here(self) -> tuple[int, int, int]:
+        """First column, end and number of masks of the present block."""
+        return self.blocks[self.block]
+
     def begin_block(self) -> None:
         """Go to the start of block `self.block`."""
-        self.left, self.step, self.drafted = self.blocks[self.block][2], 0, False
+        self.left, self.step, self.drafted = self.here[2], 0, False
 
     def advance(self, count: int) -> None:
         """Take a step that commits `count` positions."""
@@ -49,8 +54,9 @@ class Row:
     def planned(self, left: int, step: int) -> int | None:
         """What the schedule commits at a step of the block; None: only the logits tell."""
         schedule = PLANNED.get(self.request.config.schedule)
-        masks = self.blocks[self.block][2]
-        return None if schedule is None else min(left, schedule(self.request.config, masks, left, step))
+        return (
+            None if schedule is None else min(left, schedule(self.request.config, self.here[2], left, step))
+        )
 
     @property
     def first_canvas(self) -> tuple[Any, ...]:
@@ -77,7 +83,7 @@ class FirstPass:
     """What a first pass gave: hidden states [G, W, D] at the block's columns, keys and values."""
 
     hidden: Tensor
-    kept: list[tuple[Tensor, Tensor]] = field(default_factory=list)
+    kept: list[tuple[Tensor, Tensor]]
 
 
 class Batch:
@@ -103,7 +109,8 @@ class Batch:
         slots: int,
         width: int,
         mask_id: int,
-        static: bool = False,
+        static: bool,
+        counts: Counter[str],
     ) -> None:
         self.model, self.hidden_states = model, hidden_states
         self.slots, self.width, self.mask_id, self.static = slots, width, mask_id, static
@@ -118,7 +125,7 @@ class Batch:
         self.rows: list[Row] = []
         self.first_passes: dict[Any, FirstPass] = {}
         self.waiting: Counter[Any] = Counter()
-        self.counts: Counter[str] = Counter()
+        self.counts = counts
 
     def expect(self, rows: Sequence[Row]) -> None:
         """Learn which requests will come, to know whose first pass is worth keeping."""
@@ -167,7 +174,7 @@ class Batch:
         ids, step, sure = (x[slots].tolist() for x in (self.ids, self.step, self.confidence))
         finished = []
         for n, row in enumerate(full):
-            request, end = row.request, row.blocks[row.block][1]
+            request, end = row.request, row.here[1]
             first = 0 if request.infill else len(request.ids)
             done = ids[n][first:end]
             row.block += 1
@@ -198,3 +205,9 @@ def slots(lanes: Sequence[Lane]) -> list[int]:
 def numbers(values: Iterable[int], device: torch.device) -> Tensor:
     """Integers of the host on the device, int64."""
     return torch.tensor(list(values), dtype=torch.int64, device=device)
+
+
+def bounds(lanes: Sequence[Lane], device: torch.device) -> tuple[Tensor, Tensor]:
+    """First column and end of each lane's block, each int64 [N, 1]."""
+    first, end, _ = numbers((n for lane in lanes for n in lane.row.here), device).view(-1, 3, 1).unbind(1)
+    return first, end

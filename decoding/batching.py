@@ -110,8 +110,8 @@ def run(
             queue = deque(Row(i, requests[i], 0, requests[i].blocks(mask_id)) for i in unfinished)
             batch = None
             try:
-                batch = Batch(model, hidden_states, requests[indices[0]], slots, width, mask_id, static)
-                batch.counts = counts
+                like = requests[indices[0]]
+                batch = Batch(model, hidden_states, like, slots, width, mask_id, static, counts)
                 for index, result in decode(batch, queue, frozenset(stops)):
                     done[index] = result
                     if on_done:
@@ -193,11 +193,19 @@ def default_budget(model: Any) -> int:
     """
     if model.device.type != "cuda":
         return 8192
-    config = model.config
-    layers, heads, size = getattr(model, "cache_shape", None) or (0, 0, 0)
-    numbers = 2 * layers * heads * size + 16 * config.hidden_size + 4 * config.intermediate_size
     free, _ = torch.cuda.mem_get_info(model.device)
-    return max(1, int(0.7 * free) // (numbers * model.dtype.itemsize))
+    return max(1, int(0.7 * free) // ((cached(model) + activations(model)) * model.dtype.itemsize))
+
+
+def cached(model: Any) -> int:
+    """Numbers that a cache keeps of a column: keys and values in every layer; 0 if the model takes none."""
+    layers, heads, size = getattr(model, "cache_shape", None) or (0, 0, 0)
+    return 2 * layers * heads * size
+
+
+def activations(model: Any) -> int:
+    """Numbers that a pass holds of a column at a time, about: copies of its widest states."""
+    return 16 * model.config.hidden_size + 4 * model.config.intermediate_size
 
 
 def out_of_memory(error: BaseException) -> bool:

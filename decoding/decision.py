@@ -6,6 +6,7 @@ Shapes: N canvases, n columns of a block, M masked positions, D hidden, V vocabu
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import groupby
 from typing import NamedTuple
 
@@ -78,13 +79,18 @@ def choose_all(batch: Batch, states: Tensor, config: DecodingConfig, keys: list[
     """`choose` for hidden states [G, M, D], projected a bounded number at a time."""
     batch.counts.update(projected=states.shape[0] * states.shape[1])
     found = []
-    at_once = max(1, LOGITS_AT_ONCE // batch.model.config.vocab_size)
-    for begin in range(0, states.shape[1], at_once):
-        here = slice(begin, begin + at_once)
+    for here in pieces(states.shape[1], batch.model.config.vocab_size):
         logits = guide([batch.model.logits_at(half[here]) for half in states], config.cfg_scale)
         found.append(choose(logits, config, batch.mask_id, [key[here] for key in keys]))
     token, sure, entropy = zip(*found, strict=True)
     return Choice(torch.cat(token), torch.cat(sure), None if entropy[0] is None else torch.cat(entropy))
+
+
+def pieces(positions: int, vocabulary: int) -> Iterator[slice]:
+    """Slices of so many positions, each of a projection that memory can hold."""
+    at_once = max(1, LOGITS_AT_ONCE // vocabulary)
+    for begin in range(0, positions, at_once):
+        yield slice(begin, begin + at_once)
 
 
 def guide(logits: list[Tensor], scale: float) -> Tensor:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from lift_harness.decoding import speculation
-from lift_harness.decoding.batch import Batch, Lane, Row, numbers, slots
+from lift_harness.decoding.batch import Batch, Lane, Row, bounds, numbers, slots
 from lift_harness.decoding.decision import Decision, decide
 from lift_harness.decoding.forward import hidden_states
 from lift_harness.decoding.request import Generation
@@ -25,9 +25,8 @@ def decode(batch: Batch, queue: deque[Row], stop_ids: frozenset[int]) -> Iterato
     """Fill the canvases of the rows in `queue`; yields (index, result) as requests finish."""
     batch.expect(queue)
     while queue or batch.rows:
-        for slot, row in zip(batch.free_slots(), list(queue), strict=False):
-            batch.admit(row, slot)
-            queue.popleft()
+        for slot in batch.free_slots()[: len(queue)]:
+            batch.admit(queue.popleft(), slot)
         for rows, whole in passes(batch):
             advance(batch, rows, whole)
         yield from batch.end_blocks(stop_ids)
@@ -58,11 +57,11 @@ def advance(batch: Batch, rows: list[Row], whole: bool) -> None:
 
 def open_first(batch: Batch, lanes: list[Lane], ids: Tensor) -> Tensor:
     """Columns [N, n] of each lane's block, the masked ones first; n is the most that any lane has masked."""
-    first, end = (numbers((lane.row.blocks[lane.row.block][n] for lane in lanes), ids.device) for n in (0, 1))
+    first, end = bounds(lanes, ids.device)
     widest = max(lane.row.request.config.block_length for lane in lanes)
-    columns = first[:, None] + torch.arange(widest, device=ids.device)
+    columns = first + torch.arange(widest, device=ids.device)
     open_ = ids.gather(1, columns.clamp(max=batch.width)) == batch.mask_id
-    open_ &= columns < end[:, None]
+    open_ &= columns < end
     order = (~open_).int().argsort(dim=-1, stable=True)
     n = widest if batch.static else max(lane.left for lane in lanes)
     return columns.clamp(max=batch.width).gather(1, order[:, :n])

@@ -87,8 +87,9 @@ def forward(batch: Batch, lanes: list[Lane], ids: Tensor, columns: Tensor, whole
     position = torch.arange(longest, device=ids.device)[None] if whole else window(batch, lanes)
     at = (columns - shift - position[:, :1]).clamp(0, position.shape[1] - 1)
     every = position.expand(len(lanes), -1)  # [N, S]
-    inputs, given = ids.gather(1, every), batch.given[slots(lanes)].gather(1, every)
+    inputs = ids.gather(1, every)
     if batch.guided:  # the second half sees the prompt masked
+        given = batch.given[slots(lanes)].gather(1, every)
         inputs = torch.cat((inputs, inputs.masked_fill(given, batch.mask_id)))
         at, visible = torch.cat((at, at)), None if visible is None else torch.cat((visible, visible))
         position = position if whole else torch.cat((position, position))
@@ -105,7 +106,7 @@ def window(batch: Batch, lanes: list[Lane]) -> Tensor:
     assert batch.window is not None
     found = []
     for lane in lanes:
-        start, end, _ = lane.row.blocks[lane.row.block]
+        start, end, _ = lane.row.here
         found.append(batch.window(start, end, lane.row.request.length))
     size = max(last - first for first, last in found)
     if batch.static and size > 64:

@@ -62,15 +62,6 @@ def choose(logits: Tensor, config: DecodingConfig, mask_id: int, keys: Sequence[
 # ---------------------------------------------------------------- candidates
 
 
-def candidates(logits: Tensor, config: DecodingConfig, keys: Sequence[Tensor]) -> Tensor:
-    """A token for each position, int64 [M], from logits [M, V] (-inf: never).
-
-    At temperature 0 the most probable one. Otherwise a draw from softmax(logits / T), cut to `top_k` and
-    `top_p`, by the Gumbel-max trick, with noise keyed by (seed, request, sample, position, step, token).
-    """
-    return draw(filtered(logits, config), config, keys)
-
-
 def filtered(logits: Tensor, config: DecodingConfig) -> Tensor:
     """Logits [M, V] divided by the temperature (if there is one), cut to `top_k` and `top_p`."""
     scaled = logits / config.temperature if config.temperature else logits
@@ -78,7 +69,11 @@ def filtered(logits: Tensor, config: DecodingConfig) -> Tensor:
 
 
 def draw(logits: Tensor, config: DecodingConfig, keys: Sequence[Tensor]) -> Tensor:
-    """The most probable token, or with a temperature a sample from softmax(logits)."""
+    """A token for each position, int64 [M], from `filtered` logits [M, V] (-inf: never).
+
+    At temperature 0 the most probable one. Otherwise a sample from their softmax by the Gumbel-max trick,
+    with noise keyed by (seed, request, sample, position, step, token).
+    """
     if config.temperature == 0:
         return logits.argmax(-1)
     return gumbel(logits.shape[-1], config.seed, keys).add_(logits).argmax(-1)

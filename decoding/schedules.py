@@ -7,6 +7,7 @@ adaptive one reads it off the confidences. A new schedule is a function in one o
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import torch
@@ -37,8 +38,14 @@ def dream(config: DecodingConfig, masks: int, left: int, step: int) -> int:
     steps = config.steps // config.blocks
     if step >= steps - 1:
         return left
-    time = torch.linspace(1, config.eps, steps + 1)
+    time = time_grid(config.eps, steps)
     return int(torch.tensor(float(left)) * (1 - time[step + 1] / time[step]))
+
+
+@lru_cache(maxsize=64)
+def time_grid(eps: float, steps: int) -> Tensor:
+    """t = linspace(1, eps, steps + 1), float32; asked for several times a step."""
+    return torch.linspace(1, eps, steps + 1)
 
 
 # ---- adaptive: (config, confidences [R, N] sorted down, entropies [R, N] in that order) -> int64 [R]

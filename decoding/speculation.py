@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lift_harness.decoding.batch import Batch, Lane, Row, numbers, slots
+from lift_harness.decoding.batch import Batch, Lane, Row, bounds, numbers, slots
 from lift_harness.decoding.schedules import highest
 
 
@@ -35,9 +35,7 @@ def lay_out(batch: Batch, lanes: list[Lane]) -> Tensor:
     filled = [0 if lane.ahead == 0 else lane.row.left - lane.left for lane in lanes]
     if not any(filled):
         return ids
-    start, end = (
-        numbers((lane.row.blocks[lane.row.block][n] for lane in lanes), ids.device)[:, None] for n in (0, 1)
-    )
+    start, end = bounds(lanes, ids.device)
     column = torch.arange(ids.shape[1], device=ids.device)
     open_ = (ids == batch.mask_id) & (column >= start) & (column < end)
     sure = batch.draft_confidence[rows].masked_fill(~open_, -torch.inf)

@@ -16,21 +16,22 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from lift_harness.errors import LiftError
-from lift_harness.models.adapters import adapter_shapes, check_shapes, read_adapter_config
+from lift_harness.decoding.batching import activations, cached
+from lift_harness.errors import LiftError, first_line
+from lift_harness.models.adapters import adapter_shapes, check_shapes, read_adapter_config, same_base
 from lift_harness.models.chat import end_of_turn_id
 from lift_harness.models.checkpoint import (
     DTYPES,
     INDEX,
     SINGLE,
     Header,
-    check_tensors,
+    commit_of,
+    dtype_name,
     find_folder,
-    first_line,
     read_headers,
     stored_dtype,
 )
-from lift_harness.models.loading import MODEL_CLASSES, check_dtype, embedding_rows, empty_model, unused
+from lift_harness.models.loading import check_weights, embedding_rows, empty_model, own_dtype
 from lift_harness.models.masked_lm import MaskedLM
 from lift_harness.models.tokenization import Special, check_template, load_tokenizer, resolve_ids
 
@@ -137,19 +138,16 @@ def _weights(
 ) -> None:
     headers = _headers(folder, name, revision)
     stored = stored_dtype(headers)
-    dtype = check_dtype(config.get("dtype") or config.get("torch_dtype") or stored) or stored
-    report.stored_dtype, report.dtype = _short(stored), _short(dtype)
+    dtype = own_dtype(config, stored)
+    report.stored_dtype, report.dtype = dtype_name(stored), dtype_name(dtype)
     report.file_bytes = sum(header.bytes for header in headers.values())
     report.weights_bytes = (report.parameters or 0) * dtype.itemsize
-    shapes = {key: tuple(value.shape) for key, value in empty.state_dict().items()}
-    check_tensors(name, shapes, headers, strict=config["model_type"] in MODEL_CLASSES, ignored=unused(empty))
+    check_weights(name, empty, headers)
 
 
 def _headers(folder: Path, name: str, revision: str | None) -> dict[str, Header]:
     """Headers of the files here; of a Hub id whose weights are not here, from the Hub."""
-    if Path(name).is_dir() or (folder / SINGLE).is_file() or any(folder.glob("*.safetensors")):
-        return read_headers(folder)
-    if folder.parent.name != "snapshots":
+    if Path(name).is_dir() or commit_of(folder) is None or any(folder.glob("*.safetensors")):
         return read_headers(folder)
     from huggingface_hub import get_safetensors_metadata
 
@@ -199,8 +197,8 @@ def _adapter(report: Report, empty: Any, peft: str | None) -> None:
         "parameters": sum(torch.Size(shape).numel() for shape in shapes.values()),
         "trained_on": config.get("base_model_name_or_path"),
     }
-    trained_on = config.get("base_model_name_or_path")
-    if trained_on and Path(trained_on).name != Path(report.model).name:
+    trained_on = report.adapter["trained_on"]
+    if trained_on and not same_base(trained_on, report.model):
         report.notes.append(f"the adapter was trained on {trained_on}, not on {report.model}")
     check_shapes(empty, peft)
 
@@ -208,21 +206,18 @@ def _adapter(report: Report, empty: Any, peft: str | None) -> None:
 def _memory(report: Report, empty: Any, memory: float | None) -> None:
     if report.dtype is None or report.weights_bytes is None:
         return
-    size, config = getattr(torch, report.dtype).itemsize, empty.config
+    size = getattr(torch, report.dtype).itemsize
     columns = report.prompt_length + report.gen_length
-    shape = getattr(empty, "cache_shape", None)  # a masked LM's model has none
-    if shape is not None:
-        layers, heads, width = shape
-        report.cache_bytes_per_token = 2 * layers * heads * width * size
+    if kept := cached(empty):  # a masked LM keeps nothing
+        report.cache_bytes_per_token = kept * size
         report.cache_bytes_per_request = report.cache_bytes_per_token * columns
     report.free_bytes, report.free_on = free_memory() if memory is None else (int(memory * GIB), "--memory")
-    # As decoding.batching.default_budget counts the activations of a column.
-    activations = (16 * config.hidden_size + 4 * config.intermediate_size) * size * columns
+    held = activations(empty) * size * columns
     logits = min(BLOCK, report.gen_length) * embedding_rows(empty) * (size + 4 * FLOAT32_COPIES)
     room = report.free_bytes - report.weights_bytes
-    report.largest_batch = max(0, room // (activations + logits))
+    report.largest_batch = max(0, room // (held + logits))
     if report.cache_bytes_per_request is not None:
-        each = activations + logits + report.cache_bytes_per_request
+        each = held + logits + report.cache_bytes_per_request
         report.largest_batch_with_cache = max(0, room // each)
     if report.largest_batch == 0:
         report.notes.append(
@@ -305,7 +300,3 @@ def memory_rows(report: Report) -> list[tuple[str, str]]:
 def gib(count: int) -> str:
     """Bytes as GiB, or MiB where that is little."""
     return f"{count / GIB:,.2f} GiB" if count >= GIB / 10 else f"{count / 2**20:,.1f} MiB"
-
-
-def _short(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from lift_harness.decoding import DecodingConfig
 from lift_harness.decoding.batching import out_of_memory
-from lift_harness.decoding.decision import LOGITS_AT_ONCE
+from lift_harness.decoding.decision import pieces
 from lift_harness.decoding.sampling import choose
 from lift_harness.errors import LiftError
 from lift_harness.keyed_random import keyed_uniform
@@ -260,9 +260,7 @@ def masked_logits(
     visible = None if real.all() else real.to(device)
     hidden = model.hidden_states(ids.to(device), visible, position, at=at.to(device))  # [R, L, D]
     row, column = masked.nonzero(as_tuple=True)
-    at_once = max(1, LOGITS_AT_ONCE // model.config.vocab_size)
-    for begin in range(0, len(row), at_once):
-        part = slice(begin, begin + at_once)
+    for part in pieces(len(row), model.config.vocab_size):
         logits = model.logits_at(hidden[row[part].to(device), column[part].to(device)]).float()
         yield row[part], column[part], target[row[part], column[part]].to(device), logits
 

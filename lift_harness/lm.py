@@ -19,11 +19,9 @@ import torch
 from lm_eval.api.instance import Instance
 from lm_eval.api.model import LM
 from lm_eval.api.registry import register_model
-from tqdm import tqdm
 
 from lift_harness.asked import SETTINGS, Asked, configure, text_key
 from lift_harness.decoding import Generation, Request, run
-from lift_harness.decoding.batching import default_budget
 from lift_harness.errors import LiftError, did_you_mean
 from lift_harness.models import load_model
 from lift_harness.models.chat import encode_prompt, render_chat, stop_ids
@@ -190,16 +188,12 @@ class LiftDLM(Scoring, LM):
         texts: dict[Asked, str] = {}
         started = time.perf_counter()
         self.counts = Counter(truncated_prompts=sum(one.truncated > 0 for one in set(asked)))
-        hidden = disable_tqdm or self.on_progress is not None or self.rank > 0
-        with tqdm(total=len(set(asked)), desc="decoding", unit="request", disable=hidden) as bar:
+        with self.bar("decoding", "request", len(set(asked)), disable_tqdm) as advance:
 
             def finish(one: Asked, out: Generation) -> None:
                 texts[one] = one.text(self.tokenizer, out)
                 rate = self.counts["tokens"] / (time.perf_counter() - started)
-                bar.set_postfix_str(f"{rate:.1f} tokens/s, {self.counts['calls']} passes", refresh=False)
-                bar.update()
-                if self.on_progress:
-                    self.on_progress(len(texts), bar.total)
+                advance(f"{rate:.1f} tokens/s, {self.counts['calls']} passes")
 
             missing = []
             for one in dict.fromkeys(asked):
@@ -243,7 +237,7 @@ class LiftDLM(Scoring, LM):
     def batching(self) -> tuple[int | None, int | None]:
         """Requests and canvas tokens in a pass, None: no bound."""
         if self.batch_size == "auto":
-            return self.max_batch_size, self.token_budget or default_budget(self.model)
+            return self.max_batch_size, self.budget
         return int(self.batch_size), None
 
     def resolve(self, instances: list[Instance]) -> list[Asked]:
@@ -282,13 +276,13 @@ class LiftDLM(Scoring, LM):
                 "set a temperature (--gen_kwargs temperature=0.5) or repeats: 1"
             )
         prompt = encode_prompt(self.tokenizer, context)
-        room = self.model.config.max_position_embeddings - config.gen_length
+        room = self.context_length - config.gen_length
         excess = max(0, len(prompt) - room)
         where = f"{task} doc {instance.doc_id}"
         if room < 1:
             raise LiftError(
                 f"{where}: gen_length={config.gen_length} leaves no room for a prompt in the model's context "
-                f"of {self.model.config.max_position_embeddings}; lower gen_length"
+                f"of {self.context_length}; lower gen_length"
             )
         if not prompt:
             raise LiftError(f"{where}: the prompt is empty; a request needs at least one token")

@@ -81,7 +81,7 @@ class Scoring:
         self, kind: str, texts: list[Text], disable_tqdm: bool, truncated: int = 0
     ) -> dict[Text, Likelihood]:
         """The bound for each distinct text, with a progress bar; leaves that kind of request's statistics."""
-        with self.bar("likelihood", texts, disable_tqdm) as advance:
+        with self.bar("likelihood", "text", len(texts), disable_tqdm) as advance:
             found = elbo(
                 self.model,
                 texts,
@@ -89,7 +89,7 @@ class Scoring:
                 mc_num=self.mc_num,
                 exact_tokens=self.exact_tokens,
                 seed=DecodingConfig().replace(seed=self.settings.get("seed", 0)).seed,
-                token_budget=self.token_budget or default_budget(self.model),
+                token_budget=self.budget,
                 on_done=lambda i, one: advance(),
             )
         sampled = [
@@ -116,28 +116,35 @@ class Scoring:
 
     def greedy(self, texts: list[Text], disable_tqdm: bool) -> list[bool]:
         """Whether greedy decoding gives each target, with a progress bar."""
-        with self.bar("greedy check", texts, disable_tqdm) as advance:
+        with self.bar("greedy check", "text", len(texts), disable_tqdm) as advance:
             return greedy_matches(
                 self.model,
                 texts,
                 mask_id=self.mask_id,
-                token_budget=self.token_budget or default_budget(self.model),
+                token_budget=self.budget,
                 on_done=lambda i: advance(),
             )
 
     @contextmanager
-    def bar(self, what: str, texts: list[Text], disable_tqdm: bool) -> Iterator[Callable[[], None]]:
-        """A progress bar; gives what is to be called for each text that is done."""
+    def bar(self, what: str, unit: str, total: int, disable_tqdm: bool) -> Iterator[Callable[..., None]]:
+        """A progress bar; gives what is to be called, with a note or without, for each unit that is done."""
         hidden = disable_tqdm or self.on_progress is not None or self.ranks.rank > 0
-        with tqdm(total=len(texts), desc=what, unit="text", disable=hidden) as bar:
+        with tqdm(total=total, desc=what, unit=unit, disable=hidden) as bar:
             done = count(1)
 
-            def advance() -> None:
+            def advance(note: str = "") -> None:
+                if note:
+                    bar.set_postfix_str(note, refresh=False)
                 bar.update()
                 if self.on_progress:
-                    self.on_progress(next(done), len(texts))
+                    self.on_progress(next(done), total)
 
             yield advance
+
+    @property
+    def budget(self) -> int:
+        """Canvas tokens in a pass."""
+        return self.token_budget or default_budget(self.model)
 
     @property
     def context_length(self) -> int:

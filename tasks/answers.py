@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import re
 
+from lift_harness.tasks.prompts import GEN_PREFIX
+
 # Kept in a text when the decoder keeps special tokens: LLaDA's two, and Dream's.
 END_OF_TEXT = r"<\|eot_id\|>|<\|endoftext\|>|<\|im_end\|>"
 
@@ -22,6 +24,12 @@ def one_line_tag(text: str) -> str | None:
     """`answer_tag` of the first line that both opens and closes one: the published scorer sees no other."""
     tags = (answer_tag(line) for line in text.split("\n"))
     return next((tag for tag in tags if tag is not None), None)
+
+
+def boxed_or_tagged(text: str) -> str:
+    """The content of the last box, else of the answer tag (`one_line_tag`), else the whole text."""
+    readings = (last_boxed(text), one_line_tag(text))
+    return next((reading for reading in readings if reading is not None), text.removeprefix(GEN_PREFIX))
 
 
 def after(tag: str, text: str) -> str | None:

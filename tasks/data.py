@@ -21,7 +21,7 @@ from urllib.request import urlopen
 
 import numpy as np
 
-from lift_harness.errors import LiftError, did_you_mean
+from lift_harness.errors import LiftError, did_you_mean, first_line
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -211,8 +211,9 @@ def from_hub(source: Source) -> Rows:
     try:
         return list(load_dataset(path, config, split=split, revision=revision))
     except Exception as error:  # network, cache, format: every layer has its own
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise LiftError(f"{path} at {revision} cannot be read ({reason}); {offline(source)}") from error
+        raise LiftError(
+            f"{path} at {revision} cannot be read ({first_line(error)}); {offline(source)}"
+        ) from error
 
 
 def downloaded(source: Source) -> bytes:

@@ -11,8 +11,7 @@ import re
 from collections.abc import Mapping
 from fractions import Fraction
 
-from lift_harness.tasks.answers import is_well_formed, last_boxed, one_line_tag
-from lift_harness.tasks.prompts import GEN_PREFIX
+from lift_harness.tasks.answers import boxed_or_tagged, is_well_formed
 
 LONGEST = 300  # characters; an expression over four 3-digit numbers takes about 30
 TOLERANCE = Fraction(1, 100_000)
@@ -27,8 +26,7 @@ def extract(text: str) -> str:
     The published scorer sees the tag only when it opens and closes in one line: of 256 recorded
     generations, the three with a tag over several lines and no box were read as whole texts.
     """
-    readings = (last_boxed(text), one_line_tag(text))
-    found = next((reading for reading in readings if reading is not None), text.removeprefix(GEN_PREFIX))
+    found = boxed_or_tagged(text)
     for command, sign in _LATEX.items():
         found = found.replace(command, sign)
     return left_side(found).strip()

@@ -5,18 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from lift_harness.tasks.answers import is_well_formed, last_boxed, one_line_tag
+from lift_harness.tasks.answers import boxed_or_tagged, is_well_formed
 from lift_harness.tasks.latex_equal import equal, math_verify
-from lift_harness.tasks.prompts import GEN_PREFIX
-
-
-def extract(text: str) -> str:
-    """The LaTeX taken as the answer: of the last box, else of the answer tag, else the whole text.
-
-    The published scorer sees the tag only when it opens and closes in one line (see docs/scoring.md).
-    """
-    readings = (last_boxed(text), one_line_tag(text))
-    return next((reading for reading in readings if reading is not None), text.removeprefix(GEN_PREFIX))
 
 
 def score(doc: Mapping[str, Any], text: str) -> dict[str, float]:
@@ -28,7 +18,7 @@ def score(doc: Mapping[str, Any], text: str) -> dict[str, float]:
     """
     gold = str(doc["answer"])
     return {
-        "acc": float(equal(gold, extract(text))),
+        "acc": float(equal(gold, boxed_or_tagged(text))),
         "math_verify": float(math_verify(gold, text)),
         "format": float(is_well_formed(text)),
     }

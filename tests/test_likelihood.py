@@ -225,7 +225,7 @@ def test_logits_are_projected_a_bounded_number_at_a_time(llada, monkeypatch):
     model, asked, sizes = llada("gqa"), texts([(3, 8), (4, 3)]), []
     expected = elbo(model, asked, mask_id=MASK, mc_num=9)
     project = model.logits_at
-    monkeypatch.setattr("lift_harness.likelihood.LOGITS_AT_ONCE", 5 * VOCAB)
+    monkeypatch.setattr("lift_harness.decoding.decision.LOGITS_AT_ONCE", 5 * VOCAB)
     monkeypatch.setattr(model, "logits_at", lambda hidden: (sizes.append(len(hidden)), project(hidden))[1])
     found = elbo(model, asked, mask_id=MASK, mc_num=9)
     assert max(sizes) == 5

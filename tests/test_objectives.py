@@ -10,7 +10,8 @@ from llada_reference import EOS, MASK, ReferenceLLaDA, softmax
 
 from lift_harness.errors import LiftError
 from lift_harness.training.objectives import Batch, NoiseKey, get_objective
-from lift_harness.training.objectives.base import _MASK, EPS, shifted
+from lift_harness.training.objectives.base import _MASK, EPS
+from lift_harness.training.vocabulary import shifted
 
 OBJECTIVES = {
     "vanilla": ("vanilla", {}),

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from llada_reference import MASK, VOCAB, softmax
 
 from lift_harness.decoding import DecodingConfig, Request, run
-from lift_harness.decoding.sampling import candidates, choose, most_probable, nucleus
+from lift_harness.decoding.sampling import choose, draw, filtered, most_probable, nucleus
 from lift_harness.decoding.schedules import dream, entropy_bound, factor, fixed, highest, threshold
 from lift_harness.keyed_random import keyed_bits, keyed_uniform
 
@@ -41,6 +41,10 @@ def assert_follows(drawn, probabilities):
 
 
 # ---- candidates
+
+
+def candidates(logits, config, keys):
+    return draw(filtered(logits, config), config, keys)
 
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0])

@@ -15,8 +15,8 @@ import torch
 from safetensors import SafetensorError
 from torch import nn
 
-from lift_harness.errors import LiftError
-from lift_harness.models.checkpoint import first_line, read_header, read_json
+from lift_harness.errors import LiftError, first_line
+from lift_harness.models.checkpoint import read_header, read_json
 
 log = logging.getLogger(__name__)
 PREFIX = "base_model.model."  # peft's, in front of the base model's names
@@ -124,7 +124,7 @@ def check_shapes(model: nn.Module, folder: str) -> None:
 
 def warn_of_another_base(folder: str, trained_on: str | None, base: str) -> None:
     """One line when the adapter names another base than the one that it is put on."""
-    if trained_on and not _same(trained_on, base):
+    if trained_on and not same_base(trained_on, base):
         log.warning(
             "adapter %s was trained on %s and is put on %s; if these are not the same weights, "
             "results mean nothing",
@@ -134,7 +134,7 @@ def warn_of_another_base(folder: str, trained_on: str | None, base: str) -> None
         )
 
 
-def _same(one: str, other: str) -> bool:
+def same_base(one: str, other: str) -> bool:
     """Whether two names can be of one base: a copy in a folder keeps the last part of the Hub id."""
     return Path(one).resolve() == Path(other).resolve() or Path(one).name == Path(other).name
 

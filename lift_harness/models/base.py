@@ -1,8 +1,8 @@
 """What decoding, training and evaluation ask of a model (docs/adding-a-model.md).
 
 `hidden_states` and `logits_at` are the two halves of `forward`, for callers that need logits at few
-positions. A native model fills in `embed`, `layers`, `final_norm`, `head` and `rope`; its parameter names
-are those of the official checkpoints, so that their files load and ours load there.
+positions. A native model fills in `embed`, `layers` and `final_norm`; its parameter names are those of the
+official checkpoints, so that their files load and ours load there.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.modeling_outputs import MaskedLMOutput
 
-from lift_harness.models.layers import KeyValueCache, Rope, default_positions, project
+from lift_harness.models.layers import KeyValueCache, Rope, default_positions, project, rope_tables
 
 
 class DiffusionLM(PreTrainedModel):
@@ -57,14 +57,17 @@ class DiffusionLM(PreTrainedModel):
 
     def rope(self, position_ids: Tensor) -> Rope:
         """Rotary tables of positions [1 or B, L]."""
-        raise NotImplementedError
+        return rope_tables(position_ids, self.head_size, self.config.rope_theta)
+
+    @property
+    def head_size(self) -> int:
+        """Numbers of an attention head."""
+        return self.config.hidden_size // self.config.num_attention_heads
 
     @property
     def cache_shape(self) -> tuple[int, int, int] | None:
         """What a key/value cache keeps of a token: layers, key/value heads, head size."""
-        config = self.config
-        size = config.hidden_size // config.num_attention_heads
-        return config.num_hidden_layers, config.num_key_value_heads, size
+        return self.config.num_hidden_layers, self.config.num_key_value_heads, self.head_size
 
     # ------------------------------------------------------------ what everybody calls
 

@@ -17,7 +17,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from transformers.utils import logging
 
-from lift_harness.errors import LiftError
+from lift_harness.errors import LiftError, first_line
 
 BUILT_IN = {"lift-tiny": Path(__file__).parent / "lift_tiny"}
 INDEX = "model.safetensors.index.json"
@@ -214,10 +214,7 @@ def check_tensors(
     if not strict:
         return
     if missing := [tensor for tensor in expected if tensor not in found]:
-        raise LiftError(
-            f"{name!r} lacks {len(missing)} tensors, the first {missing[0]!r}; "
-            "the checkpoint is incomplete or its config.json belongs to another model"
-        )
+        raise incomplete(name, missing)
     if extra := sorted(set(found) - set(expected) - ignored):
         raise LiftError(
             f"{name!r} has {len(extra)} tensors that its config.json has no place for, the first "
@@ -233,10 +230,17 @@ def stored_dtype(headers: Mapping[str, Header]) -> torch.dtype:
     return max(sizes, key=lambda dtype: sizes[dtype])
 
 
-def first_line(error: BaseException) -> str:
-    """The first line of an error's message, or its kind."""
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
+def incomplete(name: str, missing: list[str]) -> LiftError:
+    """The error for tensors that the files do not hold."""
+    return LiftError(
+        f"{name!r} lacks {len(missing)} tensors, the first {missing[0]!r}; "
+        "the checkpoint is incomplete or its config.json belongs to another model"
+    )
+
+
+def dtype_name(dtype: torch.dtype) -> str:
+    """As config.json writes it: "bfloat16"."""
+    return str(dtype).removeprefix("torch.")
 
 
 @contextmanager

@@ -17,14 +17,16 @@ import torch
 from torch import nn
 from transformers import AutoConfig, AutoModel, AutoModelForMaskedLM, BitsAndBytesConfig, PreTrainedModel
 
-from lift_harness.errors import LiftError
+from lift_harness.errors import LiftError, first_line
 from lift_harness.models.adapters import add_adapter
+from lift_harness.models.base import DiffusionLM
 from lift_harness.models.checkpoint import (
     BUILT_IN,
+    Header,
     check_tensors,
     commit_of,
     find_folder,
-    first_line,
+    incomplete,
     quiet,
     read_headers,
     read_json,
@@ -102,14 +104,13 @@ def load_model(
     config, empty = empty_model(folder, name)
     headers = read_headers(folder)
     native = config["model_type"] in MODEL_CLASSES
-    shapes = {key: tuple(value.shape) for key, value in empty.state_dict().items()}
-    check_tensors(name, shapes, headers, strict=native, ignored=unused(empty))
+    check_weights(name, empty, headers)
     tokenizer = load_tokenizer(folder, config["model_type"], chat_template)
     ids = resolve_ids(tokenizer, config, embedding_rows(empty), where=name, **given)
 
     stored = stored_dtype(headers)
     if wanted is None:
-        wanted = check_dtype(config.get("dtype") or config.get("torch_dtype") or stored) or stored
+        wanted = own_dtype(config, stored)
     # transformers 5 keeps the whole stored checkpoint in memory while it converts: convert ourselves.
     mapped = native and places is None and stored in FLOATS
     options: dict[str, Any] = {"device_map": places, "quantization_config": quantisation}
@@ -160,6 +161,17 @@ def empty_model(folder: Path, name: str) -> tuple[dict[str, Any], Any]:
         raise
     except Exception as error:  # what a wrong value raises depends on the value
         raise LiftError(f"{name}: config.json makes no {kind} model: {first_line(error)}") from error
+
+
+def check_weights(name: str, empty: Any, headers: dict[str, Header]) -> None:
+    """Compare the tensors of a model with those in its files (`check_tensors`)."""
+    shapes = {key: tuple(value.shape) for key, value in empty.state_dict().items()}
+    check_tensors(name, shapes, headers, strict=isinstance(empty, DiffusionLM), ignored=unused(empty))
+
+
+def own_dtype(config: dict[str, Any], stored: torch.dtype) -> torch.dtype:
+    """The dtype of a checkpoint: what config.json says, else as stored."""
+    return check_dtype(config.get("dtype") or config.get("torch_dtype") or stored) or stored
 
 
 def unused(model: Any) -> frozenset[str]:
@@ -242,10 +254,7 @@ def read_weights(model_class: Any, folder: Path, name: str, **options: Any) -> A
     except (OSError, RuntimeError, ValueError, ImportError) as error:
         raise LiftError(f"cannot load the weights of {name!r}: {first_line(error)}") from error
     if missing := sorted(info["missing_keys"]):
-        raise LiftError(
-            f"{name!r} lacks {len(missing)} tensors, the first {missing[0]!r}; "
-            "the checkpoint is incomplete or its config.json belongs to another model"
-        )
+        raise incomplete(name, missing)
     return model
 
 

@@ -10,10 +10,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers.modeling_outputs import MaskedLMOutput
 
 from lift_harness.errors import LiftError
-from lift_harness.models.layers import take
+from lift_harness.models.base import DiffusionLM
+from lift_harness.models.layers import default_positions, take
 
 # How hidden states become logits, by model_type; transformers has no common name for it.
 HEADS: dict[str, Any] = {
@@ -74,7 +74,7 @@ class MaskedLM(nn.Module):
         if attention_mask is None:
             attention_mask = torch.ones_like(input_ids)
         if position_ids is None:
-            position_ids = (attention_mask.long().cumsum(-1) - 1).clamp(min=0)
+            position_ids = default_positions(input_ids, attention_mask)
         if self.config.model_type in ("roberta", "xlm-roberta"):
             position_ids = position_ids + self.config.pad_token_id + 1  # these count from there
         states = self.inner.base_model(
@@ -88,13 +88,4 @@ class MaskedLM(nn.Module):
         """Logits [..., V] of hidden states [..., D]."""
         return HEADS[self.config.model_type](self.inner, hidden)
 
-    def forward(
-        self,
-        input_ids: Tensor,
-        attention_mask: Tensor | None = None,
-        position_ids: Tensor | None = None,
-        logits_mask: Tensor | None = None,
-    ) -> MaskedLMOutput:
-        """Logits [B, L, V], or [M, V] where `logits_mask` [B, L] is True."""
-        hidden = self.hidden_states(input_ids, attention_mask, position_ids)
-        return MaskedLMOutput(logits=self.logits_at(hidden if logits_mask is None else hidden[logits_mask]))
+    forward = DiffusionLM.forward  # of the same two halves

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import torch
 
-from lift_harness.errors import LiftError
-from lift_harness.models.checkpoint import find_folder, first_line, read_headers, read_json, stored_dtype
+from lift_harness.errors import LiftError, first_line
+from lift_harness.models.checkpoint import dtype_name, find_folder, read_headers, read_json, stored_dtype
 from lift_harness.models.loading import check_dtype, load_model
 
 NOT_COPIED = ("*.safetensors", "*.safetensors.index.json", "*.bin", "*.bin.index.json", "README.md", ".*")
@@ -83,7 +83,7 @@ def copy_small_files(folder: Path, to: Path, dtype: torch.dtype) -> None:
         if file.is_file() and not any(file.match(pattern) for pattern in NOT_COPIED):
             shutil.copyfile(file, to / file.name)  # follows the links of the Hub's cache
     config = read_json(to / "config.json")
-    written = str(dtype).removeprefix("torch.")
+    written = dtype_name(dtype)
     changed = {key: written for key in ("dtype", "torch_dtype") if key in config and config[key] != written}
     if changed:
         (to / "config.json").write_text(json.dumps(config | changed, indent=2) + "\n")

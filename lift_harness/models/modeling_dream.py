@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from lift_harness.models.base import DiffusionLM
 from lift_harness.models.configuration_dream import DreamConfig
-from lift_harness.models.layers import KeyValueCache, RMSNorm, Rope, attend, rope_tables, take
+from lift_harness.models.layers import KeyValueCache, RMSNorm, Rope, attend, take
 
 
 class DreamAttention(nn.Module):
@@ -128,8 +128,3 @@ class DreamModel(DiffusionLM):
     def final_norm(self) -> nn.Module:
         """The norm before the output projection."""
         return self.model.norm
-
-    def rope(self, position_ids: Tensor) -> Rope:
-        """Rotary tables."""
-        config = self.config
-        return rope_tables(position_ids, config.hidden_size // config.num_attention_heads, config.rope_theta)

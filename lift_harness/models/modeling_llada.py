@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from lift_harness.models.base import DiffusionLM
 from lift_harness.models.configuration_llada import LLaDAConfig
-from lift_harness.models.layers import KeyValueCache, RMSNorm, Rope, attend, rope_tables, take
+from lift_harness.models.layers import KeyValueCache, RMSNorm, Rope, attend, take
 
 
 class LLaDABlock(nn.Module):
@@ -118,10 +118,6 @@ class LLaDAModelLM(DiffusionLM):
     def final_norm(self) -> nn.Module:
         """The norm before the output projection."""
         return self.model.transformer["ln_f"]
-
-    def rope(self, position_ids: Tensor) -> Rope:
-        """Rotary tables."""
-        return rope_tables(position_ids, self.config.d_model // self.config.n_heads, self.config.rope_theta)
 
     def logits_at(self, hidden: Tensor) -> Tensor:
         """Project hidden states [..., D] onto the vocabulary: logits [..., V]."""

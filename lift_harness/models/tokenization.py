@@ -12,8 +12,8 @@ from typing import Any
 import transformers
 from transformers import AutoTokenizer, Qwen2TokenizerFast
 
-from lift_harness.errors import LiftError
-from lift_harness.models.checkpoint import first_line, quiet, read_json
+from lift_harness.errors import LiftError, first_line
+from lift_harness.models.checkpoint import quiet, read_json
 
 # Classes that a checkpoint's repository defines, and the class of transformers that does the same.
 # Dream's is Qwen2's with other special tokens, which are in the files.
@@ -124,7 +124,8 @@ def resolve_ids(
         LiftError: the two disagree, neither has a mask or end-of-text token, or an id is outside the
             vocabulary of the model or the tokenizer.
     """
-    highest = max(tokenizer.get_vocab().values())
+    vocabulary = set(tokenizer.get_vocab().values())
+    highest = max(vocabulary)
     if highest >= embedding_rows:
         raise LiftError(
             f"{where}: the tokenizer's ids go up to {highest}, the model has {embedding_rows} embedding "
@@ -134,7 +135,17 @@ def resolve_ids(
     found: dict[str, Special] = {}
     for kind, value in given.items():
         chosen, source = _choose(kind, value, tokenizer, config, where, found.get("eos"))
-        found[kind] = Special(chosen, _token(kind, chosen, tokenizer, embedding_rows, where, source), source)
+        if not 0 <= chosen < embedding_rows:
+            raise LiftError(
+                f"{where}: {kind}_token_id={chosen} ({source}) is outside the model's vocabulary of "
+                f"{embedding_rows} ids"
+            )
+        if chosen not in vocabulary:
+            raise LiftError(
+                f"{where}: {kind}_token_id={chosen} ({source}) is not in the tokenizer ({len(tokenizer)} "
+                "tokens); the two do not belong together"
+            )
+        found[kind] = Special(chosen, tokenizer.convert_ids_to_tokens(chosen), source)
         setattr(tokenizer, f"{kind}_token", found[kind].token)
     if found["mask"].id == found["eos"].id:
         raise LiftError(f"{where}: mask and end-of-text are both id {found['mask'].id}; they must differ")
@@ -170,22 +181,6 @@ def _choose(
         return eos.id, "end-of-text"
     name = {"mask": "a mask token", "eos": "an end-of-text token"}[kind]
     raise LiftError(f"{where}: neither config.json nor the tokenizer has {name}; give its id with {key}=")
-
-
-def _token(kind: str, id: int, tokenizer: Any, embedding_rows: int, where: str, source: str) -> str:
-    """The token of an id that must be both the model's and the tokenizer's."""
-    key = f"{kind}_token_id"
-    if not 0 <= id < embedding_rows:
-        raise LiftError(
-            f"{where}: {key}={id} ({source}) is outside the model's vocabulary of {embedding_rows} ids"
-        )
-    token = tokenizer.convert_ids_to_tokens(id) if id in tokenizer.get_vocab().values() else None
-    if token is None:
-        raise LiftError(
-            f"{where}: {key}={id} ({source}) is not in the tokenizer ({len(tokenizer)} tokens); "
-            "the two do not belong together"
-        )
-    return token
 
 
 def _has_vocabulary(folder: Path) -> bool:

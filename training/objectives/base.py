@@ -9,13 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lift_harness.keyed_random import keyed_uniform
+from lift_harness.training.vocabulary import token_nll
 
 EPS = 1e-3  # t is drawn from [EPS, 1]: 1/t stays bounded (LLaDA, arXiv 2502.09992, algorithm 2)
 
@@ -106,18 +105,6 @@ class Loss:
     confidence: Tensor | None = None
 
 
-def shifted(model: Any) -> int:
-    """1 if the model predicts token i at position i - 1 (Dream), else 0 (LLaDA)."""
-    model = getattr(model, "module", model)  # inside DistributedDataParallel
-    return int(getattr(model, "logit_shift", 0))
-
-
-def token_logits(model: nn.Module, inputs: Tensor, at: Tensor) -> Tensor:
-    """Logits [M, V] for the tokens where `at` [B, N] is True, in row-major order."""
-    where = at.roll(-shifted(model), dims=1) if shifted(model) else at
-    return model(input_ids=inputs, logits_mask=where).logits
-
-
 def weighted_loss(
     model: nn.Module, batch: Batch, inputs: Tensor, supervised: Tensor, weight: Tensor, num_items: int | None
 ) -> Tensor:
@@ -132,8 +119,7 @@ def weighted_loss(
         num_items: response tokens to divide by; None for those of the batch (gradient accumulation
             passes those of all its batches).
     """
-    logits = token_logits(model, inputs, supervised)
-    nll = F.cross_entropy(logits.float(), batch.x0[supervised], reduction="none")  # [M]
+    nll = token_nll(model, inputs, supervised, batch.x0[supervised])  # [M]
     total = (nll * weight[supervised]).sum()
     return total / (batch.response.sum() if num_items is None else num_items)
 
@@ -164,9 +150,7 @@ def confidences(model: nn.Module, batch: Batch, inputs: Tensor, masked: Tensor, 
     at = masked & rows[:, None]
     if at.any():
         with scoring(model):
-            logits = token_logits(model, inputs[rows], at[rows]).float()
-        log_p = logits.gather(-1, batch.x0[at][:, None])[:, 0] - logits.logsumexp(-1)
-        found[at] = log_p.exp()
+            found[at] = (-token_nll(model, inputs[rows], at[rows], batch.x0[at])).exp()
     return found
 
 

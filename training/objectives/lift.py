@@ -19,9 +19,9 @@ from lift_harness.training.objectives.base import (
     NoiseKey,
     confidences,
     lowest,
-    token_logits,
     weighted_loss,
 )
+from lift_harness.training.vocabulary import token_nll
 
 HARDEST, RANDOM, EASIEST = -1, 0, 1
 
@@ -77,8 +77,7 @@ def lift_a(
     rho = key.rho(batch) * (1 - t)
     masked = key.mask_below(t + rho, batch)
     inputs = batch.x0.masked_fill(masked, batch.mask_id)
-    log_p = torch.log_softmax(token_logits(model, inputs, masked).float(), dim=-1)  # [M, V]
-    nll = -log_p.gather(-1, batch.x0[masked][:, None])[:, 0]  # [M]
+    nll = token_nll(model, inputs, masked, batch.x0[masked])  # [M]
     confidence = torch.full(batch.x0.shape, float("nan"), device=batch.x0.device)
     confidence[masked] = (-nll.detach()).exp()
     k = how_many(t, batch.lengths, masked)
