@@ -72,7 +72,7 @@ def main() -> None:
     lm, console = LiftDLM(pretrained=args.model, dtype=args.dtype), Console(width=120)
     for name, metric in TASKS.items():
         task = load_task(name)
-        task.bind_model(lm)
+        task.bind(lm, False)
         task.build_all_requests(limit=args.limit, rank=0, world_size=1)
         table = Table("mode", f"{metric} %", "passes a request", "tokens/s", "x plain", "equal", title=name)
         exact: list[str] = []

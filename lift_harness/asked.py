@@ -63,6 +63,8 @@ def configure(
     """
     protocol = generation_settings(task)
     own = {key: value for key, value in kwargs.items() if key in SETTINGS}
+    if protocol and own.get("temperature") == protocol["temperature"]:
+        del own["temperature"]  # our tasks' files say it again, to other models
     config = DecodingConfig().replace(**{**protocol, **settings, **own})
     general = normalize_gen_kwargs(dict(kwargs), default_max_gen_toks=config.gen_length)
     known = {*SETTINGS, "until", "do_sample", "max_gen_toks"}

@@ -27,6 +27,10 @@ Overrides = Annotated[
 Output = Annotated[Path | None, typer.Option(help="Folder for the run (default: runs/RECIPE).")]
 Resume = Annotated[bool, typer.Option("--resume", help="Continue the run in the output folder.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the run in the output folder.")]
+Unsafe = Annotated[
+    bool,
+    typer.Option("--confirm_run_unsafe_code", help="Run generated code even where no sandbox can be had."),
+]
 
 
 def _version(wanted: bool) -> None:
@@ -95,6 +99,65 @@ def recipes_show(
     from lift_harness.pipeline.recipe import load_recipe
 
     typer.echo(yaml.safe_dump(load_recipe(recipe, set_).model_dump(mode="json"), sort_keys=False), nl=False)
+
+
+@app.command("eval")
+def eval_command(
+    tasks: Annotated[str, typer.Option(help="Names with commas between: gsm8k,aime24, lift_reasoning, ...")],
+    model: Annotated[str, typer.Option(help="Folder, Hub id, or a model inside the package.")] = "lift-tiny",
+    peft: Annotated[str | None, typer.Option(help="Folder of an adapter.")] = None,
+    samples: Annotated[
+        int | None, typer.Option(min=1, help="Answers a problem, for pass@k (default: the task's).")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Problems a task (default: all).")] = None,
+    model_args: Annotated[str, typer.Option("--model_args", help="As lm_eval's: KEY=VALUE,...")] = "",
+    gen_kwargs: Annotated[
+        str, typer.Option("--gen_kwargs", help="Decoding: temperature=0.5,steps=64,...")
+    ] = "",
+    batch_size: Annotated[str, typer.Option("--batch_size", help="Requests in a pass, or auto.")] = "auto",
+    output: Annotated[Path | None, typer.Option(help="Folder for lm-eval's results and sample logs.")] = None,
+    confirm_run_unsafe_code: Unsafe = False,
+) -> None:
+    """Evaluate a checkpoint on the project's tasks, with any number of samples a problem."""
+    from rich.console import Console
+
+    from lift_harness.evaluation import evaluate_model
+    from lift_harness.pipeline.report import score_tables
+
+    scores = evaluate_model(
+        model,
+        tasks.split(","),
+        peft=peft,
+        samples=samples,
+        limit=limit,
+        model_args=model_args,
+        gen_kwargs=gen_kwargs,
+        batch_size=batch_size,
+        output=output,
+        confirm_run_unsafe_code=confirm_run_unsafe_code,
+    )
+    for table in score_tables({"scores": {peft or model: scores}}):
+        Console().print(table)
+
+
+@app.command("score")
+def score_command(
+    samples: Annotated[Path, typer.Argument(help="A log that lm-eval wrote with --log_samples.")],
+    task: Annotated[str, typer.Option(help="A task of this package, e.g. lift_gsm8k.")],
+    output: Annotated[
+        Path | None, typer.Option(help="The lines with their metrics (default: SAMPLES.scored.jsonl).")
+    ] = None,
+    confirm_run_unsafe_code: Unsafe = False,
+) -> None:
+    """Score a log of samples again, without a model."""
+    from lift_harness.scoring import score_file
+
+    found = score_file(task, samples, output, allow_unisolated=confirm_run_unsafe_code)
+    metrics = found.pop("metrics")
+    for name, value in found.items():
+        typer.echo(f"{name}: {value}")
+    for name in (name for name in metrics if not name.endswith("_stderr")):
+        typer.echo(f"{name:12} {metrics[name]:.4f} +- {metrics[f'{name}_stderr']:.4f}")
 
 
 @app.command("doctor")

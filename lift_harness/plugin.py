@@ -196,15 +196,15 @@ def rename_tasks(evaluator: Any) -> None:
 
 def extend_evaluator(evaluator: Any) -> None:
     """Both changes to lm-eval's evaluator."""
-    bind_models(evaluator)
+    bind_tasks(evaluator)
     rename_tasks(evaluator)
 
 
-def bind_models(evaluator: Any) -> None:
-    """Before an evaluation, call `task.bind_model(lm)` on each task that has it.
+def bind_tasks(evaluator: Any) -> None:
+    """Before an evaluation, call `task.bind(lm, confirm_run_unsafe_code)` on each task that has it.
 
-    A task of ours may build its requests differently for `lift_dlm` than for another model;
-    lm-eval hands a task only a tokenizer name and a chat template.
+    A task of ours may build its requests differently for `lift_dlm` than for another model, and looks for
+    a sandbox if it runs code; lm-eval hands a task only a tokenizer name and a chat template.
     """
     original = evaluator.evaluate
     if hasattr(original, _MARK):
@@ -216,9 +216,9 @@ def bind_models(evaluator: Any) -> None:
         arguments = signature.bind(*args, **kwargs).arguments
         lm = _without_cache(arguments["lm"])
         for task in _leaf_tasks(arguments["task_dict"]):
-            bind_model = getattr(task, "bind_model", None)
-            if bind_model is not None:
-                bind_model(lm)
+            bind = getattr(task, "bind", None)
+            if bind is not None:
+                bind(lm, bool(arguments.get("confirm_run_unsafe_code")))
         return original(*args, **kwargs)
 
     evaluator.evaluate = _mark(evaluate)

@@ -5,13 +5,11 @@ Imports neither torch nor lm_eval, so that answers can be scored again without e
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from importlib import import_module
 from typing import Any
 
-from lift_harness.errors import LiftError
-from lift_harness.tasks import prompts, score_countdown, score_gsm8k, score_math, score_sudoku
+from lift_harness.tasks import prompts, score_code, score_countdown, score_gsm8k, score_math, score_sudoku
 
 Doc = Mapping[str, Any]
 
@@ -26,7 +24,9 @@ class Benchmark:
         score: metrics of one answer, from the row and all the assistant said (`<reasoning>` included).
         metrics: name -> aggregation over problems, "mean" or a function of the problems' values.
         correct: the 0/1 metric that pass@k counts.
-        ready: called before anything is generated; raises if answers could not be scored.
+        ready: for generated code, called before anything is generated: whether it may run without isolation
+            -> what it will be isolated with. Raises if it cannot be run.
+        prepare: called with all (row, text) before they are scored one by one: to work side by side.
     """
 
     question: Callable[[Doc], str]
@@ -34,27 +34,8 @@ class Benchmark:
     score: Callable[[Doc, str], Mapping[str, Any]]
     metrics: Mapping[str, str | Callable[[list[Any]], float]]
     correct: str
-    ready: Callable[[], Any] = lambda: None
-
-
-def _sandbox() -> Any:
-    """What runs programs; imported for code only.
-
-    Raises:
-        LiftError: it is not there.
-    """
-    try:
-        return import_module("lift_harness.tasks.score_code")
-    except ModuleNotFoundError as error:
-        raise LiftError(
-            "scoring HumanEval and MBPP runs generated code, and this version has no sandbox for it yet; "
-            "use --predict_only and score the samples elsewhere"
-        ) from error
-
-
-def _run_code(doc: Doc, text: str) -> Mapping[str, Any]:
-    """The verdict of a program, which runs in the sandbox."""
-    return _sandbox().score(doc, text)
+    ready: Callable[[bool], str] | None = None
+    prepare: Callable[[Iterable[tuple[Doc, str]]], Any] | None = None
 
 
 LATEX = {"acc": "mean", "math_verify": "mean", "format": "mean"}
@@ -92,17 +73,19 @@ BENCHMARKS: dict[str, Benchmark] = {
     "humaneval": Benchmark(
         question=lambda doc: doc["prompt"],
         target=lambda doc: doc["canonical_solution"],
-        score=_run_code,
+        score=score_code.score,
         metrics=PROGRAM,
         correct="acc",
-        ready=_sandbox,
+        ready=score_code.ready,
+        prepare=score_code.score_many,
     ),
     "mbpp": Benchmark(
         question=lambda doc: prompts.mbpp_question(doc["prompt"], doc["test_list"]),
         target=lambda doc: doc["code"],
-        score=_run_code,
+        score=score_code.score,
         metrics=PROGRAM,
         correct="acc",
-        ready=_sandbox,
+        ready=score_code.ready,
+        prepare=score_code.score_many,
     ),
 }

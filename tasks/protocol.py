@@ -24,8 +24,9 @@ from lm_eval.tasks import TaskManager
 from lift_harness.errors import LiftError, did_you_mean
 from lift_harness.tasks import prompts
 from lift_harness.tasks.benchmarks import BENCHMARKS, Benchmark
-from lift_harness.tasks.passk import ks_for, pass_at
+from lift_harness.tasks.passk import ks_for
 from lift_harness.tasks.settings import task_names
+from lift_harness.tasks.verdicts import judge
 
 FILTER = "none"  # lm-eval's name for unfiltered responses: results read "acc,none"
 
@@ -79,13 +80,6 @@ def _read_prompts(path: str | Path) -> Any:
         raise LiftError(f"prompts={path}: not JSON ({error}); give {{task: instruction}}") from error
 
 
-def over_samples(values: list[Any]) -> Any:
-    """A metric of one problem from its samples: the mean, or the sums of (right, empty) counts."""
-    if isinstance(values[0], tuple):
-        return tuple(map(sum, zip(*values, strict=True)))
-    return sum(values) / len(values)
-
-
 class ProtocolTask(ConfigurableTask):
     """An lm-eval task under the protocol."""
 
@@ -100,6 +94,7 @@ class ProtocolTask(ConfigurableTask):
         self.benchmark: Benchmark = BENCHMARKS[kind]
         self.instruction = instruction_for(config["task"], kind, metadata.get("prompts"))
         self._chat_template: Callable[..., str] | None = None
+        self._unisolated = False
         # The wording used goes into the results file with the rest of the configuration.
         super().__init__(config={**config, "metadata": {**metadata, "instruction": self.instruction}})
         self._metric_fn_list = dict.fromkeys(self.benchmark.metrics)
@@ -128,13 +123,14 @@ class ProtocolTask(ConfigurableTask):
         """The reference answer."""
         return self.benchmark.target(doc)
 
-    def bind_model(self, lm: Any) -> None:
-        """Learn which model is asked, before the requests are built (`lift_harness.plugin` calls it).
+    def bind(self, lm: Any, confirm_run_unsafe_code: bool) -> None:
+        """Learn who is asked and how, before the requests are built (`lift_harness.plugin` calls it).
 
-        Its attribute `protocol_chat_template`, if it has one, is the chat template that this task uses
-        without `--apply_chat_template` too: (messages, add_generation_prompt=True) -> text.
+        The model's attribute `protocol_chat_template`, if it has one, is the chat template that this task
+        uses without `--apply_chat_template` too: (messages, add_generation_prompt=True) -> text.
         """
         self._chat_template = getattr(lm, "protocol_chat_template", None) or None
+        self._unisolated = confirm_run_unsafe_code
 
     def build_all_requests(self, **kwargs: Any) -> None:
         """Build the requests; contexts come from no cache.
@@ -145,8 +141,8 @@ class ProtocolTask(ConfigurableTask):
         n = self.config.repeats
         if not isinstance(n, int) or n < 1:
             raise LiftError(f"{self.task_name}: repeats: {n!r}: give a whole number of samples, 1 or more")
-        if "bypass" not in self._metric_fn_list:
-            self.benchmark.ready()
+        if self.benchmark.ready and "bypass" not in self._metric_fn_list:
+            self.config.metadata["sandbox"] = self.benchmark.ready(self._unisolated)
         super().build_all_requests(**{**kwargs, "cache_requests": False})
 
     def fewshot_context(self, doc: dict[str, Any], num_fewshot: int = 0, **kwargs: Any) -> Any:
@@ -173,18 +169,19 @@ class ProtocolTask(ConfigurableTask):
         """
         for instance in self._instances or []:
             instance.filtered_resps[FILTER] = instance.resps[: instance.repeats]
+        if self.benchmark.prepare and "bypass" not in self._metric_fn_list:
+            kept = [(one.doc, one.filtered_resps[FILTER]) for one in self._instances or []]
+            self.benchmark.prepare(
+                (doc, (self.doc_to_prefix(doc) or "") + text) for doc, texts in kept for text in texts
+            )
 
     def process_results(self, doc: dict[str, Any], results: list[list[str]]) -> dict[str, Any]:
         """Metrics of one problem from its n responses, [[text, ...]]; `doc` gets the key "verdicts"."""
         if "bypass" in self._metric_fn_list:  # --predict_only
             return {"bypass": None}
         prefix = self.doc_to_prefix(doc) or ""
-        scores = [self.benchmark.score(doc, prefix + text) for text in results[0]]
-        samples = {name: [score[name] for score in scores] for name in self.benchmark.metrics}
-        n, n_correct = len(scores), sum(score[self.benchmark.correct] == 1 for score in scores)
-        doc["verdicts"] = {"n_samples": n, "n_correct": n_correct, **samples}
-        metrics = {name: over_samples(values) for name, values in samples.items()}
-        return {**metrics, **(pass_at(n, n_correct) if n > 1 else {})}
+        doc["verdicts"], metrics = judge(self.benchmark, doc, [prefix + text for text in results[0]])
+        return metrics
 
     def aggregation(self) -> dict[str, Any]:
         """Metric name -> function of the problems' values."""

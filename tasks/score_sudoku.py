@@ -52,17 +52,18 @@ def is_solved(puzzle: str, grid: str) -> bool:
     return is_valid_grid(grid) and all(a in ("0", b) for a, b in zip(puzzle, grid, strict=True))
 
 
-def score(doc: Mapping[str, str], text: str) -> dict[str, float | Cells]:
+def score(doc: Mapping[str, str | int], text: str) -> dict[str, float | Cells]:
     """Metrics of one answer.
 
     Args:
-        doc: "Puzzle" and "Solution", 16 digits each, 0 an empty cell.
+        doc: "Puzzle" and "Solution", 16 digits each, 0 an empty cell (a number, where a log was made
+            from a table that was read without leading zeros).
         text: all that the assistant said, the `<reasoning>` it was given included.
     """
-    grid = extract(text)
+    puzzle, solution, grid = str(doc["Puzzle"]).zfill(16), str(doc["Solution"]), extract(text)
     return {
-        "acc": cells(doc["Puzzle"], doc["Solution"], grid),
-        "solved": float(is_solved(doc["Puzzle"], grid)),
+        "acc": cells(puzzle, solution, grid),
+        "solved": float(is_solved(puzzle, grid)),
         "format": float(is_well_formed(text)),
     }
 

@@ -210,8 +210,9 @@ def test_an_evaluation_uses_both_call_backs():
         total.stderr = lambda values: 42.0
 
         class Bound(ConfigurableTask):
-            def bind_model(self, lm):
-                print("bound", lm is model, hasattr(self, "_instances"))  # before any request is built
+            def bind(self, lm, confirm_run_unsafe_code):
+                built = hasattr(self, "_instances")  # a request
+                print("bound", lm is model, confirm_run_unsafe_code, built)
 
         config = {
             "task": "bound",
@@ -228,13 +229,17 @@ def test_an_evaluation_uses_both_call_backs():
         manager = TaskManager(include_defaults=False)  # indexing lm-eval's own takes long
         for iters in (10, 0):
             found = lm_eval.simple_evaluate(
-                model, tasks=[Bound(config=config)], bootstrap_iters=iters, task_manager=manager
+                model,
+                tasks=[Bound(config=config)],
+                bootstrap_iters=iters,
+                task_manager=manager,
+                confirm_run_unsafe_code=iters == 0,
             )
             metrics = found["results"]["bound"]
             print(metrics["m,none"], metrics["m_stderr,none"])
         """
-    bound = "bound True False"
-    assert python(code).split("\n")[:4] == [bound, "2.0 42.0", bound, "2.0 N/A"]
+    said = ["bound True False False", "2.0 42.0", "bound True True False", "2.0 N/A"]
+    assert python(code).split("\n")[:4] == said
 
 
 # ---------------------------------------------------------------- one hook at a time
@@ -244,7 +249,7 @@ class BoundTask:
     def __init__(self):
         self.models = []
 
-    def bind_model(self, lm):
+    def bind(self, lm, confirm_run_unsafe_code):
         self.models.append(lm)
 
 
@@ -263,10 +268,10 @@ def fake_evaluator():
     return types.SimpleNamespace(evaluate=evaluate)
 
 
-def test_bind_model_reaches_tasks_in_every_form_of_task_dict():
+def test_bind_reaches_tasks_in_every_form_of_task_dict():
     evaluator = fake_evaluator()
-    plugin.bind_models(evaluator)
-    plugin.bind_models(evaluator)  # once is enough
+    plugin.bind_tasks(evaluator)
+    plugin.bind_tasks(evaluator)  # once is enough
     bound, plain = BoundTask(), object()
     forms = [
         {"tasks": {"a": bound, "b": plain}, "groups": {}, "group_map": {}},
@@ -282,24 +287,24 @@ def test_bind_model_reaches_tasks_in_every_form_of_task_dict():
     assert bound.models == ["model"] * 5 + ["another"]
 
 
-def test_bind_model_sees_the_model_inside_the_cache_wrapper(tmp_path):
+def test_bind_sees_the_model_inside_the_cache_wrapper(tmp_path):
     pytest.importorskip("sqlitedict")
     from lm_eval.api.model import CachingLM
     from lm_eval.models.dummy import DummyLM
 
     evaluator, bound, model = fake_evaluator(), BoundTask(), DummyLM()
-    plugin.bind_models(evaluator)
+    plugin.bind_tasks(evaluator)
     evaluator.evaluate(CachingLM(model, str(tmp_path / "cache.db")), {"a": bound})
     assert bound.models == [model]
 
 
-def test_an_error_in_bind_model_is_the_tasks_own_verdict():
+def test_an_error_in_bind_is_the_tasks_own_verdict():
     class Refuses:
-        def bind_model(self, lm):
+        def bind(self, lm, confirm_run_unsafe_code):
             raise ValueError("64 samples at temperature 0")
 
     evaluator = fake_evaluator()
-    plugin.bind_models(evaluator)
+    plugin.bind_tasks(evaluator)
     with pytest.raises(ValueError, match="64 samples"):
         evaluator.evaluate("model", {"a": Refuses()})
 

@@ -210,7 +210,7 @@ def question():
 
 
 def prompt_of(model, task, **kwargs):
-    task.bind_model(model)
+    task.bind(model, False)
     line = evaluate(model, [task], limit=1, **kwargs)["samples"][SUDOKU][0]
     assert model.requests[0].args == line["arguments"][0]
     return line["arguments"][0][0]
@@ -241,7 +241,7 @@ def test_the_template_of_another_model_needs_lm_evals_flag():
 
 def test_a_model_bound_before_is_forgotten():
     task = load_task(SUDOKU)
-    task.bind_model(Chatty(gold))
+    task.bind(Chatty(gold), False)
     assert not prompt_of(Canned(gold), task).startswith("[user]")
 
 

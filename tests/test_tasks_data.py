@@ -3,8 +3,6 @@
 import json
 import re
 import shutil
-import sys
-import types
 
 import lm_eval
 import numpy as np
@@ -14,7 +12,7 @@ from lm_eval.tasks import TaskManager
 import lift_harness.tasks
 from lift_harness.decoding import DecodingConfig
 from lift_harness.errors import LiftError
-from lift_harness.tasks import data, prompts
+from lift_harness.tasks import data, prompts, sandbox, score_code
 from lift_harness.tasks.protocol import load_task
 from lift_harness.tasks.settings import generation_settings
 
@@ -68,9 +66,8 @@ def test_a_task_has_its_rows_its_prompt_and_its_verdicts(data_dir, name, monkeyp
         assert tag in task.instruction
     assert all(isinstance(task.doc_to_target(doc), str) for doc in docs)
 
-    if name in GROUPS["lift_code"]:  # the sandbox has its own tests
-        code = types.SimpleNamespace(score=lambda doc, text: {"acc": float("def" in text), "format": 1.0})
-        monkeypatch.setitem(sys.modules, "lift_harness.tasks.score_code", code)
+    if name in GROUPS["lift_code"]:
+        monkeypatch.setattr(score_code, "_unisolated", True)  # its own solution is safe to run anywhere
     good = prompts.response("", right_answer(name, docs[0]))
     n = task.config.repeats
     metrics = task.process_results(dict(docs[0]), [[good] * n])
@@ -275,6 +272,12 @@ def test_a_download_is_checked_and_kept(data_dir, monkeypatch, tmp_path):
 
 
 def test_code_tasks_without_a_sandbox_are_refused_before_anything_is_generated(data_dir, monkeypatch):
-    monkeypatch.setitem(sys.modules, "lift_harness.tasks.score_code", None)  # as if it were not there
-    with pytest.raises(LiftError, match="no sandbox.*--predict_only"):
-        load_task("lift_humaneval").build_all_requests(limit=1, rank=0, world_size=1)
+    monkeypatch.setattr(sandbox, "_isolation", "none")
+    task = load_task("lift_humaneval")
+    with pytest.raises(LiftError, match="bubblewrap.*--confirm_run_unsafe_code"):
+        task.build_all_requests(limit=1, rank=0, world_size=1)
+    assert not hasattr(task, "_instances")
+    task.bind(object(), True)
+    with pytest.warns(RuntimeWarning, match="without isolation"):
+        task.build_all_requests(limit=1, rank=0, world_size=1)
+    assert len(task._instances) == 1 and task.config.metadata["sandbox"] == "none"

@@ -8,15 +8,15 @@ from __future__ import annotations
 import json
 import logging
 import os
-import subprocess
 import warnings
 from collections.abc import Callable, Sequence
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 from lift_harness.errors import LiftError
+from lift_harness.evaluation import Scores, evaluate
 from lift_harness.pipeline.recipe import EvalSettings, Method, NewModel, Recipe
+from lift_harness.tasks.settings import expand, generation_settings
 
 Progress = Callable[..., None]  # progress(done, total, note="")
 
@@ -140,7 +140,7 @@ def show_training(progress: Progress) -> Any:
 
 def evaluate_checkpoint(
     recipe: Recipe, settings: EvalSettings, checkpoint: Path | None, folder: Path, progress: Progress
-) -> dict[str, dict[str, Any]]:
+) -> Scores:
     """Scores of the base model (`checkpoint` None), an adapter or a whole checkpoint, by task.
 
     Runs lm-eval once for `acc` and, when samples are asked for, once more for pass@k; its result and
@@ -158,94 +158,31 @@ def evaluate_checkpoint(
     if settings.samples > 1:
         limit = settings.sample_limit or settings.limit
         runs.append(("samples", settings.samples, limit, {"temperature": settings.temperature}))
-    scores: dict[str, dict[str, Any]] = {task: {} for task in settings.tasks}
+    tasks = expand(settings.tasks)
+    scores: Scores = {task: {} for task in tasks}
     for label, repeats, limit, extra in runs:
         lm.on_progress = lambda done, total, label=label: progress(done, total, label)  # type: ignore[misc]
-        gen_kwargs = {**settings.gen_kwargs, **extra}
-        found = run_lm_eval(lm, settings.tasks, repeats, limit, gen_kwargs, recipe.seed, folder, label)
+        found = evaluate(
+            lm,
+            tasks,
+            label=label,
+            samples=repeats,
+            limit=limit,
+            gen_kwargs={"seed": recipe.seed, **settings.gen_kwargs, **extra},
+            output=folder,
+        )
         for task, metrics in found.items():
             keep = (lambda name: True) if repeats == 1 else (lambda name: "@" in name)
             scores[task].update({name: value for name, value in metrics.items() if keep(name)})
     return scores
 
 
-def run_lm_eval(
-    lm: Any,
-    tasks: Sequence[str],
-    repeats: int,
-    limit: int | None,
-    gen_kwargs: dict[str, Any],
-    seed: int,
-    folder: Path,
-    label: str,
-) -> dict[str, dict[str, Any]]:
-    """One lm-eval run: {task: {metric: {"value", "stderr"}}}, with its files saved to `folder`."""
-    from lm_eval import evaluator
-    from lm_eval.loggers import EvaluationTracker
-    from lm_eval.tasks import TaskManager
-
-    from lift_harness import plugin
-    from lift_harness.tasks.protocol import load_task
-
-    plugin.activate()
-    evaluator.add_env_info = lambda storage: storage.update(environment())
-    evaluator.get_git_commit_hash = git_hash
-    tracker = EvaluationTracker(output_path=str(folder))
-    results = evaluator.simple_evaluate(
-        model=lm,
-        model_args={"pretrained": label},  # names lm-eval's output folder
-        task_manager=TaskManager(include_defaults=False),  # indexing lm-eval's own takes 10 s
-        tasks=[load_task(task, repeats=repeats) for task in tasks],
-        limit=limit,
-        gen_kwargs={"seed": seed, **gen_kwargs},
-        evaluation_tracker=tracker,
-        log_samples=True,
-    )
-    samples = results.pop("samples")
-    tracker.save_results_aggregated(results=results, samples=samples)
-    for task in results["configs"]:
-        tracker.save_results_samples(task_name=task, samples=samples[task])
-    return {task: metric_table(results["results"][task]) for task in tasks}
-
-
-def metric_table(row: dict[str, Any]) -> dict[str, Any]:
-    """lm-eval's flat "acc,none" and "acc_stderr,none" as {"acc": {"value", "stderr"}}."""
-    table = {}
-    for key, value in row.items():
-        name, comma, filter_name = key.partition(",")
-        if comma and not name.endswith("_stderr"):
-            stderr = row.get(f"{name}_stderr,{filter_name}")
-            table[name] = {"value": value, "stderr": stderr if isinstance(stderr, float) else None}
-    return table
-
-
-@cache
-def environment() -> dict[str, Any]:
-    """lm-eval's description of the machine; it takes seconds, so it is made once."""
-    from lm_eval.loggers.utils import add_env_info
-
-    storage: dict[str, Any] = {}
-    add_env_info(storage)
-    return storage
-
-
-@cache
-def git_hash() -> str | None:
-    """The commit of the working folder, None outside of a repository."""
-    try:
-        done = subprocess.run(["git", "describe", "--always"], capture_output=True, text=True, check=False)
-    except OSError:
-        return None
-    return done.stdout.strip() or None
-
-
 def check_tasks(settings: EvalSettings) -> None:
     """Refuse tasks and decoding settings that do not exist before anything is trained."""
     from lift_harness.decoding import DecodingConfig
     from lift_harness.tasks.protocol import load_task
-    from lift_harness.tasks.settings import generation_settings
 
-    for task in settings.tasks:
+    for task in expand(settings.tasks):
         load_task(task)
         DecodingConfig().replace(**{**generation_settings(task), **settings.gen_kwargs})
 
