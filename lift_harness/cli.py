@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal, cast
 
 import typer
 
 from lift_harness import __version__
-from lift_harness.errors import LiftError
+from lift_harness.errors import LiftError, Stopped
 
 app = typer.Typer(
     help="Train and evaluate masked diffusion language models.",
@@ -19,13 +19,21 @@ app = typer.Typer(
 )
 recipes_app = typer.Typer(help="The recipes inside the package.", no_args_is_help=True)
 app.add_typer(recipes_app, name="recipes")
+data_app = typer.Typer(help="Training data.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
 
 Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Change a recipe value, e.g. training.max_steps=100."),
 ]
 Output = Annotated[Path | None, typer.Option(help="Folder for the run (default: runs/RECIPE).")]
-Resume = Annotated[bool, typer.Option("--resume", help="Continue the run in the output folder.")]
+Resume = Annotated[
+    bool,
+    typer.Option("--resume", help="Keep what is valid of the run in the output folder, whatever its recipe."),
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would be done, and what it takes.")]
+Processes = Annotated[int, typer.Option("--nproc", min=1, help="Processes on this machine, one a GPU.")]
+Strategy = Annotated[str, typer.Option("--strategy", help="Of several processes: ddp, fsdp, zero2, zero3.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the run in the output folder.")]
 Unsafe = Annotated[
     bool,
@@ -53,14 +61,13 @@ def train_eval_command(
     output: Output = None,
     resume: Resume = False,
     overwrite: Overwrite = False,
+    only: Annotated[str | None, typer.Option(help="Only these stages: train or eval.")] = None,
+    dry_run: DryRun = False,
+    nproc: Processes = 1,
+    strategy: Strategy = "ddp",
 ) -> None:
     """Train every method of a recipe from one base model, evaluate all of them, print the table."""
-    from lift_harness.pipeline.recipe import load_recipe
-
-    loaded = load_recipe(recipe, set_)
-    from lift_harness.pipeline.train_eval import train_eval
-
-    train_eval(loaded, output or Path("runs") / loaded.name, resume=resume, overwrite=overwrite)
+    run_recipe(recipe, set_, output, resume, overwrite, only, dry_run, nproc, strategy)
 
 
 @app.command("train")
@@ -70,14 +77,81 @@ def train_command(
     output: Output = None,
     resume: Resume = False,
     overwrite: Overwrite = False,
+    dry_run: DryRun = False,
+    nproc: Processes = 1,
+    strategy: Strategy = "ddp",
 ) -> None:
     """Train every method of a recipe, without evaluating."""
+    run_recipe(recipe, set_, output, resume, overwrite, "train", dry_run, nproc, strategy)
+
+
+def run_recipe(
+    recipe: str,
+    set_: list[str] | None,
+    output: Path | None,
+    resume: bool,
+    overwrite: bool,
+    only: str | None,
+    dry_run: bool,
+    nproc: int,
+    strategy: str,
+) -> None:
+    """What `train-eval` and `train` share."""
     from lift_harness.pipeline.recipe import load_recipe
 
-    loaded = load_recipe(recipe, set_)
-    from lift_harness.pipeline.train_eval import train_only
+    if only not in (None, "train", "eval"):
+        raise LiftError(f"--only {only}: give train or eval")
+    loaded = load_recipe(recipe, set_ or [])
+    folder = output or Path("runs") / loaded.name
+    if dry_run:
+        from lift_harness.pipeline.plan import show_plan
 
-    train_only(loaded, output or Path("runs") / loaded.name, resume=resume, overwrite=overwrite)
+        show_plan(loaded, folder, only)
+    elif nproc > 1 or strategy != "ddp":
+        from lift_harness.pipeline.launch import launch
+
+        launch(sys.argv[1:], nproc, strategy)
+    else:
+        from lift_harness.pipeline.train_eval import train_eval
+
+        kind = cast(Literal["train", "eval"] | None, only)
+        train_eval(loaded, folder, resume=resume, overwrite=overwrite, only=kind)
+
+
+@app.command("reproduce")
+def reproduce_command(
+    run: Annotated[Path, typer.Argument(help="A run's folder, or its manifest.json.")],
+    output: Annotated[Path | None, typer.Option(help="Folder (default: RUN-reproduced).")] = None,
+    anyway: Annotated[bool, typer.Option("--anyway", help="Also where the environment differs.")] = False,
+) -> None:
+    """Run an experiment again, and compare every number with what it gave."""
+    from lift_harness.pipeline.reproduce import reproduce
+
+    if not reproduce(run, output, anyway=anyway):
+        raise typer.Exit(1)
+
+
+@data_app.command("preview")
+def data_preview(
+    recipe: Annotated[str, typer.Argument(help="A recipe's name or YAML file.")],
+    set_: Overrides = None,
+    n: Annotated[int, typer.Option("--n", min=1, help="Examples to show.")] = 3,
+    t: Annotated[float, typer.Option("--t", help="Diffusion time: the share hidden, in (0, 1].")] = 0.5,
+    method: Annotated[str | None, typer.Option(help="Of the recipe; default: its first.")] = None,
+    with_model: Annotated[
+        bool, typer.Option("--with-model", help="Load the model, for methods that ask it what to hide.")
+    ] = False,
+    plain: Annotated[bool, typer.Option("--plain", help="[[Brackets]] in place of colour.")] = False,
+) -> None:
+    """Show what a recipe trains on: decoded examples, what is hidden at t, counts, lengths and hash."""
+    from lift_harness.pipeline.recipe import load_recipe
+
+    loaded = load_recipe(recipe, set_ or [])
+    from lift_harness.pipeline.evaluating import quiet
+    from lift_harness.training.preview import preview_recipe
+
+    quiet()
+    preview_recipe(loaded, n=n, t=t, method=method, with_model=with_model, plain=plain)
 
 
 @recipes_app.command("list")
@@ -98,7 +172,9 @@ def recipes_show(
 
     from lift_harness.pipeline.recipe import load_recipe
 
-    typer.echo(yaml.safe_dump(load_recipe(recipe, set_).model_dump(mode="json"), sort_keys=False), nl=False)
+    typer.echo(
+        yaml.safe_dump(load_recipe(recipe, set_ or []).model_dump(mode="json"), sort_keys=False), nl=False
+    )
 
 
 @app.command("eval")
@@ -214,6 +290,12 @@ def main() -> None:
     """Run the command line: bad input is one line on standard error and exit code 2."""
     try:
         app()
+    except KeyboardInterrupt:
+        sys.stderr.write("stopped: Ctrl-C; the same command goes on where it was\n")
+        sys.exit(130)
+    except Stopped as stop:
+        sys.stderr.write(f"stopped: {stop}\n")
+        sys.exit(stop.exit_code)
     except LiftError as error:
         sys.stderr.write(f"error: {error}\n")
         sys.exit(2)

@@ -14,6 +14,14 @@ class LiftError(ValueError):
     """Bad input: the message is one line that says what was wrong and what to do."""
 
 
+class Stopped(LiftError):
+    """Stopped by a signal: nothing was wrong, and nothing is lost. The exit code is 128 + the signal."""
+
+    def __init__(self, message: str, signal: int) -> None:
+        super().__init__(message)
+        self.exit_code = 128 + signal
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """The known names closest to `word`, as text to end an error message with."""
     names = sorted(known)

@@ -126,6 +126,9 @@ class LiftDLM(Scoring, LM):
         self.counts: Counter[str] = Counter()  # of the last call, over all ranks
         self.seconds = 0.0
         self.on_progress: Callable[[int, int], None] | None = None
+        self.on_response: Callable[[Asked, Generation], None] | None = (
+            None  # of every one, kept before or not
+        )
 
     @property
     def device(self) -> torch.device:
@@ -192,6 +195,8 @@ class LiftDLM(Scoring, LM):
 
             def finish(one: Asked, out: Generation) -> None:
                 texts[one] = one.text(self.tokenizer, out)
+                if self.on_response:
+                    self.on_response(one, out)
                 rate = self.counts["tokens"] / (time.perf_counter() - started)
                 advance(f"{rate:.1f} tokens/s, {self.counts['calls']} passes")
 

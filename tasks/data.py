@@ -53,6 +53,12 @@ class Source:
     url: str | None = None
     keep: Callable[[dict[str, Any]], bool] | None = None
 
+    def manifest(self) -> dict[str, Any]:
+        """For a run's manifest; the rows were checked by their hash when they were read."""
+        name, config, split, revision = self.hub or (None, None, None, None)
+        place = {"dataset": name, "config": config, "split": split, "revision": revision, "url": self.url}
+        return {"file": self.file, "sha256": self.rows_sha256, **{k: v for k, v in place.items() if v}}
+
 
 # The revisions are the ones that public code pins; the Hub could not be reached where this was written.
 SOURCES: dict[str, Source] = {

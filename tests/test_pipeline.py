@@ -1,8 +1,13 @@
 """Recipes and the train-eval pipeline, on a cut-down quickstart."""
 
 import json
+import os
+import random
 import shutil
+import signal
+import time
 
+import numpy as np
 import pytest
 import torch
 from rich.console import Console
@@ -10,8 +15,10 @@ from rich.console import Console
 from lift_harness.cli import main
 from lift_harness.errors import LiftError
 from lift_harness.models import load_model
+from lift_harness.pipeline.evaluating import evaluations
 from lift_harness.pipeline.recipe import load_recipe, recipe_names
-from lift_harness.pipeline.train_eval import train_eval, train_only
+from lift_harness.pipeline.schema import EvalSettings
+from lift_harness.pipeline.train_eval import train_eval
 
 CUT_DOWN = [
     *("training.max_steps=3", "training.batch_size=4", "training.lora.r=2"),
@@ -56,29 +63,180 @@ def test_what_a_run_leaves_behind(first_run):
         for label in ("one", "samples"):
             assert len(list((folder / name / "eval" / label).glob("results_*.json"))) == 1
             assert len(list((folder / name / "eval" / label).glob("samples_*.jsonl"))) == 2
-    assert not list(folder.rglob("*.part"))
+    assert not list(folder.rglob("*.part")) and not list(folder.rglob("checkpoint-*"))
+    traces = [
+        json.loads(line) for line in (folder / "base" / "eval" / "traces.jsonl").read_text().splitlines()
+    ]
+    assert len(traces) == 2 * 2 * (1 + 2)  # tasks x problems x (one answer + two samples)
+    for trace in traces:
+        assert len(trace["tokens"]) == len(trace["step"]) == len(trace["confidence"]) > 0
 
 
-def test_a_run_killed_between_stages_resumes_to_the_same_results(first_run, tmp_path):
+def stamps(folder):
+    """When each stage's record was written."""
+    return {
+        str(f.relative_to(folder)): f.stat().st_mtime_ns for f in folder.rglob("*.json") if f.stem in KINDS
+    }
+
+
+KINDS = ("train", "eval")
+
+
+def test_a_second_run_does_nothing_again(first_run, tmp_path):
     folder, results = first_run
     shutil.copytree(folder, tmp_path / "run")
-    (tmp_path / "run" / "results.json").unlink()
-    (tmp_path / "run" / "lift-h3" / "train.json").unlink()  # killed while it trained
-    (tmp_path / "run" / "lift-h3" / "eval.json").unlink()
+    before = stamps(tmp_path / "run")
     recipe = load_recipe("quickstart", CUT_DOWN)
-    resumed = train_eval(recipe, tmp_path / "run", resume=True, console=quiet_console())
-    assert resumed["scores"] == results["scores"] and resumed["training"] == results["training"]
-    assert resumed["seconds"]["vanilla"] == results["seconds"]["vanilla"]  # not done again
+    assert train_eval(recipe, tmp_path / "run", console=quiet_console()) == results
+    assert stamps(tmp_path / "run") == before and len(before) == 5
 
 
-def test_another_run_is_not_overwritten_by_accident(first_run, tmp_path):
-    folder, _ = first_run
+def test_only_what_depends_on_a_change_is_done_again(first_run, tmp_path):
+    folder, results = first_run
+    run = tmp_path / "run"
+    shutil.copytree(folder, run)
+    before = stamps(run)
+    other = load_recipe("quickstart", [*CUT_DOWN, "methods.1.objective.H=2"])
+    with pytest.raises(LiftError, match="holds a run of another recipe; --resume keeps .* --overwrite"):
+        train_eval(other, run, console=quiet_console())
+    assert stamps(run) == before
+    found = train_eval(other, run, resume=True, console=quiet_console())
+    changed = {name for name, stamp in stamps(run).items() if stamp != before[name]}
+    assert changed == {"lift-h3/train.json", "lift-h3/eval.json"}
+    assert found["training"]["vanilla"] == results["training"]["vanilla"]
+    assert found["training"]["lift-h3"]["sha256"] != results["training"]["lift-h3"]["sha256"]
+    fewer = load_recipe("quickstart", [*CUT_DOWN, "methods.1.objective.H=2", "eval.limit=1"])
+    before = stamps(run)
+    train_eval(fewer, run, resume=True, console=quiet_console())
+    changed = {name for name, stamp in stamps(run).items() if stamp != before[name]}
+    assert changed == {"base/eval.json", "vanilla/eval.json", "lift-h3/eval.json"}
+
+
+def test_only_eval_takes_the_trainings_as_they_are(first_run, tmp_path):
+    folder, results = first_run
     shutil.copytree(folder, tmp_path / "run")
-    with pytest.raises(LiftError, match="holds another run; --resume continues it, --overwrite replaces"):
-        train_eval(load_recipe("quickstart", CUT_DOWN), tmp_path / "run", console=quiet_console())
-    other = load_recipe("quickstart", [*CUT_DOWN, "seed=1"])
-    with pytest.raises(LiftError, match="differs from this recipe"):
-        train_eval(other, tmp_path / "run", resume=True, console=quiet_console())
+    shutil.rmtree(tmp_path / "run" / "vanilla" / "eval")
+    (tmp_path / "run" / "vanilla" / "eval.json").unlink()
+    recipe = load_recipe("quickstart", CUT_DOWN)
+    assert train_eval(recipe, tmp_path / "run", only="eval", console=quiet_console()) == results
+    with pytest.raises(LiftError, match="vanilla: train is not done .* --only leaves it out"):
+        train_eval(recipe, tmp_path / "new", only="eval", console=quiet_console())
+
+
+@pytest.mark.slow
+def test_killed_at_ten_random_moments_it_ends_with_the_same_results(first_run, tmp_path):
+    folder, _ = first_run
+    recipe, run, chance = load_recipe("quickstart", CUT_DOWN), tmp_path / "run", random.Random(1)
+    kills = 0
+    for _ in range(60):
+        pid = os.fork()
+        if pid == 0:
+            try:
+                train_eval(recipe, run, console=quiet_console())
+            finally:
+                os._exit(0)
+        if kills < 10:
+            time.sleep(chance.uniform(0.5, 4))
+            os.kill(pid, signal.SIGKILL)
+        code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        kills += code == -signal.SIGKILL
+        if code == 0 and kills >= 10:
+            break
+        if code == 0:  # it was faster: once more from the beginning
+            assert (run / "results.json").read_bytes() == (folder / "results.json").read_bytes()
+            run = tmp_path / f"run{kills}"
+    assert kills == 10
+    assert (run / "results.json").read_bytes() == (folder / "results.json").read_bytes()
+    for trace in ("base", "vanilla", "lift-h3"):
+        ours, theirs = (place / trace / "eval" / "traces.jsonl" for place in (run, folder))
+        assert sorted(ours.read_text().splitlines()) == sorted(theirs.read_text().splitlines())
+
+
+# ---- the manifest, and again
+
+
+def test_the_manifest_says_what_the_run_was_made_of(first_run):
+    folder, results = first_run
+    found = json.loads((folder / "manifest.json").read_text())
+    assert found["recipe"] == load_recipe("quickstart", CUT_DOWN).model_dump(mode="json")
+    assert found["packages"]["torch"] == torch.__version__
+    assert found["model"]["name"] == "lift-tiny" and len(found["model"]["sha256"]) == 64
+    assert found["data"]["records"] == 24 and len(found["data"]["sha256"]) == 64
+    assert found["hardware"]["threads"] == torch.get_num_threads()
+    assert set(found["tasks"]) == {"lift_sudoku_mini", "lift_countdown_mini"} and found["seeds"] == [0]
+    train, evaluation = found["stages"]["vanilla/train"], found["stages"]["vanilla/eval"]
+    assert train["forward_passes"] == 3 * 4 and train["seconds"] > 0 and train["peak_memory_bytes"] > 2**26
+    assert found["stages"]["lift-h3/train"]["forward_passes"] > 3 * 4  # with those that only look
+    # One answer and two samples to two problems of two tasks, a pass for each step.
+    assert evaluation["requests"] == 12 and 100 < evaluation["forward_passes"] <= 6 * (20 + 16)
+
+
+def test_reproduce_tells_equal_from_different(first_run, tmp_path, monkeypatch, capsys):
+    folder, _ = first_run
+    run = tmp_path / "run"
+    shutil.copytree(folder, run)
+    assert command(monkeypatch, "reproduce", str(run)) == 0
+    assert "values equal, 0 different" in " ".join(capsys.readouterr().out.split())
+    changed = json.loads((run / "results.json").read_text())
+    changed["scores"]["vanilla"]["lift_sudoku_mini"]["acc"]["value"] += 1e-9
+    (run / "results.json").write_text(json.dumps(changed))
+    assert command(monkeypatch, "reproduce", str(run)) == 1  # the new run is there: only compared
+    assert "different: scores.vanilla.lift_sudoku_mini.acc.value" in capsys.readouterr().out
+
+
+def test_reproduce_refuses_another_environment(first_run, tmp_path, monkeypatch, capsys):
+    folder, _ = first_run
+    run = tmp_path / "run"
+    shutil.copytree(folder, run)
+    found = json.loads((run / "manifest.json").read_text())
+    found["packages"]["torch"] = "1.13.0"
+    (run / "manifest.json").write_text(json.dumps(found))
+    assert command(monkeypatch, "reproduce", str(run)) == 2
+    said = capsys.readouterr().err.strip()
+    assert "packages.torch: 1.13.0 then" in said and "--anyway" in said and "\n" not in said
+    assert not (tmp_path / "run-reproduced").exists()
+    assert command(monkeypatch, "reproduce", str(run), "--anyway") == 0
+    assert command(monkeypatch, "reproduce", str(tmp_path)) == 2
+
+
+def command(monkeypatch, *arguments):
+    monkeypatch.setattr("sys.argv", ["lift-harness", *arguments])
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    return stopped.value.code
+
+
+# ---- several seeds, lengths
+
+
+def test_several_seeds_are_averaged_with_their_standard_error(tmp_path):
+    sets = [*CUT_DOWN, "seeds=3", "select=[lift-h3]", "eval.samples=0", "eval.tasks=[countdown_mini@32]"]
+    found = train_eval(load_recipe("quickstart", [*sets, "eval.limit=8"]), tmp_path, console=quiet_console())
+    weights = {found["training"][f"lift-h3/seed-{seed}"]["sha256"] for seed in (0, 1, 2)}
+    assert len(weights) == 3 and list(found["scores"]) == ["base", "lift-h3"]
+    values = [found["seeds"]["lift-h3"][str(i)]["lift_countdown_mini@32"]["acc"]["value"] for i in range(3)]
+    row = found["scores"]["lift-h3"]["lift_countdown_mini@32"]["acc"]
+    assert row["value"] == pytest.approx(np.mean(values)) and row["n_seeds"] == 3
+    assert row["stderr"] == pytest.approx(np.std(values, ddof=1) / np.sqrt(3))
+
+
+def test_a_task_with_its_own_samples_keeps_them_and_a_length_halves_into_steps():
+    settings = EvalSettings(tasks=["aime24", "gsm8k@512", "gsm8k@128", "sudoku_mini"], samples=4, limit=3)
+    recipe = load_recipe("quickstart", ["seed=5"])
+    runs = evaluations(recipe, settings)
+    assert [(run.label, run.tasks, run.samples) for run in runs] == [
+        ("one", ["lift_aime24", "lift_sudoku_mini"], None),
+        ("one-512", ["lift_gsm8k"], None),
+        ("one-128", ["lift_gsm8k"], None),
+        ("samples", ["lift_sudoku_mini"], 4),
+    ]
+    assert runs[1].gen_kwargs == {"seed": 5, "gen_length": 512, "steps": 256}
+    assert runs[1].name("lift_gsm8k") == "lift_gsm8k@512"
+    with pytest.raises(LiftError, match="'gsm8k@long': after @ comes a gen_length"):
+        evaluations(recipe, EvalSettings(tasks=["gsm8k@long"]))
+
+
+# ---- the output folder
 
 
 def test_a_folder_of_other_files_is_never_touched(tmp_path):
@@ -93,7 +251,8 @@ def test_a_model_from_scratch_trains_and_loads_back(tmp_path):
         *("training.max_steps=2", "training.save_steps=null", "training.batch_size=4", "model.n_layers=1"),
         *("data.0.n=10", "data.1.n=10", "data.2.n=10"),
     ]
-    trained = train_only(load_recipe("lift-tiny-base", sets), tmp_path / "run", console=quiet_console())
+    recipe = load_recipe("lift-tiny-base", sets)
+    trained = train_eval(recipe, tmp_path / "run", only="train", console=quiet_console())["training"]
     model, tokenizer = load_model(str(tmp_path / "run" / "lift-tiny" / "train" / "checkpoint"))
     assert trained["lift-tiny"]["parameters"] == model.num_parameters()
     assert tokenizer.mask_token_id == model.config.mask_token_id
@@ -131,12 +290,15 @@ def test_a_bad_recipe_value_is_one_line_that_names_the_key(sets, message):
 @pytest.mark.parametrize(
     ("sets", "message"),
     [
-        (["eval.tasks=[lift_sudok_mini]"], "no task 'lift_sudok_mini': did you mean lift_sudoku_mini"),
+        (["eval.tasks=[lift_sudok_mini]"], "no task 'lift_sudok_mini': did you mean lift_sudoku"),
         (["model=/no/such/model"], "no model folder '/no/such/model'"),
         (["methods.0.objective.name=vanila"], "unknown objective 'vanila'; did you mean vanilla"),
         (["methods.1.objective.h=3"], "objective 'lift' has no option 'h'; it has: H"),
         (["methods.1.objective.H=1"], "objective.H=1: LIFT needs a whole number of regimes"),
-        (["data.0.source=sudoko"], "unknown data source 'sudoko'; did you mean sudoku"),
+        (
+            ["data.0.source=sudoko"],
+            "unknown data source 'sudoko' (nor a path, nor a Hub id owner/name); did you mean",
+        ),
         (["data.0.options={blank: [1, 2]}"], "has no option 'blank'; did you mean blanks?"),
         (["eval.gen_kwargs={gen_length: 30}"], "gen_length=30 is not divisible"),
     ],

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lift_harness.training.objectives import Batch, Loss, NoiseKey, get_objective
+    from lift_harness.training.running import train
     from lift_harness.training.settings import LoraSettings, TrainSettings
-    from lift_harness.training.trainer import train
 
 _WHERE = {
     "Batch": "objectives",
@@ -20,7 +20,7 @@ _WHERE = {
     "NoiseKey": "objectives",
     "TrainSettings": "settings",
     "get_objective": "objectives",
-    "train": "trainer",
+    "train": "running",
 }
 
 __all__ = ["Batch", "Loss", "LoraSettings", "NoiseKey", "TrainSettings", "get_objective", "train"]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+Scalar = str | int | float | bool
 Scheduler = Literal["linear", "cosine", "constant", "constant_with_warmup", "inverse_sqrt"]
 
 
@@ -13,6 +14,30 @@ class Strict(BaseModel):
     """A part of a recipe: unknown keys are errors."""
 
     model_config = ConfigDict(extra="forbid")
+
+
+class DataSource(Strict):
+    """One part of the training data (docs/training-data.md)."""
+
+    source: str = Field(description="a generator, a published dataset's short name or Hub id, or a path")
+    n: int | None = Field(None, ge=1, description="examples, drawn at random; null: all")
+    seed: int = Field(0, description="of the draw, or of the generator")
+    kind: Literal["math", "code", "chat"] | None = Field(None, description="null: by the fields")
+    fields: dict[str, str] = Field({}, description="part -> column, e.g. {question: problem}; {}: found out")
+    where: dict[str, Scalar | list[Scalar]] = Field({}, description="column -> value or values to keep")
+    max_chars: int | None = Field(None, ge=1, description="longer examples are left out")
+    min_tokens: int | None = Field(None, ge=1, description="of prompt and response; shorter are left out")
+    max_tokens: int | None = Field(None, ge=1, description="of prompt and response; longer are left out")
+    split: str | None = Field(None, description='null: "train"')
+    config: str | None = Field(None, description="of a Hub dataset, or a sub-folder")
+    revision: str | None = Field(None, description="of a Hub dataset; null: the pinned one, else the newest")
+    options: dict[str, Any] = Field({}, description="of a generator, e.g. {blanks: [4, 6]}")
+
+    @model_validator(mode="after")
+    def _range(self) -> DataSource:
+        if self.min_tokens and self.max_tokens and self.min_tokens > self.max_tokens:
+            raise ValueError(f"min_tokens={self.min_tokens} is more than max_tokens={self.max_tokens}")
+        return self
 
 
 class LoraSettings(Strict):
@@ -38,9 +63,26 @@ class TrainSettings(Strict):
     adam_betas: tuple[float, float] = (0.9, 0.999)
     max_grad_norm: float = Field(1.0, gt=0)
     lora: LoraSettings | None = Field(LoraSettings(), description="null: train all weights")
-    pad_to: int | None = Field(None, ge=1, description="fixed length; null: the longest in the batch")
+    max_length: int | None = Field(None, ge=2, description="tokens of an example; null: the model's context")
+    long: Literal["error", "drop", "truncate"] = Field("error", description="what becomes of longer ones")
+    pad_to: int | None = Field(None, ge=1, description="fixed length; null: the longest of the step")
     group_by_length: bool = Field(True, description="examples of about the same length share a step")
     bf16: bool = False
     gradient_checkpointing: bool = False
-    save_steps: int | None = Field(None, ge=1, description="keep the weights every so many steps")
     logging_steps: int = Field(10, ge=1)
+    save_steps: int | None = Field(100, ge=1, description="a resumable checkpoint every so many steps")
+    save_total_limit: int | None = Field(
+        2, ge=1, description="of them are kept, none after the end; null: all, for good"
+    )
+    eval_steps: int | None = Field(None, ge=1, description="NELBO of the validation set every so many steps")
+    eval_samples: int = Field(8, ge=1, description="of noise for an example, the same at every evaluation")
+    select: Literal["last", "best"] = Field("last", description="best: the weights of the lowest NELBO")
+    report_to: list[str] = Field([], description="as transformers': tensorboard, wandb")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> TrainSettings:
+        if not all(0 <= beta < 1 for beta in self.adam_betas):
+            raise ValueError(f"adam_betas={list(self.adam_betas)}: both must be from 0 up to, not with, 1")
+        if self.select == "best" and not (self.eval_steps and self.save_steps == self.eval_steps):
+            raise ValueError("select=best needs eval_steps and an equal save_steps: the best is a checkpoint")
+        return self

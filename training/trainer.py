@@ -1,45 +1,84 @@
-"""Fine-tuning on top of transformers.Trainer, with any objective and noise keyed by example."""
+"""transformers.Trainer with an objective for its loss, and checkpoints that are whole or not there."""
 
 from __future__ import annotations
 
+import json
+import os
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import Trainer, TrainerCallback, TrainingArguments, set_seed
-from transformers.trainer_callback import PrinterCallback, ProgressCallback
+from transformers import Trainer
 
-from lift_harness.errors import LiftError
-from lift_harness.training.data import Collator, Example, LengthGrouped
+from lift_harness.errors import LiftError, first_line
+from lift_harness.likelihood import Text, elbo
+from lift_harness.training import checkpoints
+from lift_harness.training.data import Example, describe
 from lift_harness.training.objectives import Batch, Loss, NoiseKey, Objective
-from lift_harness.training.settings import LoraSettings, TrainSettings
+from lift_harness.training.order import Slots, Steps
+from lift_harness.training.settings import TrainSettings
+from lift_harness.training.statistics import Statistics
+
+STATISTICS = "statistics.json"
+LOG = "log.jsonl"
+LOGGED = {"loss", "eval_nelbo"}  # what a line of it has, one or the other
 
 
 class ObjectiveTrainer(Trainer):
-    """A Trainer whose loss is an objective of `lift_harness.training.objectives`."""
+    """A Trainer whose loss is an objective of `lift_harness.training.objectives`.
+
+    Args:
+        examples: what to train on.
+        validation: what the NELBO is evaluated on.
+        objective: the loss.
+        settings: optimisation.
+        mask_id: the id that hides a token.
+        noise_seed: of noise and order.
+        folder: where checkpoints and logs go.
+        kwargs: of `Trainer`.
+    """
 
     def __init__(
         self,
-        *args: Any,
+        *,
+        examples: Sequence[Example],
+        validation: Sequence[Example],
         objective: Objective,
+        settings: TrainSettings,
         mask_id: int,
         noise_seed: int,
-        group_by_length: bool = True,
+        folder: Path,
         **kwargs: Any,
     ) -> None:
-        super().__init__(*args, **kwargs)
-        self.objective, self.mask_id, self.noise_seed = objective, mask_id, noise_seed
+        super().__init__(train_dataset=Slots(examples), eval_dataset=list(validation) or None, **kwargs)
+        self.examples, self.validation = examples, validation
+        self.objective, self.settings = objective, settings
+        self.mask_id, self.noise_seed, self.folder = mask_id, noise_seed, folder
         self.model_accepts_loss_kwargs = True  # the Trainer counts the response tokens of a whole step
-        self.group_by_length = group_by_length
-        self.last: Loss | None = None
+        self.statistics = Statistics()
+        self.staging: Path | None = None
+
+    # ------------------------------------------------------------ the loss
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
         """Data order: a function of the seed and the epoch."""
-        lengths = [len(e.prompt) + len(e.response) for e in self.train_dataset]  # type: ignore[union-attr]
-        step = self.args.train_batch_size * self.args.gradient_accumulation_steps * self.args.world_size
-        return LengthGrouped(lengths, step, self.noise_seed, batches=8 if self.group_by_length else 1)
+        processes, batch = self.args.world_size, self.args.train_batch_size
+        return Steps(
+            [len(example) for example in self.examples],
+            step_size=batch * self.args.gradient_accumulation_steps * processes,
+            multiple=batch * processes if processes > 1 else 1,
+            seed=self.noise_seed,
+            epoch=self.epoch,
+            steps=8 if self.settings.group_by_length else 1,
+            pad_to=self.settings.pad_to,
+        )
+
+    def epoch(self) -> int:
+        """The number of the epoch, also in a resumed one."""
+        return int(self.state.epoch or 0)
 
     def compute_loss(
         self,
@@ -49,111 +88,127 @@ class ObjectiveTrainer(Trainer):
         num_items_in_batch: Tensor | int | None = None,
     ) -> Any:
         """The objective's loss of one micro-batch, over the response tokens of the whole step."""
-        batch = Batch(inputs["input_ids"], inputs["labels"] != -100, inputs["example_id"], self.mask_id)
-        key = NoiseKey(self.noise_seed, int(self.state.epoch or 0))
-        self.last = self.objective(model, batch, key, num_items_in_batch)
-        # The tokens are those of all processes, whose gradients are averaged: make the average a sum.
-        loss = self.last.loss * (1 if num_items_in_batch is None else self.accelerator.num_processes)
-        return (loss, self.last) if return_outputs else loss
-
-
-def with_lora(model: nn.Module, settings: LoraSettings) -> nn.Module:
-    """The model with trainable adapters on the named projections, all else frozen."""
-    from peft import LoraConfig, get_peft_model
-
-    config = LoraConfig(
-        r=settings.r,
-        lora_alpha=settings.alpha,
-        lora_dropout=settings.dropout,
-        target_modules=settings.target_modules,
-    )
-    try:
-        return get_peft_model(model, config)  # type: ignore[arg-type]
-    except ValueError as error:
-        raise LiftError(f"training.lora.target_modules={settings.target_modules}: {error}") from error
-
-
-def train(
-    model: Any,
-    tokenizer: Any,
-    examples: Sequence[Example],
-    objective: Objective,
-    settings: TrainSettings,
-    output: Path,
-    seed: int,
-    callbacks: Sequence[TrainerCallback] = (),
-) -> tuple[nn.Module, list[dict[str, float]]]:
-    """Train and return the model (with adapters, if any) and the Trainer's log history.
-
-    Args:
-        model: a masked diffusion model; changed in place.
-        tokenizer: for the mask and end-of-text ids.
-        examples: training data; the order is a function of `seed`.
-        objective: from `get_objective`.
-        settings: optimisation.
-        output: folder for `save_steps` checkpoints; not touched without them.
-        seed: of data order, adapters, dropout and noise.
-        callbacks: of transformers, e.g. for progress.
-    """
-    check_lengths(examples, model.config.max_position_embeddings)
-    set_seed(seed)
-    if settings.lora is not None:
-        model = with_lora(model, settings.lora)
-    trainer = ObjectiveTrainer(
-        model=model,
-        args=training_arguments(settings, output, seed),
-        train_dataset=list(examples),
-        data_collator=Collator(tokenizer.eos_token_id, settings.pad_to),
-        callbacks=list(callbacks),
-        objective=objective,
-        mask_id=tokenizer.mask_token_id,
-        noise_seed=seed,
-        group_by_length=settings.group_by_length,
-    )
-    for printer in (PrinterCallback, ProgressCallback):  # progress is shown by the caller
-        trainer.remove_callback(printer)
-    trainer.train()
-    return model, [entry for entry in trainer.state.log_history if "loss" in entry]
-
-
-def check_lengths(examples: Sequence[Example], context: int) -> None:
-    """Refuse an example that is longer than the model's context."""
-    for example in examples:
-        if (length := len(example.prompt) + len(example.response)) > context:
+        response, ids = inputs["labels"] != -100, inputs["example_id"]
+        batch = Batch(inputs["input_ids"], response, ids, self.mask_id, inputs.get("priority"))
+        key = NoiseKey(self.noise_seed, self.epoch())
+        found: Loss = self.objective(model, batch, key, num_items_in_batch)
+        if not found.loss.isfinite():
             raise LiftError(
-                f"training example {example.id} has {length} tokens, more than the model's context "
-                f"of {context}; leave it out or shorten it"
+                f"training diverged: the loss of step {self.state.global_step + 1} is {found.loss.item()}, "
+                f"learning rate {self._get_learning_rate():.3g}, examples: "
+                f"{describe(self.examples, ids.tolist())}; lower training.learning_rate, or look at these"
             )
+        self.statistics.add(found)
+        # The tokens are those of all processes, whose gradients are averaged: make the average a sum.
+        loss = found.loss * (1 if num_items_in_batch is None else self.accelerator.num_processes)
+        return (loss, found) if return_outputs else loss
+
+    # ------------------------------------------------------------ evaluation
+
+    def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
+        """Negative evidence lower bound of the validation responses, nats a token: "eval_nelbo".
+
+        The noise is a function of the example alone, so that two evaluations differ by the model only. Each
+        process takes its share of the examples.
+        """
+        texts = [Text(tuple(one.prompt), tuple(one.response), one.id) for one in self.validation]
+        mine = texts[self.args.process_index :: self.args.world_size]
+        model = self.accelerator.unwrap_model(self.model)
+        training = model.training
+        model.eval()
+        with torch.no_grad():
+            found = elbo(model, mine, mask_id=self.mask_id, mc_num=self.settings.eval_samples)
+        model.train(training)
+        sums = torch.tensor(
+            [-sum(one.value for one in found), sum(len(text.target) for text in mine)], dtype=torch.float64
+        )
+        nats, tokens = self.total(sums.to(self.args.device)).tolist()
+        metrics = {"eval_nelbo": nats / tokens}
+        self.log(dict(metrics))
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
+
+    def total(self, tensor: Tensor) -> Tensor:
+        """Added up over processes."""
+        return self.accelerator.reduce(tensor.to(self.args.device), "sum")
+
+    # ------------------------------------------------------------ logs
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Add what the method did, and keep a line of it in `log.jsonl`."""
+        if "loss" in logs:
+            logs |= self.statistics.take(self.state.global_step, self.total)
+        super().log(logs, start_time)
+        if self.is_world_process_zero() and LOGGED & logs.keys():
+            with (self.folder / LOG).open("a", encoding="utf-8") as file:
+                file.write(as_line(self.state.log_history[-1]))
+
+    def restore_log(self, checkpoint: Path | None) -> None:
+        """Begin the log, or cut it back to a checkpoint; and go on counting from there."""
+        lines = []
+        if checkpoint is not None:
+            state = json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
+            lines = [line for line in state["log_history"] if LOGGED & line.keys()]
+            sums = json.loads((checkpoint / STATISTICS).read_text(encoding="utf-8"))
+            self.statistics.restore(sums, first=self.is_world_process_zero())
+        if self.is_world_process_zero():
+            (self.folder / LOG).write_text("".join(map(as_line, lines)), encoding="utf-8")
+
+    # ------------------------------------------------------------ checkpoints
+
+    def _get_output_dir(self, trial: Any) -> str:
+        """Where a checkpoint is written: beside its place, until it is whole."""
+        return str(self.staging or self.folder)
+
+    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
+        """Write a resumable checkpoint, whole or not at all, and remove old ones."""
+        step, main = self.state.global_step, self.is_world_process_zero()
+        self.check_weights()
+        self.staging = self.folder / "part"
+        try:
+            if main:
+                shutil.rmtree(self.staging, ignore_errors=True)
+            self.accelerator.wait_for_everyone()
+            super()._save_checkpoint(model, trial)
+            sums = self.statistics.state(self.total)
+            self.accelerator.wait_for_everyone()
+            if main:
+                part = self.staging / f"{checkpoints.PREFIX}{step}"
+                (part / STATISTICS).write_text(json.dumps(sums), encoding="utf-8")
+                checkpoints.seal(part)
+                place = self.folder / part.name
+                shutil.rmtree(place, ignore_errors=True)  # a damaged one that this run went back behind
+                os.replace(part, place)
+                checkpoints.remove_old(
+                    self.folder, self.settings.save_total_limit, self.state.best_global_step
+                )
+            self.accelerator.wait_for_everyone()
+        except Exception as error:  # OSError, safetensors' or torch's own: a full disk, a lost share
+            known = checkpoints.steps(self.folder)
+            usable = f"the one of step {known[0]} is usable" if known else "there is none before it"
+            raise LiftError(
+                f"the checkpoint of step {step} could not be written to {self.folder}: {first_line(error)}; "
+                f"{usable}; make room and continue with --resume"
+            ) from error
+        finally:
+            if main:
+                shutil.rmtree(self.staging, ignore_errors=True)
+            self.staging = None
+
+    def check_weights(self) -> None:
+        """Refuse to keep weights that are not numbers.
+
+        Raises:
+            LiftError: some are not.
+        """
+        for name, parameter in self.model.named_parameters():
+            if parameter.requires_grad and not parameter.isfinite().all():
+                raise LiftError(
+                    f"training diverged: {name} is not finite after step {self.state.global_step}, learning "
+                    f"rate {self._get_learning_rate():.3g}; lower training.learning_rate"
+                )
 
 
-def training_arguments(settings: TrainSettings, output: Path, seed: int) -> TrainingArguments:
-    """Our settings in transformers' terms."""
-    return TrainingArguments(
-        output_dir=str(output),
-        seed=seed,
-        data_seed=seed,
-        learning_rate=settings.learning_rate,
-        per_device_train_batch_size=settings.batch_size,
-        gradient_accumulation_steps=settings.gradient_accumulation_steps,
-        num_train_epochs=settings.epochs,
-        max_steps=settings.max_steps or -1,
-        lr_scheduler_type=settings.lr_scheduler,
-        warmup_steps=settings.warmup_steps,
-        weight_decay=settings.weight_decay,
-        adam_beta1=settings.adam_betas[0],
-        adam_beta2=settings.adam_betas[1],
-        max_grad_norm=settings.max_grad_norm,
-        bf16=settings.bf16,
-        logging_steps=settings.logging_steps,
-        save_strategy="steps" if settings.save_steps else "no",
-        save_steps=settings.save_steps or 500,
-        save_only_model=True,
-        average_tokens_across_devices=True,
-        use_cpu=not torch.cuda.is_available(),  # as load_model chooses; MPS has no float64 for the noise
-        report_to=[],
-        disable_tqdm=True,
-        remove_unused_columns=False,
-        dataloader_pin_memory=torch.cuda.is_available(),
-        # Passed only when wanted: transformers 5 is renaming it.
-        **({"gradient_checkpointing": True} if settings.gradient_checkpointing else {}),
-    )
+def as_line(logged: dict[str, Any]) -> str:
+    """An entry of the log as a line of `log.jsonl`."""
+    return json.dumps(logged, sort_keys=True) + "\n"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 from lift_harness.errors import LiftError
 
@@ -50,12 +51,59 @@ def stop_ids(tokenizer: Any) -> tuple[int, ...]:
     return tuple(dict.fromkeys((end_of_turn_id(tokenizer), tokenizer.eos_token_id)))
 
 
-def encode_example(tokenizer: Any, user: str, prefix: str, response: str) -> tuple[list[int], list[int]]:
+class Encoded(NamedTuple):
+    """Ids of one training example; `offsets` are the (start, end) characters of the response's tokens."""
+
+    prompt: list[int]
+    response: list[int]
+    offsets: list[tuple[int, int]] | None = None
+
+
+def encode_example(
+    tokenizer: Any, user: str | list[dict[str, str]], prefix: str, response: str
+) -> tuple[list[int], list[int]]:
     """Prompt and response ids of one training example.
 
-    The prompt is what evaluation would send: the chat-formatted user turn and the text that the
-    assistant's answer is made to begin with (`prefix`). The response ends with the end of turn.
+    Args:
+        tokenizer: with a chat template.
+        user: the user's text, or all messages before the response.
+        prefix: what the assistant's text is made to begin with.
+        response: the assistant's text after that.
     """
-    prompt = render_chat(tokenizer, [{"role": "user", "content": user}]) + prefix
-    body = tokenizer(response, add_special_tokens=False)["input_ids"]
-    return encode_prompt(tokenizer, prompt), [*body, end_of_turn_id(tokenizer)]
+    messages = [{"role": "user", "content": user}] if isinstance(user, str) else user
+    (encoded,) = encode_examples(tokenizer, [messages], [prefix], [response])
+    return encoded.prompt, encoded.response
+
+
+def encode_examples(
+    tokenizer: Any,
+    conversations: Sequence[list[dict[str, str]]],
+    prefixes: Sequence[str],
+    responses: Sequence[str],
+    offsets: bool = False,
+) -> list[Encoded]:
+    """Prompt and response ids of several training examples.
+
+    The prompt is what evaluation would send: the chat-formatted messages and the text that the assistant's
+    answer is made to begin with. The response ends with the end of turn.
+
+    Args:
+        tokenizer: with a chat template.
+        conversations: the messages before each response.
+        prefixes: one for each.
+        responses: one for each.
+        offsets: give the characters of the response's tokens too (fast tokenizers can).
+    """
+    options = {"add_special_tokens": False, "return_attention_mask": False, "verbose": False}
+    rendered = [
+        render_chat(tokenizer, messages) + prefix
+        for messages, prefix in zip(conversations, prefixes, strict=True)
+    ]
+    prompts = tokenizer(rendered, **options)["input_ids"]
+    bodies = tokenizer(list(responses), **options, **({"return_offsets_mapping": True} if offsets else {}))
+    end = end_of_turn_id(tokenizer)
+    where = bodies["offset_mapping"] if offsets else [None] * len(prompts)
+    return [
+        Encoded(prompt, [*body, end], spans)
+        for prompt, body, spans in zip(prompts, bodies["input_ids"], where, strict=True)
+    ]

@@ -22,6 +22,16 @@ def weights_hash(folder: str | Path) -> str:
     return digest.hexdigest()
 
 
+def model_identity(model: Any, pretrained: str) -> dict[str, Any]:
+    """A base model for keys and manifests: {"name", "revision" (of the Hub), "sha256" (of a folder)}."""
+    folder = BUILT_IN.get(pretrained, Path(pretrained))
+    return {
+        "name": pretrained,
+        "revision": getattr(model.config, "_commit_hash", None),
+        "sha256": weights_hash(folder) if folder.is_dir() else None,
+    }
+
+
 def checkpoint_id(model: Any, pretrained: str, peft: str | None = None) -> str:
     """Hash of the weights in a folder, or id and commit on the Hub; with that of an adapter.
 

@@ -1,10 +1,11 @@
-"""Live progress in a terminal; elsewhere one line a stage."""
+"""Live progress in a terminal; elsewhere one line a stage. Of several processes the first one speaks."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -14,15 +15,18 @@ class Display:
     """Progress bars of the stages of a run."""
 
     def __init__(self, console: Console) -> None:
-        self.console = console
+        from lift_harness.ranks import Ranks
+
+        self.ranks = Ranks(None)
+        self.console = console if self.ranks.rank == 0 else Console(quiet=True)
         self.bars = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
             TimeRemainingColumn(),
             TextColumn("{task.fields[note]}"),
-            console=console,
-            disable=not console.is_terminal,
+            console=self.console,
+            disable=not self.console.is_terminal,
             transient=True,
         )
 
@@ -32,6 +36,13 @@ class Display:
 
     def __exit__(self, *exc: object) -> None:
         self.bars.stop()
+
+    def lead(self, work: Callable[[], Any]) -> None:
+        """Let the first process do something, while the others wait."""
+        self.ranks.barrier()
+        if self.ranks.rank == 0:
+            work()
+        self.ranks.barrier()
 
     def skip(self, label: str) -> None:
         """Say that a stage was done by an earlier run."""

@@ -1,92 +1,25 @@
-"""Recipes: what to train on what, and how to evaluate it, as a checked YAML file."""
+"""From a YAML file to a recipe.
+
+Beside the recipe's own keys a file may have `base` (a recipe to start from: mappings are merged, lists
+replaced), `select` (of its methods only these) and `sweep`, for all methods or in one: a list of values for a
+dotted key of the method, e.g. {objective.H: [2, 3]}; each combination becomes a method.
+"""
 
 from __future__ import annotations
 
+import copy
 import re
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from lift_harness.errors import LiftError, did_you_mean
-from lift_harness.training.settings import LoraSettings, Strict, TrainSettings
+from lift_harness.pipeline.schema import Recipe, merged, validated
 
 RECIPES = Path(__file__).parent.parent / "recipes"
-
-
-class NewModel(Strict):
-    """A LLaDA-format model trained from scratch, with a tokenizer made from the recipe's data."""
-
-    d_model: int = Field(128, ge=32, multiple_of=32)
-    n_layers: int = Field(4, ge=1)
-    mlp_hidden_size: int = Field(512, ge=1)
-
-
-class Source(Strict):
-    """Generated training examples: the first `n` of a source."""
-
-    source: str = Field(description="sudoku, countdown or arithmetic")
-    n: int = Field(ge=1)
-    seed: int = 0
-    options: dict[str, Any] = Field({}, description="of the generator, e.g. {blanks: [4, 6]}")
-
-
-class ObjectiveSettings(BaseModel):
-    """An objective by name, with its options beside it (`{name: lift, H: 3}`)."""
-
-    model_config = ConfigDict(extra="allow")
-
-    name: str
-
-
-class Method(Strict):
-    """One row of the results: an objective, and what it trains differently from the others."""
-
-    name: str = Field(pattern=r"^[A-Za-z0-9][\w.+-]*$", description="names a folder")
-    objective: ObjectiveSettings
-    training: dict[str, Any] = Field({}, description="overrides of the recipe's training settings")
-
-
-class EvalSettings(Strict):
-    """How the base model and every checkpoint are evaluated, through lm-eval.
-
-    `acc` comes from the protocol's settings (one answer a problem, temperature 0); pass@k from
-    `samples` answers at `temperature` to the first `sample_limit` problems.
-    """
-
-    tasks: list[str] = Field(["lift_sudoku_mini", "lift_countdown_mini"], min_length=1)
-    limit: int | None = Field(None, ge=1, description="problems a task; null: all")
-    samples: int = Field(8, ge=0, description="answers a problem for pass@k; 0: no pass@k")
-    sample_limit: int | None = Field(None, ge=1, description="problems a task for pass@k; null: as `limit`")
-    temperature: float = Field(0.7, gt=0)
-    batch_size: int | str = "auto"
-    gen_kwargs: dict[str, Any] = Field({}, description="decoding settings, over those of the protocol")
-
-
-class Recipe(Strict):
-    """A whole experiment."""
-
-    name: str = Field(pattern=r"^[A-Za-z0-9][\w.-]*$", description="names the default output folder")
-    description: str = ""
-    seed: int = 0
-    model: str | NewModel = "lift-tiny"
-    data: list[Source] = Field(min_length=1)
-    training: TrainSettings = TrainSettings()
-    methods: list[Method] = Field(min_length=1)
-    eval: EvalSettings | None = EvalSettings()
-
-    @model_validator(mode="after")
-    def _names_differ(self) -> Recipe:
-        names = [method.name for method in self.methods]
-        for name in names:
-            if names.count(name) > 1 or name == "base":
-                raise ValueError(f"methods: the name {name!r} is taken; give each method its own")
-        return self
-
-    def training_of(self, method: Method) -> TrainSettings:
-        """The training settings of one method."""
-        return validated(TrainSettings, _merged(self.training.model_dump(), method.training), method.name)
 
 
 def recipe_names() -> list[str]:
@@ -94,16 +27,29 @@ def recipe_names() -> list[str]:
     return sorted(file.stem for file in RECIPES.glob("*.yaml"))
 
 
-def load_recipe(name: str, overrides: list[str] | None = None) -> Recipe:
+def load_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
     """A recipe by name or file, with `key=value` overrides (dotted keys, YAML values).
 
     Raises:
         LiftError: no such recipe, unreadable YAML, an unknown key or a bad value.
     """
+    raw = read(name)
+    for override in overrides or ():
+        apply_override(raw, override)
+    recipe = validated(Recipe, expanded(raw, name), name)
+    for method in recipe.methods:
+        recipe.training_of(method)
+    return recipe
+
+
+def read(name: str, below: tuple[str, ...] = ()) -> dict[str, Any]:
+    """A recipe as its file has it, on top of its `base`."""
+    if name in below:
+        raise LiftError(f"recipe {name!r} is its own base: {' -> '.join((*below, name))}")
     file = RECIPES / f"{name}.yaml" if name in recipe_names() else Path(name)
     try:
         raw = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except OSError as error:
+    except (OSError, UnicodeDecodeError) as error:
         raise LiftError(
             f"no recipe {name!r} ({did_you_mean(name, recipe_names())}), nor such a file"
         ) from error
@@ -111,12 +57,58 @@ def load_recipe(name: str, overrides: list[str] | None = None) -> Recipe:
         raise LiftError(f"{file}: not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(raw, dict):
         raise LiftError(f"{file}: a recipe is a mapping of keys, not {type(raw).__name__}")
-    for override in overrides or []:
-        apply_override(raw, override)
-    recipe = validated(Recipe, raw, name)
-    for method in recipe.methods:
-        recipe.training_of(method)
-    return recipe
+    base = raw.pop("base", None)
+    if base is None:
+        return raw
+    if not isinstance(base, str):
+        raise LiftError(f"{name}: base={base!r}: give the name or file of a recipe")
+    beside = file.parent / base
+    return merged(read(str(beside) if beside.is_file() else base, (*below, name)), raw)
+
+
+# ---------------------------------------------------------------- select and sweep
+
+
+def expanded(raw: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """A recipe with its sweeps as methods, and of them the selected ones."""
+    raw = copy.deepcopy(dict(raw))
+    sweep, select = raw.pop("sweep", None) or {}, raw.pop("select", None)
+    methods = raw.get("methods")
+    if isinstance(methods, list) and all(isinstance(method, dict) for method in methods):
+        raw["methods"] = methods = [one for method in methods for one in swept(method, sweep, where)]
+        if select is not None:
+            raw["methods"] = selected(methods, select, where)
+    return raw
+
+
+def swept(method: dict[str, Any], sweep: Any, where: str) -> Iterator[dict[str, Any]]:
+    """A method once for each combination of the values of its sweep and the recipe's."""
+    own = method.pop("sweep", None) or {}
+    for part in (sweep, own):
+        if not isinstance(part, dict) or not all(isinstance(v, list) and v for v in part.values()):
+            raise LiftError(f"{where}: sweep={part!r}: give lists of values, e.g. {{objective.H: [2, 3]}}")
+    keys = {**sweep, **own}
+    for values in product(*keys.values()):
+        one = copy.deepcopy(method)
+        for key, value in zip(keys, values, strict=True):
+            set_value(one, key, value, f"{where}: sweep of {key!r}")
+            one["name"] = f"{one.get('name')}-{key.rpartition('.')[2]}{value}".replace(":", "")
+        yield one
+
+
+def selected(methods: list[dict[str, Any]], select: Any, where: str) -> list[dict[str, Any]]:
+    """The methods with these names, in this order."""
+    by_name = {str(method.get("name")): method for method in methods}
+    names = [select] if isinstance(select, str) else select
+    if not isinstance(names, list) or not names:
+        raise LiftError(f"{where}: select={select!r}: give a list of methods: {', '.join(by_name)}")
+    for name in names:
+        if name not in by_name:
+            raise LiftError(f"{where}: select: no method {name!r}; {did_you_mean(str(name), by_name)}")
+    return [by_name[name] for name in names]
+
+
+# ---------------------------------------------------------------- --set
 
 
 def apply_override(raw: dict[str, Any], override: str) -> None:
@@ -124,58 +116,35 @@ def apply_override(raw: dict[str, Any], override: str) -> None:
     key, equals, value = override.partition("=")
     if not equals or not key:
         raise LiftError(f"--set {override!r}: write key=value, e.g. --set training.max_steps=100")
+    try:
+        parsed = yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        said = " ".join(str(error).split())
+        raise LiftError(f"--set {override!r}: the value is not YAML: {said}") from error
+    if isinstance(parsed, str) and re.fullmatch(r"[+-]?\d+(\.\d+)?[eE][+-]?\d+", parsed):
+        parsed = float(parsed)  # YAML 1.1 takes 1e-4 for a text
+    set_value(raw, key, parsed, f"--set {override!r}")
+
+
+def set_value(raw: dict[str, Any], key: str, value: Any, where: str) -> None:
+    """Set a dotted key."""
     *parents, last = key.split(".")
     here: Any = raw
     for part in parents:
-        here = _step(here, part, override)
-    parsed = yaml.safe_load(value)
-    if isinstance(parsed, str) and re.fullmatch(r"[+-]?\d+(\.\d+)?[eE][+-]?\d+", parsed):
-        parsed = float(parsed)  # YAML 1.1 takes 1e-4 for a text
+        here = _step(here, part, where)
     if isinstance(here, list):
-        _step(here, last, override)
-        here[int(last)] = parsed
+        _step(here, last, where)
+        here[int(last)] = value
     else:
-        here[last] = parsed
+        here[last] = value
 
 
-def _step(here: Any, part: str, override: str) -> Any:
+def _step(here: Any, part: str, where: str) -> Any:
     """The child `part` of a list or mapping, made if a mapping lacks it."""
     if isinstance(here, list):
         if not part.isdigit() or int(part) >= len(here):
-            raise LiftError(f"--set {override!r}: {part!r} is not an index below {len(here)}")
+            raise LiftError(f"{where}: {part!r} is not an index below {len(here)}")
         return here[int(part)]
     if not isinstance(here.get(part, {}), (dict, list)):
         here[part] = {}
     return here.setdefault(part, {})
-
-
-def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
-    """`below` with the values of `above`, mapping by mapping."""
-    merged = dict(below)
-    for key, value in above.items():
-        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
-        merged[key] = _merged(merged[key], value) if both else value
-    return merged
-
-
-def validated(kind: type[Any], raw: dict[str, Any], where: str) -> Any:
-    """`raw` as a `kind`; the first thing wrong with it as one line."""
-    try:
-        return kind.model_validate(raw)
-    except ValidationError as error:
-        first = error.errors()[0]
-        path = [str(part) for part in first["loc"] if part not in ("NewModel", "str")]
-        key = ".".join(path)
-        if first["type"] == "extra_forbidden":
-            raise LiftError(f"{where}: unknown key {key!r}; {did_you_mean(path[-1], _all_keys())}") from None
-        if first["type"] == "missing":
-            raise LiftError(f"{where}: {key!r} is missing") from None
-        message = first["msg"].removeprefix("Value error, ")
-        shown = f"{key}={first['input']!r}: " if key else ""
-        raise LiftError(f"{where}: {shown}{message}") from None
-
-
-def _all_keys() -> set[str]:
-    """Every key that a recipe can have."""
-    parts = (Recipe, NewModel, Source, Method, TrainSettings, LoraSettings, EvalSettings)
-    return {name for part in parts for name in part.model_fields}

@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.table import Table
 
-from lift_harness.pipeline.recipe import Recipe
+from lift_harness.pipeline.schema import Recipe
 
 LEADING = ("acc", "solved")  # then pass@k; format and avg@n stay in results.json
 
@@ -45,32 +45,38 @@ def score_tables(results: dict[str, Any]) -> Iterator[Table]:
         yield table
 
 
-def times_table(results: dict[str, Any]) -> Table:
+def times_table(stages: dict[str, Any]) -> Table:
     """Wall time of each stage for the terminal."""
     table = Table(title="wall time, seconds", title_justify="left")
     for column in ("method", "train", "eval"):
         table.add_column(column, justify="left" if column == "method" else "right")
-    for name, row in time_rows(results):
+    for name, row in time_rows(stages):
         table.add_row(name, *row)
     return table
 
 
-def time_rows(results: dict[str, Any]) -> Iterator[tuple[str, list[str]]]:
+def time_rows(stages: dict[str, Any]) -> Iterator[tuple[str, list[str]]]:
     """(method, [train, eval]) in seconds, and a row of totals."""
-    seconds = results["seconds"]
-    for name, row in seconds.items():
-        yield name, [f"{row[kind]:.0f}" if kind in row else "" for kind in ("train", "eval")]
-    totals = [sum(row.get(kind, 0) for row in seconds.values()) for kind in ("train", "eval")]
-    yield "total", [f"{total:.0f}" for total in totals]
+    kinds = ("train", "eval")
+    seconds: dict[str, dict[str, float]] = {}
+    for name, stage in stages.items():
+        where, _, kind = name.rpartition("/")
+        seconds.setdefault(where, {})[kind] = stage["seconds"]
+    for where, row in seconds.items():
+        yield where, [f"{row[kind]:.0f}" if kind in row else "" for kind in kinds]
+    yield "total", [f"{sum(row.get(kind, 0) for row in seconds.values()):.0f}" for kind in kinds]
 
 
-def markdown(recipe: Recipe, results: dict[str, Any]) -> str:
+def markdown(recipe: Recipe, results: dict[str, Any], stages: dict[str, Any]) -> str:
     """The run as a Markdown page."""
     settings = recipe.eval
     assert settings is not None
     parts = [f"# {recipe.name}", recipe.description]
+    seeds = f"seed {recipe.seed}"
+    if recipe.seeds > 1:
+        seeds = f"seeds {recipe.seed} to {recipe.all_seeds()[-1]}, mean ± standard error over them"
     parts.append(
-        f"Base model `{recipe.model}`, seed {recipe.seed}. `acc` and `solved`: one answer a problem "
+        f"Base model `{recipe.model}`, {seeds}. `acc` and `solved`: one answer a problem "
         f"under the protocol's settings ({settings.limit or 'all'} problems a task). "
         f"pass@k: {settings.samples} answers a problem at temperature {settings.temperature} "
         f"({settings.sample_limit or settings.limit or 'all'} problems a task), unbiased estimator. "
@@ -80,7 +86,7 @@ def markdown(recipe: Recipe, results: dict[str, Any]) -> str:
         parts.append(f"## {task}\n\n" + pipe_table(header, rows))
     parts.append(
         "## Wall time, seconds\n\n"
-        + pipe_table(["method", "train", "eval"], [[name, *row] for name, row in time_rows(results)])
+        + pipe_table(["method", "train", "eval"], [[name, *row] for name, row in time_rows(stages)])
     )
     weights = [[name, trained["sha256"]] for name, trained in results["training"].items()]
     parts.append("## Weights\n\n" + pipe_table(["method", "sha256"], weights))

@@ -3,21 +3,35 @@
 from __future__ import annotations
 
 import shutil
-import time
-from collections.abc import Callable
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
+from math import sqrt
 from pathlib import Path
-from typing import Any
+from statistics import mean, stdev
+from typing import Any, Literal
 
 import yaml
 from rich.console import Console
 
 from lift_harness import __version__
-from lift_harness.errors import LiftError
-from lift_harness.pipeline import stages
+from lift_harness.errors import LiftError, Stopped
+from lift_harness.evaluation import Scores
 from lift_harness.pipeline.display import Display
-from lift_harness.pipeline.recipe import Recipe
+from lift_harness.pipeline.evaluating import (
+    check_evaluation,
+    evaluate_checkpoint,
+    evaluation_key,
+    quiet,
+)
+from lift_harness.pipeline.manifest import manifest
 from lift_harness.pipeline.report import markdown, score_tables, times_table
+from lift_harness.pipeline.runs import prepare_output, run_stage, write_json
+from lift_harness.pipeline.schema import Method, Recipe
+from lift_harness.pipeline.training import check_training, train_method, training_key
+
+Kind = Literal["train", "eval"]
+BASE = "base"
 
 
 def train_eval(
@@ -26,122 +40,139 @@ def train_eval(
     *,
     resume: bool = False,
     overwrite: bool = False,
+    only: Kind | None = None,
     console: Console | None = None,
 ) -> dict[str, Any]:
     """Run a recipe and return what `results.json` holds.
 
-    The output folder has `recipe.yaml` as resolved, `results.json`, `report.md`, and a folder for the base
-    model and for each method with its adapter or checkpoint (`train/`), lm-eval's result and sample files
-    (`eval/`) and what each stage returned (`train.json`, `eval.json`; a resumed run skips those stages).
-    """
-    if recipe.eval is None or not isinstance(recipe.model, str):
-        raise LiftError(f"recipe {recipe.name!r} is for training only; run: lift-harness train {recipe.name}")
-    settings = recipe.eval
-    console = console or Console()
-    stages.quiet()
-    stages.check_tasks(settings)
-    text = check_training(recipe)
-    stages.prepare_output(output, recipe_text(recipe), resume, overwrite)
-    console.print(f"[bold]{recipe.name}[/bold]: {recipe.description}\noutput: {output}")
-    results: dict[str, Any] = {
-        "recipe": recipe.name,
-        "version": __version__,
-        "scores": {},
-        "training": {},
-        "seconds": {},
-    }
-    with Display(console) as display:
+    Args:
+        recipe: what to do.
+        output: the run's folder (docs/runs.md).
+        resume: keep what is valid of another recipe's run in that folder. The same recipe always goes on.
+        overwrite: replace what is in the folder.
+        only: the stages to do; those of the other kind are taken as they are.
+        console: where the run reports.
 
-        def stage(name: str, kind: str, work: Callable[[Path, stages.Progress], Any]) -> Any:
-            done = run_stage(output / name, kind, display, f"{name}: {kind}", work)
-            results["seconds"].setdefault(name, {})[kind] = done["seconds"]
+    Raises:
+        LiftError: whatever is wrong with the recipe or the folder, before anything is written.
+        Stopped: by a signal; the same call goes on.
+    """
+    if only != "train" and (recipe.eval is None or not isinstance(recipe.model, str)):
+        raise LiftError(f"recipe {recipe.name!r} is for training only; run: lift-harness train {recipe.name}")
+    quiet()
+    if recipe.eval and only != "train":
+        check_evaluation(recipe, recipe.eval)
+    data, model = check_training(recipe)
+    with Display(console or Console()) as display, no_trace_of_bad_input(output):
+        display.lead(lambda: prepare_output(output, recipe_text(recipe), resume, overwrite))
+        display.console.print(f"[bold]{recipe.name}[/bold]: {recipe.description}\noutput: {output}")
+        stages: dict[str, Any] = {}
+        trainings: dict[str, dict[str, Any]] = {}
+        seeds: dict[str, dict[str, Scores]] = {}
+        base: Scores | None = None
+
+        def evaluate(where: str, checkpoint: Path | None, sha256: str) -> Scores:
+            assert recipe.eval is not None
+            key = evaluation_key(recipe, recipe.eval, sha256)
+            work = partial(evaluate_checkpoint, recipe, recipe.eval, checkpoint)
+            stages[f"{where}/eval"] = done = run_stage(
+                output / where, "eval", key, display, f"{where}: eval", work, only=only != "train"
+            )
             return done["result"]
 
-        evaluate = partial(stages.evaluate_checkpoint, recipe, settings)
-        results["scores"]["base"] = stage("base", "eval", partial(evaluate, None))
-        for method in recipe.methods:
-            name = method.name
-            trained = stage(name, "train", partial(stages.train_method, recipe, text, method))
-            checkpoint = output / name / "train" / trained["checkpoint"]
-            results["training"][name] = trained
-            results["scores"][name] = stage(name, "eval", partial(evaluate, checkpoint))
-    stages.write_json(output / "results.json", results)
-    (output / "report.md").write_text(markdown(recipe, results), encoding="utf-8")
-    for table in (*score_tables(results), times_table(results)):
-        console.print(table)
+        if only != "train":
+            base = evaluate(BASE, None, str(model))
+        for method, seed, where in trained_ones(recipe):
+            key = training_key(recipe, method, seed, data, model)
+            work = partial(train_method, recipe, data, method, seed)
+            stages[f"{where}/train"] = done = run_stage(
+                output / where, "train", key, display, f"{where}: train", work, only=only != "eval"
+            )
+            trainings[where] = done["result"]
+            if only != "train":
+                checkpoint = output / where / "train" / done["result"]["checkpoint"]
+                found = evaluate(where, checkpoint, f"{model} + {done['result']['sha256']}")
+                seeds.setdefault(method.name, {})[str(seed)] = found
+        results = summary(recipe, base, seeds, trainings)
+        display.lead(lambda: finish(recipe, output, results, stages, data, model))
+    report(recipe, output, results, stages, display.console)
     return results
 
 
-def train_only(
-    recipe: Recipe,
-    output: Path,
-    *,
-    resume: bool = False,
-    overwrite: bool = False,
-    console: Console | None = None,
-) -> dict[str, Any]:
-    """Train every method of a recipe without evaluating; returns {method: what was trained}."""
-    console = console or Console()
-    stages.quiet()
-    text = check_training(recipe)
-    stages.prepare_output(output, recipe_text(recipe), resume, overwrite)
-    trained = {}
-    with Display(console) as display:
-        for method in recipe.methods:
-            done = run_stage(
-                output / method.name,
-                "train",
-                display,
-                f"{method.name}: train",
-                partial(stages.train_method, recipe, text, method),
-            )
-            trained[method.name] = {**done["result"], "seconds": done["seconds"]}
-            where = output / method.name / "train" / done["result"]["checkpoint"]
-            console.print(f"{method.name}: {where} ({done['seconds']:.0f} s)")
-    return trained
-
-
-def check_training(recipe: Recipe) -> list[Any]:
-    """The training text, once methods, data and model are found to be in order.
-
-    Whatever is wrong with them is a LiftError here, before anything is written.
-    """
-    from lift_harness.training.data import tokenize
-    from lift_harness.training.objectives import get_objective
-    from lift_harness.training.trainer import check_lengths
-
+def trained_ones(recipe: Recipe) -> Iterator[tuple[Method, int, str]]:
+    """(method, seed, folder below the run's) of every training."""
     for method in recipe.methods:
-        get_objective(method.objective.name, **(method.objective.model_extra or {}))
-    text = stages.training_text(recipe)
-    model, tokenizer = stages.base_model(recipe, text)
-    check_lengths(tokenize(text, tokenizer), model.config.max_position_embeddings)
-    return text
+        for seed in recipe.all_seeds():
+            yield method, seed, method.name if recipe.seeds == 1 else f"{method.name}/seed-{seed}"
 
 
-def run_stage(
-    folder: Path, kind: str, display: Display, label: str, work: Callable[[Path, stages.Progress], Any]
-) -> dict[str, Any]:
-    """Do a stage, or take its saved result: {"result", "seconds"}.
-
-    A stage writes into `folder/kind`; what an interrupted one left there is cleared first.
-    """
-    record = folder / f"{kind}.json"
-    if record.is_file():
-        display.skip(label)
-        return stages.read_json(record)
-    shutil.rmtree(folder / kind, ignore_errors=True)
-    (folder / kind).mkdir(parents=True)
-    started = time.perf_counter()
+@contextmanager
+def no_trace_of_bad_input(output: Path) -> Iterator[None]:
+    """Bad input that is found late, with nothing done yet, leaves no folder behind."""
+    existed = output.exists()
     try:
-        with display.stage(label) as progress:
-            result = work(folder / kind, progress)
-    except LiftError:
-        if not any(folder.parent.glob("*/*.json")):  # bad input, found late, and nothing done: leave nothing
-            shutil.rmtree(folder.parent)
+        yield
+    except Stopped:
         raise
-    done = {"result": result, "seconds": round(time.perf_counter() - started, 1)}
-    stages.write_json(record, done)
-    return done
+    except LiftError:
+        kept = ("train.json", "eval.json", "checkpoint-*")
+        if not existed and not any(any(output.rglob(name)) for name in kept):
+            shutil.rmtree(output, ignore_errors=True)
+        raise
+
+
+# ---------------------------------------------------------------- results
+
+
+def summary(
+    recipe: Recipe,
+    base: Scores | None,
+    seeds: dict[str, dict[str, Scores]],
+    trainings: dict[str, dict[str, Any]],
+) -> dict[str, Any]:
+    """What `results.json` holds: nothing in it depends on when or how often the run was interrupted."""
+    scores = {BASE: base} if base else {}
+    for method, by_seed in seeds.items():
+        scores[method] = over_seeds(list(by_seed.values()))
+    found = {"recipe": recipe.name, "version": __version__, "scores": scores, "training": trainings}
+    return found | ({"seeds": seeds} if recipe.seeds > 1 else {})
+
+
+def over_seeds(found: Sequence[Scores]) -> Scores:
+    """The scores of one training as they are; of several their mean, its standard error, and their number."""
+    if len(found) == 1:
+        return found[0]
+    table: Scores = {}
+    for task, metrics in found[0].items():
+        for name in metrics:
+            values = [scores[task][name]["value"] for scores in found]
+            error = stdev(values) / sqrt(len(values))
+            row = {"value": mean(values), "stderr": error, "n_seeds": len(values)}
+            table.setdefault(task, {})[name] = row
+    return table
+
+
+def finish(
+    recipe: Recipe, output: Path, results: dict[str, Any], stages: dict[str, Any], data: Any, model: Any
+) -> None:
+    """Write what sums the run up."""
+    write_json(output / "manifest.json", manifest(recipe, stages, data, model))
+    if results["scores"]:
+        write_json(output / "results.json", results)
+        (output / "report.md").write_text(markdown(recipe, results, stages), encoding="utf-8")
+
+
+def report(
+    recipe: Recipe, output: Path, results: dict[str, Any], stages: dict[str, Any], console: Console
+) -> None:
+    """Print the tables, or where the weights are."""
+    if results["scores"]:
+        for table in (*score_tables(results), times_table(stages)):
+            console.print(table)
+    else:
+        for where, trained in results["training"].items():
+            seconds = stages[f"{where}/train"]["seconds"]
+            console.print(f"{where}: {output / where / 'train' / trained['checkpoint']} ({seconds:.0f} s)")
 
 
 def recipe_text(recipe: Recipe) -> str:

@@ -38,3 +38,13 @@ def get_objective(name: str, **options: Any) -> Objective:
 
 
 __all__ = ["OBJECTIVES", "Batch", "Loss", "NoiseKey", "Objective", "get_objective"]
+
+
+def needs_reference(objective: Objective) -> bool:
+    """Whether an objective takes entropies from the frozen initial model (`reference: true`)."""
+    return bool(getattr(objective, "keywords", {}).get("reference"))
+
+
+def with_reference(objective: Objective, frozen: Any) -> Objective:
+    """The objective with a frozen copy of the initial model, for full fine-tuning."""
+    return partial(objective, reference_model=frozen)

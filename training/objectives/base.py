@@ -31,12 +31,14 @@ class Batch:
         response: bool [B, N], True on response tokens (the only ones that are ever masked).
         example_id: int64 [B], keys the noise.
         mask_id: the id that hides a token.
+        priority: bool [B, N], tokens that the density objective masks more often, or None.
     """
 
     x0: Tensor
     response: Tensor
     example_id: Tensor
     mask_id: int
+    priority: Tensor | None = None
 
     @property
     def lengths(self) -> Tensor:
@@ -94,6 +96,7 @@ class Loss:
         t: float64 [B], diffusion time.
         rho: float64 [B], look-ahead (0 where the method has none).
         confidence: float32 [B, N] or None, p(x0) of the no-gradient pass, NaN where not computed.
+        regime: int64 [B] or None, HARDEST, RANDOM or EASIEST (objectives/lift.py).
     """
 
     loss: Tensor
@@ -103,6 +106,7 @@ class Loss:
     t: Tensor
     rho: Tensor
     confidence: Tensor | None = None
+    regime: Tensor | None = None
 
 
 def weighted_loss(

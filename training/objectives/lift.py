@@ -66,7 +66,7 @@ def lift(model: nn.Module, batch: Batch, key: NoiseKey, num_items: int | None = 
     inputs = batch.x0.masked_fill(kept, batch.mask_id)
     weight = (kept / t[:, None]).float()
     loss = weighted_loss(model, batch, inputs, kept, weight, num_items)
-    return Loss(loss, inputs, kept, weight, t, rho, confidence)
+    return Loss(loss, inputs, kept, weight, t, rho, confidence, regime)
 
 
 def lift_a(
@@ -81,11 +81,12 @@ def lift_a(
     confidence = torch.full(batch.x0.shape, float("nan"), device=batch.x0.device)
     confidence[masked] = (-nll.detach()).exp()
     k = how_many(t, batch.lengths, masked)
-    kept = keep(confidence, regimes(t, H), masked, k, key.select(batch))
+    regime = regimes(t, H)
+    kept = keep(confidence, regime, masked, k, key.select(batch))
     weight = (kept / (t + rho)[:, None]).float()
     total = (nll * weight[masked]).sum()
     loss = total / (batch.response.sum() if num_items is None else num_items)
-    return Loss(loss, inputs, kept, weight, t, rho, confidence)
+    return Loss(loss, inputs, kept, weight, t, rho, confidence, regime)
 
 
 def check_H(H: int) -> None:

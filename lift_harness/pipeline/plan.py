@@ -1,0 +1,199 @@
+"""`--dry-run`: what a recipe would do, and roughly what that takes; nothing is loaded but small files.
+
+A pass of P parameters over n tokens is counted as 2 P n floating-point operations, its backward pass as twice
+that (as once with adapters, whose base has no gradient). The rate is measured with a matrix product on this
+machine, of which a transformer reaches a part.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import ceil
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from lift_harness.pipeline.schema import EvalSettings, Method, NewModel, Recipe
+
+PART = 0.4  # of the rate of a large matrix product
+# Passes without gradient for each pass with: LIFT needs one where it ranks by confidence.
+SCORING = {"gift": 1.0, "topk": 1.0, "bottomk": 1.0, "random2": 1.0, "random3": 2 / 3}
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage of a plan.
+
+    Attributes:
+        where: its folder below the run's, and kind.
+        items: examples or problems.
+        passes: of sequences through the model.
+        tokens: in them.
+        flops: that takes.
+        memory: bytes of weights, gradients and optimiser state.
+        note: what it is.
+    """
+
+    where: str
+    items: int
+    passes: int
+    tokens: int
+    flops: float
+    memory: int
+    note: str
+
+
+def show_plan(recipe: Recipe, output: Path, only: str | None, console: Console | None = None) -> None:
+    """Print the plan of a recipe."""
+    console = console or Console()
+    stages = list(plan(recipe, only))
+    device, rate = flops_per_second()
+    table = Table(title=f"{recipe.name}: {recipe.description}", title_justify="left")
+    for column in ("stage", "what", "items", "passes", "time", "memory"):
+        table.add_column(column, justify="left" if column in ("stage", "what") else "right")
+    for stage in stages:
+        table.add_row(
+            stage.where,
+            stage.note,
+            str(stage.items),
+            str(stage.passes),
+            duration(stage.flops / rate),
+            f"{stage.memory / 2**30:.2f} GiB",
+        )
+    console.print(table)
+    total = sum(stage.flops for stage in stages) / rate
+    console.print(
+        f"about {duration(total)} on this machine ({device}, {rate / 1e9:.0f} GFLOP/s): an estimate,"
+    )
+    console.print("within a factor of three; activations come on top of the memory")
+    hours = [method.gpu_hours for method in recipe.methods if method.gpu_hours is not None]
+    if hours and only != "eval":
+        all_hours = sum(hours) * recipe.seeds
+        console.print(
+            f"training on an H100, by the paper: {all_hours:g} GPU hours for {recipe.seeds} seed(s)"
+        )
+    console.print(f"writes to {output}: recipe.yaml, manifest.json, results.json, report.md, report.html,")
+    console.print("and below each stage's folder adapters or checkpoints, lm-eval's results and sample logs")
+
+
+def plan(recipe: Recipe, only: str | None) -> Iterator[Stage]:
+    """The stages of a recipe, in their order.
+
+    Raises:
+        LiftError: whatever `train-eval` would refuse that can be seen without the weights.
+    """
+    from lift_harness.pipeline.train_eval import trained_ones
+    from lift_harness.training.objectives import get_objective
+    from lift_harness.training.prepare import method_examples, recipe_data, split_records
+
+    parameters = count_parameters(recipe)
+    if recipe.eval and only != "train":
+        yield evaluation(recipe, recipe.eval, "base", parameters)
+    tokenizer, context, data = recipe_data(recipe)
+    records, _ = split_records(recipe, data.records)
+    for method, _seed, where in trained_ones(recipe):
+        get_objective(method.objective.name, **(method.objective.model_extra or {}))
+        if only != "eval":
+            settings = recipe.training_of(method)
+            examples, _ = method_examples(records, tokenizer, settings, context, method.objective.name)
+            yield training(recipe, method, where, parameters, [len(example) for example in examples])
+        if recipe.eval and only != "train":
+            yield evaluation(recipe, recipe.eval, where, parameters)
+
+
+def training(recipe: Recipe, method: Method, where: str, parameters: int, lengths: list[int]) -> Stage:
+    """The training of one method."""
+    settings = recipe.training_of(method)
+    step = settings.batch_size * settings.gradient_accumulation_steps
+    steps = settings.max_steps or ceil(len(lengths) / step) * ceil(settings.epochs)
+    rows = steps * step if settings.max_steps else round(len(lengths) * settings.epochs)
+    mean = settings.pad_to or sum(lengths) / len(lengths)
+    scoring = scoring_share(method)
+    views = 2 if method.objective.name == "density" else 1
+    backward = 1 if settings.lora else 2
+    passes = rows * (views + scoring)
+    flops = 2 * parameters * mean * rows * (views * (1 + backward) + scoring)
+    trained = parameters if settings.lora is None else parameters // 50
+    weights = parameters * (2 if settings.bf16 and settings.lora else 4)
+    note = f"{steps} steps of {step}, {mean:.0f} tokens a row"
+    return Stage(
+        f"{where}/train",
+        len(lengths),
+        round(passes),
+        round(passes * mean),
+        flops,
+        weights + 12 * trained,
+        note,
+    )
+
+
+def scoring_share(method: Method) -> float:
+    """Passes without a gradient for each row."""
+    H = (method.objective.model_extra or {}).get("H", 3)
+    return 2 / H if method.objective.name == "lift" else SCORING.get(method.objective.name, 0.0)
+
+
+def evaluation(recipe: Recipe, settings: EvalSettings, where: str, parameters: int) -> Stage:
+    """The evaluation of one checkpoint."""
+    from lift_harness.pipeline.evaluating import evaluations
+    from lift_harness.tasks.protocol import load_task
+    from lift_harness.tasks.settings import generation_settings
+
+    items, passes, tokens, notes = 0, 0, 0, []
+    for run in evaluations(recipe, settings):
+        for name in run.tasks:
+            task = load_task(name)
+            docs = min(run.limit or 10**9, len(task.eval_docs))
+            decoding = {**generation_settings(name), **run.gen_kwargs}
+            answers = docs * (run.samples or task.config.repeats)
+            prompt = (
+                sum(len(task.doc_to_text(task.eval_docs[i])) for i in range(min(docs, 8))) / min(docs, 8) / 3
+            )
+            items += docs
+            passes += answers * decoding["steps"]
+            tokens += round(answers * decoding["steps"] * (prompt + decoding["gen_length"]))
+        notes.append(f"{run.label}: {len(run.tasks)} tasks")
+    return Stage(
+        f"{where}/eval", items, passes, tokens, 2.0 * parameters * tokens, parameters * 4, ", ".join(notes)
+    )
+
+
+def count_parameters(recipe: Recipe) -> int:
+    """Parameters of the recipe's model, from its configuration."""
+    if isinstance(recipe.model, NewModel):
+        d, h = recipe.model.d_model, recipe.model.mlp_hidden_size
+        return recipe.model.n_layers * (4 * d * d + 3 * d * h) + 2 * 1000 * d
+    from lift_harness.models.checkpoint import find_folder
+    from lift_harness.models.loading import empty_model
+
+    folder = find_folder(recipe.model, weights=False)
+    _, empty = empty_model(folder, recipe.model)
+    return sum(parameter.numel() for parameter in empty.parameters())
+
+
+def flops_per_second() -> tuple[str, float]:
+    """The device, and the floating-point rate that a transformer may reach on it."""
+    import torch
+
+    cuda = torch.cuda.is_available()
+    size, kind = (8192, torch.bfloat16) if cuda else (1024, torch.float32)
+    a = torch.randn(size, size, dtype=kind, device="cuda" if cuda else "cpu")
+    best = float("inf")
+    for _ in range(5):
+        started = time.perf_counter()
+        b = a @ a
+        float(b[0, 0])  # waits for the GPU
+        best = min(best, time.perf_counter() - started)
+    name = torch.cuda.get_device_name() if cuda else f"{torch.get_num_threads()} threads"
+    return name, PART * 2 * size**3 / best
+
+
+def duration(seconds: float) -> str:
+    """Seconds in the unit that suits them."""
+    for unit, name in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= unit:
+            return f"{seconds / unit:.1f} {name}"
+    return f"{seconds:.0f} s"

@@ -1,0 +1,110 @@
+"""A run's folder: who writes to it, what is done in it, what is still valid.
+
+Each stage has a key, the hash of all that it depends on. Its record (`train.json`, `eval.json`) holds the
+key: a stage whose key is the same is not done again, one that was interrupted goes on, one whose key has
+changed is redone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from lift_harness.errors import LiftError
+from lift_harness.pipeline.display import Display
+
+Progress = Callable[..., None]  # progress(done, total, note="")
+Work = Callable[[Path, Progress], dict[str, Any]]  # -> {"result": ..., "cost": {...}}
+KEY = "key"
+
+
+def stage_key(**parts: Any) -> str:
+    """sha256 of what a stage depends on, JSON values by name."""
+    text = json.dumps(parts, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def run_stage(
+    folder: Path, kind: str, key: str, display: Display, label: str, work: Work, *, only: bool = True
+) -> dict[str, Any]:
+    """Do a stage, or take its record: {"key", "result", "cost", "seconds"}.
+
+    Args:
+        folder: of the method; the stage's files go to `folder/kind`, its record to `folder/kind.json`.
+        kind: "train" or "eval".
+        key: of what it depends on.
+        display: shows progress.
+        label: names it there.
+        work: does it. It finds what an interrupted attempt with the same key left, and may go on from there.
+        only: False: not to be done now, it has to be there.
+    """
+    record = folder / f"{kind}.json"
+    if record.is_file() and (known := read_json(record)).get("key") == key:
+        display.skip(label)
+        return known
+    if not only:
+        raise LiftError(f"{label} is not done in {folder}, and --only leaves it out; run without --only")
+    place = folder / kind
+    display.lead(lambda: begin(place, record, key))
+    started = time.perf_counter()
+    with display.stage(label) as progress:
+        done = work(place, progress)
+    found = {"key": key, **done, "seconds": round(time.perf_counter() - started, 1)}
+    display.lead(lambda: write_json(record, found))
+    return found
+
+
+def begin(place: Path, record: Path, key: str) -> None:
+    """Make a stage's folder, without what another key left in it."""
+    mark = place / KEY
+    if not mark.is_file() or mark.read_text(encoding="utf-8") != key:
+        shutil.rmtree(place, ignore_errors=True)
+    record.unlink(missing_ok=True)
+    place.mkdir(parents=True, exist_ok=True)
+    mark.write_text(key, encoding="utf-8")
+
+
+def prepare_output(folder: Path, recipe_text: str, resume: bool, overwrite: bool) -> None:
+    """Make the output folder. The same recipe goes on in it; another one only if asked to.
+
+    Raises:
+        LiftError: the folder holds a run of another recipe, or something that is not a run.
+    """
+    resolved = folder / "recipe.yaml"
+    if folder.exists() and not folder.is_dir():
+        raise LiftError(f"output {str(folder)!r} is a file; give a folder with --output")
+    if folder.is_dir() and any(folder.iterdir()):
+        if not resolved.is_file():
+            raise LiftError(
+                f"output folder {str(folder)!r} holds files that are not a run; give another --output"
+            )
+        if overwrite:
+            shutil.rmtree(folder)
+        elif not resume and resolved.read_text(encoding="utf-8") != recipe_text:
+            raise LiftError(
+                f"output folder {str(folder)!r} holds a run of another recipe; --resume keeps the stages "
+                "that are the same in both and redoes the others, --overwrite replaces all, --output chooses "
+                "another folder"
+            )
+    folder.mkdir(parents=True, exist_ok=True)
+    part = folder / "recipe.yaml.part"
+    part.write_text(recipe_text, encoding="utf-8")
+    os.replace(part, resolved)
+
+
+def read_json(file: Path) -> Any:
+    """What a JSON file holds."""
+    return json.loads(file.read_text(encoding="utf-8"))
+
+
+def write_json(file: Path, data: Any) -> None:
+    """Write whole or not at all."""
+    part = file.with_suffix(".part")
+    part.write_text(json.dumps(data, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    os.replace(part, file)

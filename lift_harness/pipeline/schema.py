@@ -1,0 +1,122 @@
+"""Recipes: what to train on what, and how to evaluate it (`recipe.load_recipe` reads them)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from lift_harness.errors import LiftError, did_you_mean
+from lift_harness.training.settings import DataSource, LoraSettings, Strict, TrainSettings
+
+
+class NewModel(Strict):
+    """A LLaDA-format model trained from scratch, with a tokenizer made from the recipe's data."""
+
+    d_model: int = Field(128, ge=32, multiple_of=32)
+    n_layers: int = Field(4, ge=1)
+    mlp_hidden_size: int = Field(512, ge=1)
+
+
+class ObjectiveSettings(BaseModel):
+    """An objective by name, with its options beside it (`{name: lift, H: 3}`)."""
+
+    model_config = ConfigDict(extra="allow")
+
+    name: str
+
+
+class Method(Strict):
+    """One row of the results: an objective, and what it trains differently from the others."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][\w.+-]*$", description="names a folder")
+    objective: ObjectiveSettings
+    training: dict[str, Any] = Field({}, description="overrides of the recipe's training settings")
+    gpu_hours: float | None = Field(
+        None, ge=0, description="of an H100, expected; the paper's where it has it"
+    )
+
+
+class EvalSettings(Strict):
+    """How the base model and every checkpoint are evaluated, through lm-eval.
+
+    `acc` comes from the protocol's settings (one answer a problem at temperature 0; AIME 16 answers); pass@k
+    of the other tasks from `samples` answers at `temperature` to the first `sample_limit` problems.
+    """
+
+    tasks: list[str] = Field(
+        ["lift_sudoku_mini", "lift_countdown_mini"],
+        min_length=1,
+        description="tasks or groups; gsm8k@512: with that gen_length, and half as many steps",
+    )
+    limit: int | None = Field(None, ge=1, description="problems a task; null: all")
+    samples: int = Field(8, ge=0, description="answers a problem for pass@k; 0: no pass@k")
+    sample_limit: int | None = Field(None, ge=1, description="problems a task for pass@k; null: as `limit`")
+    temperature: float = Field(0.7, gt=0)
+    batch_size: int | str = "auto"
+    gen_kwargs: dict[str, Any] = Field({}, description="decoding settings, over those of the protocol")
+    traces: int = Field(16, ge=0, description="problems a task whose decoding is kept step by step")
+
+
+class Recipe(Strict):
+    """A whole experiment."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][\w.-]*$", description="names the default output folder")
+    description: str = ""
+    seed: int = 0
+    seeds: int = Field(1, ge=1, description="trainings of each method: with seed, seed + 1, ...")
+    model: str | NewModel = "lift-tiny"
+    data: list[DataSource] = Field(min_length=1)
+    validation: float = Field(0, ge=0, description="share of the data, or a count, that is not trained on")
+    training: TrainSettings = TrainSettings()
+    methods: list[Method] = Field(min_length=1)
+    eval: EvalSettings | None = EvalSettings()
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> Recipe:
+        names = [method.name for method in self.methods]
+        for name in names:
+            if names.count(name) > 1 or name == "base":
+                raise ValueError(f"methods: the name {name!r} is taken; give each method its own")
+        return self
+
+    def training_of(self, method: Method) -> TrainSettings:
+        """The training settings of one method."""
+        return validated(TrainSettings, merged(self.training.model_dump(), method.training), method.name)
+
+    def all_seeds(self) -> list[int]:
+        """The seeds of each method's trainings."""
+        return list(range(self.seed, self.seed + self.seeds))
+
+
+def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """`below` with the values of `above`, mapping by mapping."""
+    found = dict(below)
+    for key, value in above.items():
+        both = isinstance(value, Mapping) and isinstance(found.get(key), Mapping)
+        found[key] = merged(found[key], value) if both else value
+    return found
+
+
+def validated(kind: type[Any], raw: dict[str, Any], where: str) -> Any:
+    """`raw` as a `kind`; the first thing wrong with it as one line."""
+    try:
+        return kind.model_validate(raw)
+    except ValidationError as error:
+        first = error.errors()[0]
+        path = [str(part) for part in first["loc"] if part not in ("NewModel", "str")]
+        key = ".".join(path)
+        if first["type"] == "extra_forbidden":
+            raise LiftError(f"{where}: unknown key {key!r}; {did_you_mean(path[-1], _all_keys())}") from None
+        if first["type"] == "missing":
+            raise LiftError(f"{where}: {key!r} is missing") from None
+        message = first["msg"].removeprefix("Value error, ")
+        shown = f"{key}={first['input']!r}: " if key else ""
+        raise LiftError(f"{where}: {shown}{message}") from None
+
+
+def _all_keys() -> set[str]:
+    """Every key that a recipe can have."""
+    parts = (Recipe, NewModel, DataSource, Method, TrainSettings, LoraSettings, EvalSettings)
+    return {name for part in parts for name in part.model_fields}

@@ -1,0 +1,175 @@
+"""The training stage of an experiment: one method, one seed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from lift_harness.pipeline.runs import Progress, read_json, stage_key, write_json
+from lift_harness.pipeline.schema import Method, NewModel, Recipe
+
+
+def training_data(recipe: Recipe) -> Any:
+    """The recipe's training data as text (`training.sources.Data`)."""
+    from lift_harness.training.prepare import recipe_data
+
+    return recipe_data(recipe)[2]
+
+
+def check_training(recipe: Recipe) -> tuple[Any, dict[str, Any]]:
+    """The training data, and the model as the manifest names it, once all is found to be in order.
+
+    Raises:
+        LiftError: whatever is wrong with methods, data or model, before anything is written.
+    """
+    from lift_harness.models.identity import model_identity
+    from lift_harness.training.objectives import get_objective
+    from lift_harness.training.prepare import method_examples, split_records
+
+    for method in recipe.methods:
+        get_objective(method.objective.name, **(method.objective.model_extra or {}))
+    data = training_data(recipe)
+    model, tokenizer = base_model(recipe, data.records)
+    context = model.config.max_position_embeddings
+    split_records(recipe, data.records)
+    for method in recipe.methods:
+        settings = recipe.training_of(method)
+        method_examples(data.records, tokenizer, settings, context, method.objective.name)
+    if isinstance(recipe.model, NewModel):
+        return data, {"name": None, "new": recipe.model.model_dump()}
+    return data, model_identity(model, recipe.model)
+
+
+def training_key(recipe: Recipe, method: Method, seed: int, data: Any, model: dict[str, Any]) -> str:
+    """What a training depends on."""
+    from lift_harness import __version__
+
+    return stage_key(
+        version=__version__,
+        model=model,
+        data=data.sha256,
+        validation=recipe.validation,
+        recipe_seed=recipe.seed,  # of the split, and of a new model
+        objective=method.objective.model_dump(),
+        training=recipe.training_of(method).model_dump(),
+        seed=seed,
+    )
+
+
+def train_method(
+    recipe: Recipe, data: Any, method: Method, seed: int, folder: Path, progress: Progress
+) -> dict[str, Any]:
+    """Train one method from the recipe's base model; saves to `folder` and describes what it saved.
+
+    Returns:
+        {"result": {"checkpoint" (folder), "sha256" of its weights, "parameters", "loss" and "eval_nelbo"
+        (histories), "data" (counts)}, "cost": {"forward_passes" (of sequences), "tokens", ...}}.
+    """
+    from lift_harness.models.identity import weights_hash
+    from lift_harness.pipeline.hardware import peak_memory
+    from lift_harness.ranks import Ranks
+    from lift_harness.training import checkpoints
+    from lift_harness.training.objectives import get_objective
+    from lift_harness.training.prepare import method_examples, split_records
+    from lift_harness.training.running import train
+
+    settings, options = recipe.training_of(method), dict(method.objective.model_extra or {})
+    objective = get_objective(method.objective.name, **options)
+    model, tokenizer = base_model(recipe, data.records)
+    context, name = model.config.max_position_embeddings, method.objective.name
+    records, held_out = split_records(recipe, data.records)
+    examples, counts = method_examples(records, tokenizer, settings, context, name)
+    validation = method_examples(held_out, tokenizer, settings, context, name)[0] if held_out else []
+    model, history = train(
+        model,
+        tokenizer,
+        examples,
+        objective,
+        settings,
+        folder,
+        seed,
+        [show_training(progress)],
+        validation=validation,
+        resume=True,  # what is there has the same key
+    )
+    kind, ranks = "adapter" if settings.lora else "checkpoint", Ranks(None)
+    if ranks.rank == 0:
+        save(model, tokenizer, folder / kind, recipe.model)
+        if settings.save_total_limit is not None:
+            checkpoints.remove_old(folder, keep=0, best=None)
+    ranks.barrier()
+    lines = {name: [line for line in history if name in line] for name in ("loss", "eval_nelbo")}
+    result = {
+        "checkpoint": kind,
+        "sha256": weights_hash(folder / kind),
+        "parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
+        **{
+            name: [{"step": line["step"], name: line[name]} for line in found]
+            for name, found in lines.items()
+        },
+        "data": {**counts.manifest(), "validation": len(validation)},
+    }
+    passes = read_json(folder / "passes.json")
+    return {"result": result, "cost": {**passes, "peak_memory_bytes": peak_memory()}}
+
+
+def base_model(recipe: Recipe, records: Any) -> tuple[Any, Any]:
+    """The model that every method starts from, and its tokenizer."""
+    from lift_harness.models import load_model
+
+    if isinstance(recipe.model, NewModel):
+        from transformers import set_seed
+
+        from lift_harness.models.modeling_llada import LLaDAModelLM
+        from lift_harness.models.tiny import tiny_config
+        from lift_harness.training.prepare import new_tokenizer
+
+        set_seed(recipe.seed)
+        tokenizer = new_tokenizer(records)
+        return LLaDAModelLM(tiny_config(tokenizer, **recipe.model.model_dump())), tokenizer
+    return load_model(recipe.model)
+
+
+def save(model: Any, tokenizer: Any, folder: Path, base: str | NewModel) -> None:
+    """Write an adapter, or a whole checkpoint with its tokenizer."""
+    if hasattr(model, "peft_config"):
+        model.save_pretrained(folder, save_embedding_layers=False)
+        (folder / "README.md").unlink(missing_ok=True)  # peft's unfilled model card
+        file = folder / "adapter_config.json"
+        config = read_json(file)
+        # The recipe's name of the base, not this machine's path; and a set in an order that does not vary.
+        config["base_model_name_or_path"] = str(base)
+        config["target_modules"] = sorted(config["target_modules"])
+        write_json(file, config)
+    else:
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+        file = folder / "tokenizer_config.json"
+        config = read_json(file)
+        if config.get("tokenizer_class") == "TokenizersBackend":  # unknown to transformers 4
+            write_json(file, {**config, "tokenizer_class": "PreTrainedTokenizerFast"})
+
+
+def show_training(progress: Progress) -> Any:
+    """A Trainer callback that reports optimiser steps and what was last logged."""
+    from transformers import TrainerCallback
+
+    shown = {
+        "loss": "loss {:.3f}",
+        "learning_rate": "lr {:.1e}",
+        "regime_hardest": "hardest {:.0%}",
+        "regime_easiest": "easiest {:.0%}",
+        "eval_nelbo": "NELBO {:.3f}",
+    }
+
+    class Reporter(TrainerCallback):
+        notes: dict[str, str] = {}
+
+        def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
+            found = {name: form.format(logs[name]) for name, form in shown.items() if name in (logs or {})}
+            self.notes = {**self.notes, **found}
+
+        def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            progress(state.global_step, state.max_steps, ", ".join(self.notes.values()))
+
+    return Reporter()

@@ -1,0 +1,125 @@
+"""Recipes inside the package, and `base`, `select` and `sweep`."""
+
+import pytest
+import yaml
+
+from lift_harness.errors import LiftError
+from lift_harness.pipeline.recipe import load_recipe, recipe_names
+
+PAPER = {"gift": 2e-5, "lift": 5e-6, "lift_a": 5e-6, "vanilla": 1e-5, "cart": 1e-5}  # learning rates
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(file, /, **content):
+        (tmp_path / f"{file}.yaml").write_text(yaml.safe_dump(content))
+        return str(tmp_path / f"{file}.yaml")
+
+    return write
+
+
+def test_a_base_gives_what_is_not_said(write):
+    file = write("mine", base="quickstart", name="mine", training={"lora": {"r": 4}})
+    mine, quickstart = load_recipe(file), load_recipe("quickstart")
+    assert mine.name == "mine" and mine.training.lora.r == 4
+    assert mine.training.lora.alpha == quickstart.training.lora.alpha
+    assert mine.methods == quickstart.methods and mine.data == quickstart.data
+
+
+def test_a_base_may_be_a_file_beside(write):
+    write("below", base="quickstart", name="below", seed=7)
+    assert load_recipe(write("above", base="below.yaml", name="above")).seed == 7
+
+
+def test_a_sweep_makes_a_method_of_each_combination(write):
+    methods = [
+        {
+            "name": "lift",
+            "objective": {"name": "lift"},
+            "sweep": {"objective.H": [2, 3], "objective.rho": ["fixed:0.3"]},
+        },
+        {"name": "plain", "objective": {"name": "vanilla"}},
+    ]
+    found = load_recipe(write("mine", base="quickstart", name="mine", methods=methods))
+    assert [method.name for method in found.methods] == [
+        "lift-H2-rhofixed0.3",
+        "lift-H3-rhofixed0.3",
+        "plain",
+    ]
+    assert [method.objective.model_extra.get("H") for method in found.methods] == [2, 3, None]
+    whole = write("all", base="quickstart", name="all", sweep={"training.learning_rate": [0.1, 0.2]})
+    rates = [
+        found.training_of(method).learning_rate for found in [load_recipe(whole)] for method in found.methods
+    ]
+    assert rates == [0.1, 0.2, 0.1, 0.2]
+
+
+def test_select_keeps_methods_in_its_order(write):
+    file = write("mine", base="quickstart", name="mine", select=["lift-h3"])
+    assert [method.name for method in load_recipe(file).methods] == ["lift-h3"]
+    chosen = load_recipe("quickstart", ["select=[lift-h3, vanilla]"])
+    assert [method.name for method in chosen.methods] == ["lift-h3", "vanilla"]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ({"base": "quikstart"}, "no recipe 'quikstart' .did you mean quickstart"),
+        ({"base": 3}, "base=3: give the name or file"),
+        ({"base": "quickstart", "select": ["lift-h4"]}, "no method 'lift-h4'; did you mean lift-h3"),
+        ({"base": "quickstart", "select": 4}, "select=4: give a list of methods: vanilla, lift-h3"),
+        ({"base": "quickstart", "sweep": {"objective.H": 3}}, "give lists of values"),
+        ({"base": "quickstart", "sweep": [1]}, "give lists of values"),
+    ],
+)
+def test_what_is_wrong_is_one_line(write, content, said):
+    with pytest.raises(LiftError, match=said) as error:
+        load_recipe(write("mine", name="mine", **content))
+    assert "\n" not in str(error.value)
+
+
+def test_a_recipe_that_is_its_own_base(write, tmp_path):
+    write("a", base="b.yaml", name="a")
+    with pytest.raises(LiftError, match="is its own base"):
+        load_recipe(write("b", base="a.yaml", name="b"))
+
+
+# ---- those of the paper
+
+
+def test_every_table_of_the_paper_has_its_recipe():
+    names = set(recipe_names())
+    for method in ("vanilla", "gift", "cart", "lift2", "lift3", "lifta2", "lifta3"):
+        assert f"llada-8b-s1k-{method}" in names
+    for name in ("llada-8b-s1k", "llada-8b-s1k-h", "llada-1.5-s1k", "dream-7b-s1k", "llada-8b-lift-sft-12k"):
+        assert name in names
+    assert {"llada-8b-kodcode", "llada-8b-s1k-rho", "llada-8b-s1k-ablation", "llada-8b-s1k-aime"} <= names
+
+
+@pytest.mark.parametrize("name", [name for name in recipe_names() if name.startswith(("llada", "dream"))])
+def test_the_papers_recipes_have_its_hyper_parameters(name):
+    """DESIGN section 7."""
+    recipe = load_recipe(name)
+    assert recipe.name == name and recipe.seeds == 3 and recipe.description
+    for method in recipe.methods:
+        settings = recipe.training_of(method)
+        assert settings.lora.model_dump() == {
+            "r": 128, "alpha": 256, "dropout": 0.05, "target_modules": ["q_proj", "k_proj", "v_proj"],
+        }  # fmt: skip
+        assert settings.learning_rate == PAPER.get(method.objective.name, 5e-6)
+        assert (settings.adam_betas, settings.weight_decay) == ((0.9, 0.999), 0.1)
+        assert (settings.lr_scheduler, settings.max_grad_norm, settings.bf16) == ("linear", 1.0, True)
+        assert (settings.max_length, settings.batch_size, settings.gradient_accumulation_steps) == (
+            4096,
+            2,
+            4,
+        )
+        assert settings.epochs == (5 if "kodcode" in name else 20)
+
+
+def test_the_h_sweep_and_single_methods():
+    found = [method.objective.model_extra["H"] for method in load_recipe("llada-8b-s1k-h").methods]
+    assert found == [2, 3, 4, 5, 10, 15, 20]
+    (only,) = load_recipe("llada-8b-s1k-lift3").methods
+    assert (only.name, only.objective.name, only.objective.model_extra) == ("lift-h3", "lift", {"H": 3})
+    assert only.gpu_hours == 1.8

@@ -1,0 +1,73 @@
+"""The training data of a recipe, ready for a method: what training and its preview both do first."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from lift_harness.training.data import Example, TokenCounts, least, tokenize
+from lift_harness.training.sources import Data, Record, load_data, validation_split
+
+
+def recipe_data(recipe: Any) -> tuple[Any, int | None, Data]:
+    """(tokenizer, context, data) of a recipe; of its model only the small files are read.
+
+    A new model's tokenizer is made from the data, and its context is None.
+    """
+    if not isinstance(recipe.model, str):
+        data = load_data(recipe.data)
+        return new_tokenizer(data.records), None, data
+    tokenizer, context = tokenizer_of(recipe.model)
+    return tokenizer, context, load_data(recipe.data, tokenizer)
+
+
+def split_records(recipe: Any, records: Sequence[Record]) -> tuple[list[Record], list[Record]]:
+    """(train, validation) records of a recipe."""
+    return validation_split(records, getattr(recipe, "validation", 0), recipe.seed)
+
+
+def method_examples(
+    records: Sequence[Record], tokenizer: Any, settings: Any, context: int | None, objective: str
+) -> tuple[list[Example], TokenCounts]:
+    """The examples that a method trains on, and what became of the records.
+
+    Args:
+        records: of `load_data`.
+        tokenizer: the model's.
+        settings: of training (`max_length`, `long`, `pad_to`).
+        context: the model's; nothing longer is trained on.
+        objective: its name; density needs to know the priority tokens.
+    """
+    counts = TokenCounts()
+    examples = tokenize(
+        records,
+        tokenizer,
+        max_length=least(context, settings.pad_to, getattr(settings, "max_length", None)),
+        long=getattr(settings, "long", "error"),
+        priority="auto" if objective == "density" else None,
+        counts=counts,
+    )
+    return examples, counts
+
+
+def tokenizer_of(name: str) -> tuple[Any, int | None]:
+    """The tokenizer of a model, its special ids resolved, and the model's context; without its weights."""
+    from lift_harness.models.checkpoint import find_folder
+    from lift_harness.models.loading import embedding_rows, empty_model
+    from lift_harness.models.tokenization import load_tokenizer, resolve_ids
+
+    folder = find_folder(name, weights=False)
+    config, empty = empty_model(folder, name)
+    tokenizer = load_tokenizer(folder, config["model_type"])
+    resolve_ids(tokenizer, config, embedding_rows(empty), where=name)
+    tokenizer.name_or_path = name
+    return tokenizer, getattr(empty.config, "max_position_embeddings", None)
+
+
+def new_tokenizer(records: Sequence[Record]) -> Any:
+    """The tokenizer that training a new model on these records makes."""
+    from lift_harness.models.tiny import train_tokenizer
+    from lift_harness.tasks.prompts import GEN_PREFIX
+
+    parts = ("user", "assistant", "\n\n", GEN_PREFIX)
+    return train_tokenizer(part for record in records for part in (record.user, *parts, record.response))

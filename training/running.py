@@ -1,0 +1,217 @@
+"""`train`: fine-tuning of a masked diffusion model, from examples to weights."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import nn
+from transformers import TrainerCallback, TrainingArguments, set_seed
+from transformers.trainer_callback import PrinterCallback, ProgressCallback
+
+from lift_harness.errors import LiftError
+from lift_harness.training import checkpoints
+from lift_harness.training.data import Example
+from lift_harness.training.objectives import Objective, needs_reference, with_reference
+from lift_harness.training.order import SlotCollator
+from lift_harness.training.settings import LoraSettings, TrainSettings
+from lift_harness.training.stopping import StopOnSignal
+from lift_harness.training.trainer import LOGGED, ObjectiveTrainer
+
+CONFIDENCE = "confidence.json"
+PASSES = "passes.json"
+
+
+def with_lora(model: nn.Module, settings: LoraSettings) -> nn.Module:
+    """The model with trainable adapters on the named projections, all else frozen."""
+    from peft import LoraConfig, get_peft_model
+
+    config = LoraConfig(
+        r=settings.r,
+        lora_alpha=settings.alpha,
+        lora_dropout=settings.dropout,
+        target_modules=settings.target_modules,
+    )
+    try:
+        adapted = get_peft_model(model, config)  # type: ignore[arg-type]
+    except ValueError as error:
+        raise LiftError(f"training.lora.target_modules={settings.target_modules}: {error}") from error
+    # Whether the embedding was resized, peft asks the Hub, at every checkpoint: it was not.
+    adapted.save_pretrained = partial(adapted.save_pretrained, save_embedding_layers=False)  # type: ignore
+    return adapted
+
+
+def train(
+    model: Any,
+    tokenizer: Any,
+    examples: Sequence[Example],
+    objective: Objective,
+    settings: TrainSettings,
+    output: Path,
+    seed: int,
+    callbacks: Sequence[TrainerCallback] = (),
+    *,
+    validation: Sequence[Example] = (),
+    resume: bool = False,
+) -> tuple[nn.Module, list[dict[str, float]]]:
+    """Train and return the model (with adapters, if any) and the log.
+
+    Args:
+        model: a masked diffusion model; changed in place.
+        tokenizer: for the mask and end-of-text ids.
+        examples: training data; the order is a function of `seed`.
+        objective: from `get_objective`.
+        settings: optimisation.
+        output: folder for the log and resumable checkpoints.
+        seed: of data order, adapters, dropout and noise.
+        callbacks: of transformers, e.g. for progress.
+        validation: examples for `eval_steps`.
+        resume: continue from the newest whole checkpoint of `output`, if there is one.
+
+    Raises:
+        LiftError: an example is longer than the context; the loss or the weights are no longer finite; a
+            checkpoint cannot be written.
+        Stopped: SIGTERM or Ctrl-C, after a checkpoint.
+    """
+    check_lengths([*examples, *validation], model.config.max_position_embeddings)
+    if settings.eval_steps and not validation:
+        raise LiftError(
+            f"training.eval_steps={settings.eval_steps}: there are no validation examples; set `validation`"
+        )
+    set_seed(seed)
+    reference = None
+    if needs_reference(objective) and settings.lora is None:
+        reference = copy.deepcopy(model).eval().requires_grad_(False)
+    if settings.lora is not None:
+        model = with_lora(model, settings.lora)
+    output.mkdir(parents=True, exist_ok=True)
+    stop = StopOnSignal()
+    check_trackers(settings.report_to)
+    trainer = ObjectiveTrainer(
+        model=model,
+        args=training_arguments(settings, output, seed),
+        data_collator=SlotCollator(tokenizer.eos_token_id),
+        callbacks=[*callbacks, stop, LogAtTheEnd()],
+        examples=examples,
+        validation=validation,
+        objective=with_reference(objective, reference) if reference is not None else objective,
+        settings=settings,
+        mask_id=tokenizer.mask_token_id,
+        noise_seed=seed,
+        folder=output,
+    )
+    for printing in (PrinterCallback, ProgressCallback):
+        trainer.remove_callback(printing)
+    checkpoint = checkpoints.newest(output) if resume else None
+    trainer.restore_log(checkpoint)
+    counting = trainer.statistics.count_passes(trainer.accelerator.unwrap_model(model))
+    with stop.listening():
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    counting.remove()
+    stop.check(output)
+    if settings.select == "best":
+        load_weights(trainer.model, output / f"{checkpoints.PREFIX}{trainer.state.best_global_step}")
+    trainer.check_weights()
+    sequences, tokens = trainer.total(trainer.statistics.passes).tolist()
+    by_t = trainer.statistics.confidence_by_t(trainer.total)
+    if trainer.is_world_process_zero():
+        passes = {"forward_passes": sequences, "tokens": tokens}
+        (output / PASSES).write_text(json.dumps(passes) + "\n", encoding="utf-8")
+    if by_t and trainer.is_world_process_zero():
+        (output / CONFIDENCE).write_text(json.dumps(by_t) + "\n", encoding="utf-8")
+    return trainer.model, [line for line in trainer.state.log_history if LOGGED & line.keys()]
+
+
+class LogAtTheEnd(TrainerCallback):
+    """Log the last steps, too few for `logging_steps` as they may be."""
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Called by the Trainer after each optimiser step."""
+        if state.global_step >= state.max_steps:
+            control.should_log = True
+
+
+def load_weights(model: Any, checkpoint: Path) -> None:
+    """Put the weights of a checkpoint into the model that was trained."""
+    if hasattr(model, "peft_config"):
+        from peft import set_peft_model_state_dict
+
+        set_peft_model_state_dict(model, load_file(checkpoint / "adapter_model.safetensors"))
+    else:
+        for file in sorted(checkpoint.glob("model*.safetensors")):
+            model.load_state_dict(load_file(file), strict=False)
+
+
+def check_lengths(examples: Sequence[Example], context: int) -> None:
+    """Refuse an example that is longer than the model's context."""
+    for example in examples:
+        if len(example) > context:
+            raise LiftError(
+                f"training example {example.origin or example.id} has {len(example)} tokens, more than the "
+                f"model's context of {context}; leave such examples out (long: drop) or shorten it"
+            )
+
+
+def check_trackers(names: Sequence[str]) -> None:
+    """Refuse an experiment tracker that is unknown or not installed."""
+    from transformers.integrations import get_available_reporting_integrations
+
+    for name in names:
+        if name not in (known := get_available_reporting_integrations()):
+            there = ", ".join(known) or "none"
+            raise LiftError(
+                f"training.report_to={list(names)}: {name} is not installed, or unknown to transformers; "
+                f"there: {there} (pip install 'lift-harness[track]' for tensorboard and wandb)"
+            )
+
+
+def training_arguments(settings: TrainSettings, output: Path, seed: int) -> TrainingArguments:
+    """Our settings in transformers' terms."""
+    return TrainingArguments(
+        output_dir=str(output),
+        seed=seed,
+        data_seed=seed,
+        learning_rate=settings.learning_rate,
+        per_device_train_batch_size=settings.batch_size,
+        gradient_accumulation_steps=settings.gradient_accumulation_steps,
+        num_train_epochs=settings.epochs,
+        max_steps=settings.max_steps or -1,
+        lr_scheduler_type=settings.lr_scheduler,
+        warmup_steps=settings.warmup_steps,
+        weight_decay=settings.weight_decay,
+        adam_beta1=settings.adam_betas[0],
+        adam_beta2=settings.adam_betas[1],
+        max_grad_norm=settings.max_grad_norm,
+        bf16=settings.bf16,
+        logging_steps=settings.logging_steps,
+        logging_nan_inf_filter=False,  # a loss that is not finite is an error
+        save_strategy="steps" if settings.save_steps else "no",
+        save_steps=settings.save_steps or 500,
+        eval_strategy="steps" if settings.eval_steps else "no",
+        eval_steps=settings.eval_steps,
+        metric_for_best_model="eval_nelbo" if settings.eval_steps else None,
+        greater_is_better=False if settings.eval_steps else None,
+        average_tokens_across_devices=True,
+        use_cpu=not torch.cuda.is_available(),  # as load_model chooses; MPS has no float64 for the noise
+        report_to=settings.report_to,
+        disable_tqdm=True,
+        remove_unused_columns=False,
+        dataloader_pin_memory=torch.cuda.is_available(),
+        accelerator_config={"even_batches": False},  # `Steps` does it, with rows that teach nothing
+        # Passed only when wanted: transformers 5 is renaming it. Reentrant checkpoints would need inputs
+        # with a gradient, which a model with adapters does not have.
+        **(
+            {
+                "gradient_checkpointing": True,
+                "gradient_checkpointing_kwargs": {"use_reentrant": False},
+            }
+            if settings.gradient_checkpointing
+            else {}
+        ),
+    )

@@ -1,0 +1,231 @@
+"""`load_data`: the records that a recipe's `data:` asks for, filtered and counted."""
+
+from __future__ import annotations
+
+import heapq
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from lift_harness.errors import LiftError, did_you_mean
+from lift_harness.tasks.prompts import GEN_PREFIX
+from lift_harness.training import synthetic
+from lift_harness.training.settings import DataSource
+from lift_harness.training.sources.files import SUFFIXES
+from lift_harness.training.sources.formats import find_layout, make_record, require
+from lift_harness.training.sources.published import PUBLISHED, find_published, local_rows, published_rows
+from lift_harness.training.sources.records import Record, content, content_hash, number
+
+Rows = Iterable[tuple[str, Mapping[str, Any]]]
+# Settings that mean nothing for generated text.
+OF_FILES = ("kind", "split", "config", "revision", "fields", "where", "max_chars", "min_tokens", "max_tokens")
+
+
+@dataclass
+class SourceSummary:
+    """What became of the rows of one source.
+
+    Attributes:
+        source: as the recipe names it.
+        origin: where the rows came from: file, Hub id and revision, or generator.
+        read: rows.
+        dropped: filter -> records that it left out; "empty" are those without a question or a
+            response, "not drawn" those beyond `n` (not tokenized, so that no filter on tokens counts them).
+        kept: records.
+    """
+
+    source: str
+    origin: dict[str, Any]
+    read: int = 0
+    dropped: Counter[str] = field(default_factory=Counter)
+    kept: int = 0
+
+
+@dataclass
+class Data:
+    """The records of all sources, in the order of the recipe and then of their rows."""
+
+    records: list[Record]
+    sources: list[SourceSummary]
+
+    @cached_property
+    def sha256(self) -> str:
+        """Of all records, in order (`content_hash`)."""
+        return content_hash(self.records)
+
+    def manifest(self) -> dict[str, Any]:
+        """As plain data, for a run's manifest."""
+        parts = [{**vars(part), "dropped": dict(part.dropped)} for part in self.sources]
+        return {"records": len(self.records), "sha256": self.sha256, "sources": parts}
+
+
+def load_data(sources: Sequence[DataSource], tokenizer: Any = None) -> Data:
+    """All records of the sources.
+
+    Args:
+        sources: of a recipe.
+        tokenizer: for filters on tokens; None: such filters are an error.
+
+    Raises:
+        LiftError: an unknown source, bad rows (with file, line and field), or too few rows left.
+    """
+    data = Data([], [])
+    for source in sources:
+        if tokenizer is None and (source.min_tokens or source.max_tokens):
+            raise LiftError(
+                f"data source {source.source!r}: min_tokens and max_tokens need the model's tokenizer, which "
+                "a new model gets from the data; use max_chars"
+            )
+        summary, records = read_source(source, tokenizer)
+        data.sources.append(summary)
+        data.records += records
+    return data
+
+
+def read_source(source: DataSource, tokenizer: Any = None) -> tuple[SourceSummary, list[Record]]:
+    """The records of one source, and their count."""
+    if source.source in synthetic.SOURCES:
+        return generated(source)
+    origin, rows = open_rows(source)
+    summary = SourceSummary(source.source, origin)
+    records = filtered(rows, source, summary)
+    kept = drawn(records, source, summary, token_filter(source, tokenizer, summary))
+    summary.kept = len(kept)
+    short = source.n is not None and len(kept) < source.n
+    if short or not kept:
+        dropped = ", ".join(f"{count} by {name!r}" for name, count in summary.dropped.items() if count)
+        raise LiftError(
+            f"data source {source.source!r}: {len(kept)} of {summary.read} rows are left"
+            f"{f' (dropped: {dropped})' if dropped else ''}"
+            f"{f', n={source.n}; lower n' if short else '; loosen its filters'}"
+        )
+    return summary, kept
+
+
+def generated(source: DataSource) -> tuple[SourceSummary, list[Record]]:
+    """The first n examples of a generator."""
+    if source.n is None:
+        raise LiftError(f"data source {source.source!r} is generated without end; give n")
+    refuse(source, OF_FILES, "is generated")
+    turns = synthetic.turns(source.source, source.n, source.seed, **source.options)
+    origin = {"generator": source.source, "seed": source.seed, "options": source.options}
+    records = [of_turn(turn, f"{source.source}:{i}") for i, turn in enumerate(turns, start=1)]
+    return SourceSummary(source.source, origin, read=len(turns), kept=len(turns)), records
+
+
+def of_turn(turn: synthetic.Turn, origin: str = "") -> Record:
+    """A generated exchange as a record."""
+    return Record((("user", turn.user),), turn.response, GEN_PREFIX, "math", origin)
+
+
+def open_rows(source: DataSource) -> tuple[dict[str, Any], Rows]:
+    """Where the rows come from, and the rows: a published dataset, a local path, or any Hub id."""
+    refuse(source, ("options",), "is not generated")
+    name = source.source
+    known = find_published(name)
+    if name.lower() in PUBLISHED or (known and not path_like(name)):
+        assert known is not None
+        return published_rows(known, source.config, source.split, source.revision)
+    if path_like(name):
+        refuse(source, ("revision",), "is a path")
+        if not Path(name).expanduser().exists():
+            raise LiftError(f"{name}: no such file")
+        return local_rows(Path(name).expanduser(), source.config, source.split)
+    names = did_you_mean(name, [*synthetic.SOURCES, *PUBLISHED])
+    raise LiftError(f"unknown data source {name!r} (nor a path, nor a Hub id owner/name); {names}")
+
+
+def path_like(name: str) -> bool:
+    """Whether a source is meant as a path: it exists, it is written as one, or it has a file's suffix."""
+    return name.endswith(SUFFIXES) or re.match(r"[./~\\]", name) is not None or Path(name).exists()
+
+
+def refuse(source: DataSource, settings: Sequence[str], because: str) -> None:
+    """Settings that a source has no use for are errors, not ignored."""
+    for name in settings:
+        if value := getattr(source, name):
+            raise LiftError(f"data source {source.source!r} {because}, so it takes no {name}={value!r}")
+
+
+# ---------------------------------------------------------------- filters
+
+
+def filtered(rows: Rows, source: DataSource, summary: SourceSummary) -> Iterator[Record]:
+    """The records of the rows that pass the filters on fields and characters."""
+    layout = None
+    for origin, row in rows:
+        summary.read += 1
+        if layout is None:
+            layout = find_layout(row, origin, source.fields, source.kind)
+        if not matches(row, source.where, origin):
+            summary.dropped["where"] += 1
+        elif (record := make_record(row, layout, origin)) is None:
+            summary.dropped["empty"] += 1
+        elif short_enough(record, source, summary):
+            yield record
+
+
+def matches(row: Mapping[str, Any], where: Mapping[str, Any], origin: str) -> bool:
+    """Whether each field of `where` has its value, or one of its values, as it is written."""
+    for name, values in where.items():
+        found = str(require(row, name, origin))
+        if found not in map(str, values if isinstance(values, list) else [values]):
+            return False
+    return True
+
+
+def short_enough(record: Record, source: DataSource, summary: SourceSummary) -> bool:
+    """The filter `max_chars`: of everything that is said."""
+    length = sum(len(said) for _, said in record.messages) + len(record.prefix) + len(record.response)
+    if source.max_chars is None or length <= source.max_chars:
+        return True
+    summary.dropped["max_chars"] += 1
+    return False
+
+
+def token_filter(source: DataSource, tokenizer: Any, summary: SourceSummary) -> Callable[[Record], bool]:
+    """The filters `min_tokens` and `max_tokens`: of prompt and response together."""
+    if source.min_tokens is None and source.max_tokens is None:
+        return lambda record: True
+    from lift_harness.training.data import encode  # imports torch
+
+    def fits(record: Record) -> bool:
+        (encoded,) = encode([record], tokenizer)
+        length = len(encoded.prompt) + len(encoded.response)
+        name = None
+        if source.min_tokens is not None and length < source.min_tokens:
+            name = "min_tokens"
+        elif source.max_tokens is not None and length > source.max_tokens:
+            name = "max_tokens"
+        summary.dropped.update([name] if name else [])
+        return name is None
+
+    return fits
+
+
+def drawn(
+    records: Iterable[Record], source: DataSource, summary: SourceSummary, fits: Callable[[Record], bool]
+) -> list[Record]:
+    """The records that `fits` lets pass; of these a random `n`, in their order.
+
+    The n with the lowest hash of seed and content: the draw does not depend on the order of the rows, and
+    needs neither all records in memory nor the tokens of those that are not drawn.
+    """
+    if source.n is None:
+        return [record for record in records if fits(record)]
+    heap: list[tuple[int, int, Record]] = []  # the highest hash on top
+    for i, record in enumerate(records):
+        entry = (-number(content(record), "draw", source.seed), -i, record)
+        if len(heap) == source.n and entry[:2] < heap[0][:2]:
+            summary.dropped["not drawn"] += 1
+        elif fits(record):
+            if len(heap) < source.n:
+                heapq.heappush(heap, entry)
+            else:
+                heapq.heapreplace(heap, entry)
+                summary.dropped["not drawn"] += 1
+    return [record for _, _, record in sorted(heap, key=lambda entry: -entry[1])]

@@ -1,0 +1,96 @@
+"""What a training run logs beside the loss: what the method did with the rows and tokens of its batches.
+
+The sums are kept on the device and read only when something is logged, and they are part of a checkpoint: a
+resumed run logs what an uninterrupted one does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lift_harness.training.objectives import Loss
+
+REGIMES = ("hardest", "random", "easiest")  # -1, 0, 1 of `objectives.lift`
+T_BINS = 10
+SUMS = ("loss", "rows", "confidence", "tokens", "passes")
+
+
+class Statistics:
+    """Sums since the last log, and of confidences since the beginning."""
+
+    def __init__(self) -> None:
+        self.loss = torch.zeros((), dtype=torch.float64)
+        self.rows = torch.zeros(len(REGIMES), dtype=torch.int64)
+        self.confidence = torch.zeros(2, T_BINS, dtype=torch.float64)  # kept, dropped
+        self.tokens = torch.zeros(2, T_BINS, dtype=torch.int64)
+        self.passes = torch.zeros(2, dtype=torch.int64)  # sequences and tokens that went through the model
+        self.logged_step = 0
+
+    def count_passes(self, model: nn.Module) -> Any:
+        """Count what goes through a model; returns the handle that ends it."""
+
+        def seen(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            ids = kwargs["input_ids"] if "input_ids" in kwargs else args[0]
+            self.passes += torch.tensor([ids.shape[0], ids.numel()])
+
+        return model.register_forward_pre_hook(seen, with_kwargs=True)
+
+    def add(self, found: Loss) -> None:
+        """Count one micro-batch."""
+        for name in ("loss", "rows", "confidence", "tokens"):
+            setattr(self, name, getattr(self, name).to(found.loss.device))
+        self.loss += found.loss.detach().double()
+        if found.regime is not None:
+            real = found.supervised.any(-1)  # a filler row has no regime
+            self.rows += torch.bincount(found.regime[real] + 1, minlength=len(REGIMES))
+        if found.confidence is not None:
+            scored = ~found.confidence.isnan()
+            bins = (found.t * T_BINS).long().clamp(max=T_BINS - 1)[:, None].expand_as(scored)
+            for i, tokens in enumerate((scored & found.supervised, scored & ~found.supervised)):
+                values = found.confidence[tokens].double()
+                self.confidence[i] += torch.bincount(bins[tokens], weights=values, minlength=T_BINS)
+                self.tokens[i] += torch.bincount(bins[tokens], minlength=T_BINS)
+
+    def take(self, step: int, total: Callable[[Tensor], Tensor]) -> dict[str, float]:
+        """What goes into the log at an optimiser step, and begin again.
+
+        Args:
+            step: of the optimiser.
+            total: adds a tensor up over processes.
+        """
+        rows = total(self.rows).tolist()
+        found = {"loss": float(total(self.loss)) / max(1, step - self.logged_step)}
+        if sum(rows):
+            found |= {f"regime_{name}": n / sum(rows) for name, n in zip(REGIMES, rows, strict=True)}
+        self.loss, self.rows, self.logged_step = self.loss * 0, self.rows * 0, step
+        return found
+
+    def confidence_by_t(self, total: Callable[[Tensor], Tensor]) -> dict[str, Any] | None:
+        """Mean confidence of kept and dropped tokens in bins of t; None where the method looks at none."""
+        sums, counts = total(self.confidence).tolist(), total(self.tokens).tolist()
+        if not any(map(any, counts)):
+            return None
+        kept, dropped = (
+            [s / n if n else None for s, n in zip(*pair, strict=True)]
+            for pair in zip(sums, counts, strict=True)
+        )
+        edges = [i / T_BINS for i in range(T_BINS + 1)]
+        return {"t_edges": edges, "kept": kept, "dropped": dropped, "count": counts}
+
+    # ------------------------------------------------------------ in a checkpoint
+
+    def state(self, total: Callable[[Tensor], Tensor]) -> dict[str, Any]:
+        """As JSON, added up over processes."""
+        tensors = {name: total(getattr(self, name)).tolist() for name in SUMS}
+        return {**tensors, "logged_step": self.logged_step}
+
+    def restore(self, state: dict[str, Any], first: bool) -> None:
+        """Go on from a state; the sums are the `first` process's."""
+        self.logged_step = state["logged_step"]
+        if first:
+            for name in SUMS:
+                setattr(self, name, torch.tensor(state[name], dtype=getattr(self, name).dtype))
