@@ -47,7 +47,7 @@ def evaluate(
     evaluator.add_env_info = lambda storage: storage.update(environment())
     evaluator.get_git_commit_hash = git_hash
     tracker = EvaluationTracker(output_path=str(output)) if output else None
-    config = {} if samples is None else {"repeats": samples}
+    config: dict[str, Any] = {} if samples is None else {"repeats": samples}
     results = evaluator.simple_evaluate(
         model=lm,
         model_args={"pretrained": label},  # names lm-eval's output folder

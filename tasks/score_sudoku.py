@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from math import nan, sqrt
+from math import fsum, nan, sqrt
 
 from lift_harness.tasks.answers import END_OF_TEXT, after, before, is_well_formed
 from lift_harness.tasks.sudoku import is_valid_grid
@@ -88,4 +88,5 @@ class CellShare:
         n, share, empty = len(counts), self(counts), sum(e for _, e in counts)
         if n < 2 or not empty:
             return nan
-        return sqrt(n / (n - 1) * sum((r - share * e) ** 2 for r, e in counts)) / empty
+        spread = fsum((r - share * e) ** 2 for r, e in counts)  # exact: the order of puzzles does not matter
+        return sqrt(n / (n - 1) * spread) / empty

@@ -50,7 +50,7 @@ def _read(path: Path) -> dict[str, Any]:
 def _files() -> dict[str, dict[str, Any]]:
     """The task and group files by name."""
     found = map(_read, sorted(FOLDER.glob("*/lift_*.yaml")))
-    return {config.get("task") if "benchmark" in config else config["group"]: config for config in found}
+    return {config["task" if "benchmark" in config else "group"]: config for config in found}
 
 
 def task_config(name: str) -> dict[str, Any]:

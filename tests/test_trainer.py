@@ -221,10 +221,10 @@ def test_an_example_has_the_same_noise_however_the_epoch_is_cut(fit, examples):
 
 def test_checkpoints_are_kept_every_so_many_steps_and_only_when_asked_for(fit, examples, tmp_path):
     fit(examples, lora=LORA, max_steps=4)
-    assert [path.name for path in tmp_path.iterdir()] == ["log.jsonl"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["log.jsonl", "passes.json"]
     fit(examples, lora=LORA, max_steps=4, save_steps=2)
     names = sorted(path.name for path in tmp_path.iterdir())
-    assert names == ["checkpoint-2", "checkpoint-4", "log.jsonl"]
+    assert names == ["checkpoint-2", "checkpoint-4", "log.jsonl", "passes.json"]
     assert (tmp_path / "checkpoint-4" / "adapter_model.safetensors").is_file()
 
 

@@ -218,14 +218,14 @@ def test_steps_do_not_depend_on_how_they_are_cut(lengths, seed, cut):
         sampler = Steps(lengths, batch * accumulation * processes, multiple, seed, lambda e=epoch: e)
         slots = list(sampler)
         real = [slot for slot in slots if not slot.filler]
-        assert sorted(slot.index for slot in real) == list(range(len(lengths)))
+        assert sorted(slot.example for slot in real) == list(range(len(lengths)))
         assert slots[: len(real)] == real  # fillers come last
         assert len(slots) == len(sampler) and len(slots) % multiple == 0 and len(slots) - len(real) < multiple
         whole = list(Steps(lengths, 8, 1, seed, lambda e=epoch: e))
         assert real == whole  # the same examples in the same steps, padded to the same lengths
         for start in range(0, len(real), 8):
             step = real[start : start + 8]
-            assert {slot.length for slot in step} == {max(lengths[slot.index] for slot in step)}
+            assert {slot.length for slot in step} == {max(lengths[slot.example] for slot in step)}
 
 
 def test_grouping_by_length_saves_padding_and_keeps_chance():
@@ -235,7 +235,7 @@ def test_grouping_by_length_saves_padding_and_keeps_chance():
         return sum(slot.length for slot in Steps(lengths, 8, 1, 0, lambda: epoch, steps=steps))
 
     assert padded(1) > 1.5 * sum(lengths) and padded(8) < 1.15 * sum(lengths)
-    orders = [[slot.index for slot in Steps(lengths, 8, 1, 0, lambda e=e: e)] for e in (0, 0, 1)]
+    orders = [[slot.example for slot in Steps(lengths, 8, 1, 0, lambda e=e: e)] for e in (0, 0, 1)]
     assert orders[0] == orders[1] != orders[2]
 
 

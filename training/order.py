@@ -21,12 +21,12 @@ class Slot(NamedTuple):
     """One row of a batch.
 
     Attributes:
-        index: of its example.
+        example: its index.
         length: what it is padded to.
         filler: whether it only fills up a batch, so that all processes have as many; it teaches nothing.
     """
 
-    index: int
+    example: int
     length: int
     filler: bool = False
 
@@ -41,7 +41,7 @@ class Slots(Dataset):
         return len(self.examples)
 
     def __getitem__(self, slot: Slot) -> tuple[Any, Slot]:
-        return self.examples[slot.index], slot
+        return self.examples[slot.example], slot
 
 
 @dataclass(frozen=True)

@@ -198,6 +198,7 @@ def training_arguments(settings: TrainSettings, output: Path, seed: int) -> Trai
         metric_for_best_model="eval_nelbo" if settings.eval_steps else None,
         greater_is_better=False if settings.eval_steps else None,
         average_tokens_across_devices=True,
+        ddp_find_unused_parameters=False,
         use_cpu=not torch.cuda.is_available(),  # as load_model chooses; MPS has no float64 for the noise
         report_to=settings.report_to,
         disable_tqdm=True,

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import Trainer
+from transformers import Trainer, TrainerControl
 
 from lift_harness.errors import LiftError, first_line
 from lift_harness.likelihood import Text, elbo
@@ -58,6 +58,7 @@ class ObjectiveTrainer(Trainer):
         self.objective, self.settings = objective, settings
         self.mask_id, self.noise_seed, self.folder = mask_id, noise_seed, folder
         self.model_accepts_loss_kwargs = True  # the Trainer counts the response tokens of a whole step
+        self.control: TrainerControl
         self.statistics = Statistics()
         self.staging: Path | None = None
 

@@ -7,9 +7,10 @@ official checkpoints, so that their files load and ours load there.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.modeling_outputs import MaskedLMOutput
@@ -104,11 +105,24 @@ class DiffusionLM(PreTrainedModel):
 
     def logits_at(self, hidden: Tensor) -> Tensor:
         """Project hidden states [..., D] onto the vocabulary: logits [..., V]."""
-        head: Any = self.get_output_embeddings() or self.get_input_embeddings()  # tied: the same matrix
-        plain = isinstance(head, (nn.Linear, nn.Embedding)) and type(head.weight) is nn.Parameter
-        if not plain or (isinstance(head, nn.Linear) and hasattr(head, "_hf_hook")):
-            return head(hidden)  # quantised, placed elsewhere by accelerate, or an adapter around it
-        return project(hidden, head.weight, getattr(head, "bias", None))
+        matrix = plain_matrix(self._head)
+        if matrix is None:  # quantised, placed elsewhere by accelerate, or an adapter around it
+            return self._head(hidden)
+        return project(hidden, *matrix)
+
+    def output_matrix(self) -> tuple[Tensor, Tensor | None] | None:
+        """Weight [V, D] and bias [V] or None, where `logits_at` is nothing but the product with them.
+
+        None otherwise. To be asked for inside `forward`: elsewhere a wrapper may hold the weight in parts.
+        """
+        own = type(self).logits_at is not DiffusionLM.logits_at  # may do more than the product
+        if own and getattr(self.config, "scale_logits", True):  # LLaDA's does only with this key
+            return None
+        return plain_matrix(self._head)
+
+    @property
+    def _head(self) -> Any:
+        return self.get_output_embeddings() or self.get_input_embeddings()  # tied: the same matrix
 
     def forward(
         self,
@@ -117,11 +131,51 @@ class DiffusionLM(PreTrainedModel):
         position_ids: Tensor | None = None,
         logits_mask: Tensor | None = None,
         cache: KeyValueCache | None = None,
+        reduce: Callable[[Any, Tensor], Tensor] | None = None,
     ) -> MaskedLMOutput:
         """Logits [B, L, V], or [M, V] at the M positions where `logits_mask` [B, L] is True.
 
         The other arguments are those of `hidden_states`. M follows row-major order. Position i holds the
         prediction of the token at i + `logit_shift`.
+
+        With `reduce`, no logits: the output's `loss` is `reduce(self, hidden [M, D])`. There training works on
+        hidden states and output projection inside the pass, where a wrapper (FSDP) has gathered them.
         """
-        hidden = self.hidden_states(input_ids, attention_mask, position_ids, cache)
-        return MaskedLMOutput(logits=self.logits_at(hidden if logits_mask is None else hidden[logits_mask]))
+        if logits_mask is None:
+            hidden = self.hidden_states(input_ids, attention_mask, position_ids, cache)
+        else:
+            at, real = columns(logits_mask)
+            hidden = self.hidden_states(input_ids, attention_mask, position_ids, cache, at)
+            hidden = hidden.flatten(0, 1).index_select(0, real.flatten().nonzero()[:, 0])  # [M, D]
+        if reduce is not None:
+            return MaskedLMOutput(loss=reduce(self, hidden))
+        return MaskedLMOutput(logits=self.logits_at(hidden))
+
+
+def columns(where: Tensor) -> tuple[Tensor, Tensor]:
+    """The True columns of each row of `where` [B, L], in order, filled up to those of the fullest row.
+
+    Returns:
+        int64 [B, Q], and bool [B, Q], False where filled up.
+    """
+    count = where.sum(-1)
+    widest = max(1, int(count.max()))  # the layers need something to compute
+    at = (~where).byte().argsort(dim=-1, stable=True)[:, :widest]
+    return at, torch.arange(widest, device=where.device) < count[:, None]
+
+
+def plain_matrix(head: Any) -> tuple[Tensor, Tensor | None] | None:
+    """Weight and bias of a projection that is a plain matrix product; None for anything else.
+
+    Hooks on a linear layer are there to be called (accelerate's place its weight, those of ZeRO and FSDP
+    gather it). Those of a tied embedding belong to its lookup.
+    """
+    if not isinstance(head, (nn.Linear, nn.Embedding)):
+        return None
+    if isinstance(head, nn.Linear) and (
+        hasattr(head, "_hf_hook") or head._forward_hooks or head._forward_pre_hooks
+    ):
+        return None
+    if type(head.weight) not in (nn.Parameter, Tensor):  # FSDP puts plain tensors in place of parameters
+        return None
+    return head.weight, getattr(head, "bias", None)

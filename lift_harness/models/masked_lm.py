@@ -88,4 +88,7 @@ class MaskedLM(nn.Module):
         """Logits [..., V] of hidden states [..., D]."""
         return HEADS[self.config.model_type](self.inner, hidden)
 
+    def output_matrix(self) -> None:
+        """As `DiffusionLM.output_matrix`: these heads are more than a matrix."""
+
     forward = DiffusionLM.forward  # of the same two halves

@@ -53,10 +53,10 @@ def evaluations(recipe: Recipe, settings: EvalSettings) -> list[Evaluation]:
     """
     by_length: dict[int | None, list[str]] = {}
     for entry in settings.tasks:
-        name, at, length = entry.partition("@")
-        if at and (not length.isdigit() or int(length) < 2):
+        name, at, given = entry.partition("@")
+        if at and (not given.isdigit() or int(given) < 2):
             raise LiftError(f"eval.tasks: {entry!r}: after @ comes a gen_length, e.g. {name}@256")
-        by_length.setdefault(int(length) if at else None, []).extend(expand([name]))
+        by_length.setdefault(int(given) if at else None, []).extend(expand([name]))
     common = {"seed": recipe.seed, **settings.gen_kwargs}
     runs = []
     for length, tasks in by_length.items():

@@ -11,8 +11,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-PACKAGES = ("lm-eval", "torch", "transformers", "peft", "accelerate", "tokenizers", "safetensors", "datasets")
-PACKAGES += ("numpy", "sympy", "math-verify", "antlr4-python3-runtime")
+PACKAGES = (
+    *("lm-eval", "torch", "transformers", "peft", "accelerate", "tokenizers", "safetensors", "datasets"),
+    *("numpy", "sympy", "math-verify", "antlr4-python3-runtime"),
+)
 
 
 def packages() -> dict[str, str | None]:

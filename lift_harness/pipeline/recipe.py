@@ -71,14 +71,14 @@ def read(name: str, below: tuple[str, ...] = ()) -> dict[str, Any]:
 
 def expanded(raw: Mapping[str, Any], where: str) -> dict[str, Any]:
     """A recipe with its sweeps as methods, and of them the selected ones."""
-    raw = copy.deepcopy(dict(raw))
-    sweep, select = raw.pop("sweep", None) or {}, raw.pop("select", None)
-    methods = raw.get("methods")
+    found = copy.deepcopy(dict(raw))
+    sweep, select = found.pop("sweep", None) or {}, found.pop("select", None)
+    methods = found.get("methods")
     if isinstance(methods, list) and all(isinstance(method, dict) for method in methods):
-        raw["methods"] = methods = [one for method in methods for one in swept(method, sweep, where)]
+        found["methods"] = methods = [one for method in methods for one in swept(method, sweep, where)]
         if select is not None:
-            raw["methods"] = selected(methods, select, where)
-    return raw
+            found["methods"] = selected(methods, select, where)
+    return found
 
 
 def swept(method: dict[str, Any], sweep: Any, where: str) -> Iterator[dict[str, Any]]:

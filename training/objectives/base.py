@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 
 from lift_harness.keyed_random import keyed_uniform
@@ -18,8 +19,8 @@ from lift_harness.training.vocabulary import token_nll
 
 EPS = 1e-3  # t is drawn from [EPS, 1]: 1/t stays bounded (LLaDA, arXiv 2502.09992, algorithm 2)
 
-# Streams of the noise key: one independent random number per purpose.
-_T, _MASK, _RHO, _SELECT = range(4)
+# Streams of the noise key: one independent random number per purpose. Never renumber: runs would change.
+_T, _MASK, _RHO, _SELECT, _REGIME = range(5)
 
 
 @dataclass(frozen=True)
@@ -83,20 +84,27 @@ class NoiseKey:
         """Uniform (0, 1) numbers [B, N] that rank tokens at random."""
         return self.per_token(_SELECT, batch)
 
+    def regime(self, batch: Batch) -> Tensor:
+        """Uniform (0, 1) numbers [B] that draw a regime where t does not decide it."""
+        return self.per_example(_REGIME, batch)
+
 
 @dataclass(frozen=True)
 class Loss:
-    """What an objective returns.
+    """What an objective returns: loss = sum of weight * -log p(x0) over the response tokens to divide by.
+
+    R rows: the B of the batch, and where a method trains a complementary view (density) B more after them.
 
     Attributes:
-        loss: scalar, sum of weighted token losses over the batch's response tokens.
-        inputs: int64 [B, N], what the final (gradient) pass saw.
-        supervised: bool [B, N], tokens with a loss.
-        weight: float32 [B, N], weight of each token's loss, 0 where not supervised.
-        t: float64 [B], diffusion time.
-        rho: float64 [B], look-ahead (0 where the method has none).
-        confidence: float32 [B, N] or None, p(x0) of the no-gradient pass, NaN where not computed.
-        regime: int64 [B] or None, HARDEST, RANDOM or EASIEST (objectives/lift.py).
+        loss: scalar with gradient; 0 where nothing is masked.
+        inputs: int64 [R, N], what the gradient pass saw.
+        supervised: bool [R, N], tokens with a loss.
+        weight: float32 [R, N], weight of each token's loss, 0 where not supervised.
+        t: float64 [R], diffusion time: the mean masking rate that the view is meant to have.
+        rho: float64 [R], look-ahead (0 where the method has none).
+        confidence: float32 [B, N] or None, p(x0) by which a method chose; NaN where it did not look.
+        regime: int64 [B] or None, which masked tokens a row learnt: HARDEST, RANDOM or EASIEST
+            (objectives/lookahead.py). A row without response tokens has one that means nothing.
     """
 
     loss: Tensor
@@ -124,8 +132,12 @@ def weighted_loss(
             passes those of all its batches).
     """
     nll = token_nll(model, inputs, supervised, batch.x0[supervised])  # [M]
-    total = (nll * weight[supervised]).sum()
-    return total / (batch.response.sum() if num_items is None else num_items)
+    return (nll * weight[supervised]).sum() / items(batch, num_items)
+
+
+def items(batch: Batch, num_items: int | None) -> Tensor | int:
+    """What a batch's loss is divided by: its response tokens (at least 1), or what is asked for."""
+    return batch.response.sum().clamp(min=1) if num_items is None else num_items
 
 
 @contextmanager
@@ -152,10 +164,25 @@ def confidences(model: nn.Module, batch: Batch, inputs: Tensor, masked: Tensor, 
     """
     found = torch.full(batch.x0.shape, float("nan"), device=batch.x0.device)
     at = masked & rows[:, None]
-    if at.any():
-        with scoring(model):
-            found[at] = (-token_nll(model, inputs[rows], at[rows], batch.x0[at])).exp()
+    rows = at.any(-1)
+    if not rows.any():
+        if not sharded(model):
+            return found
+        rows[0] = True  # the other processes wait for this one's part of the weights
+    with scoring(model):
+        found[at] = (-token_nll(model, inputs[rows], at[rows], batch.x0[at])).exp()
     return found
+
+
+def sharded(model: nn.Module) -> bool:
+    """Whether the weights are spread over processes (FSDP, DeepSpeed ZeRO-3): all must pass as often."""
+    if not (dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1):
+        return False
+    from torch.distributed.fsdp import FSDPModule, FullyShardedDataParallel
+
+    return isinstance(model, (FSDPModule, FullyShardedDataParallel)) or any(
+        hasattr(parameter, "ds_id") for parameter in model.parameters()
+    )
 
 
 def lowest(score: Tensor, among: Tensor, k: Tensor) -> Tensor:

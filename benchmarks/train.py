@@ -1,0 +1,451 @@
+"""Times a training step of each objective against vanilla, and vanilla against the usual way, in one run.
+
+    OMP_NUM_THREADS=1 python benchmarks/train.py               # full fine-tuning of `mid` on the CPU
+    OMP_NUM_THREADS=1 python benchmarks/train.py --lora        # adapters only
+    OMP_NUM_THREADS=1 python benchmarks/train.py --memory      # peaks, each variant in its own process
+    OMP_NUM_THREADS=1 python benchmarks/train.py --profile lift-3
+    python benchmarks/train.py --model 8b --lora --checkpointing --device cuda --dtype bfloat16 --autocast \\
+        --length 4096 --accumulate 1 --variants vanilla lift-3
+
+A step is that of the Trainer: `--accumulate` micro-batches of `--batch` examples, clipping, fused AdamW. Each
+round times every variant once on the same examples, taking turns at each micro-batch; a ratio is the median
+over the rounds of the ratios within a round. `plain` is vanilla as trainers usually compute it: logits of all
+positions in float32, all rows padded to the longest example of the data.
+
+Times t are spread evenly over the rows of a step (a variant's cost depends on them), rho and masks are drawn.
+Lengths are those of GSM8K's training set, in words and signs, where LIFT_DATA_DIR has it, else drawn from a
+log-normal fitted to them; `--length` makes all rows that long.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import platform
+import random
+import re
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from decode import MODELS, matmul_rate, peak_memory, reset_peak
+from peft import LoraConfig, get_peft_model
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from lift_harness.models.configuration_llada import LLaDAConfig
+from lift_harness.models.modeling_llada import LLaDAModelLM
+from lift_harness.tasks.prompts import INSTRUCTIONS, user_turn
+from lift_harness.training.data import Collator, Example, LengthGrouped
+from lift_harness.training.objectives import OBJECTIVES, Batch, Loss, NoiseKey, get_objective
+from lift_harness.training.objectives.base import EPS
+
+SHAPES: dict[str, dict[str, Any]] = {
+    "nano": dict(
+        d_model=64, n_heads=4, n_layers=2, mlp_hidden_size=96, vocab_size=1000
+    ),  # to try this script
+    "small": dict(d_model=256, n_heads=4, n_layers=4, mlp_hidden_size=688, vocab_size=32000),
+    **MODELS,
+}
+TARGETS = {
+    "plain": ">= 1.5",
+    "lift-3": "<= 1.20",
+    "lift-2": "<= 1.30",
+    "lift_a-3": "<= 1.03",
+    "cart": "<= 1.03",
+    "gift": "<= 1.32",
+}
+# Logarithms of words and signs in GSM8K's training set: mean and standard deviation.
+QUESTION, ANSWER = (3.895, 0.360), (4.507, 0.409)
+
+Objective = Callable[..., Loss]
+
+
+@dataclass(frozen=True)
+class Spread(NoiseKey):
+    """Noise whose times are (row + 1/2) / rows over the rows of a step, in an order that mixes them.
+
+    The step moves them by a fraction of their distance, so that over the rounds they cover the interval.
+    """
+
+    rows: int = 8
+
+    def t(self, batch: Batch) -> Tensor:
+        """Times [B] of examples numbered step * rows + row."""
+        step, row = batch.example_id // self.rows, batch.example_id % self.rows
+        stride = next(n for n in range(max(2, self.rows // 3), 2 * self.rows) if math.gcd(n, self.rows) == 1)
+        u = ((row * stride % self.rows) + (step * 0.618 + 0.5) % 1) / self.rows
+        return EPS + (1 - EPS) * u.double()
+
+
+@dataclass
+class Variant:
+    """One way to train."""
+
+    name: str
+    objective: Objective
+    pad_to: int | None
+    seconds: list[float] = field(default_factory=list)
+    tokens: int = 0
+    computed: float = 0.0  # operations of one step's products
+    needed: float = 0.0  # of them, what the method asks for
+    memory: tuple[float, float] | None = None  # peak, and of it beyond weights and optimiser
+
+
+# ---------------------------------------------------------------- what is trained
+
+
+def random_model(args: argparse.Namespace) -> Any:
+    """A model of a known shape with random weights, made on the device, with adapters if asked for."""
+    shape = SHAPES[args.model]
+    mask_id = shape["vocab_size"] - 1
+    torch.manual_seed(0)
+    config = LLaDAConfig(**shape, mask_token_id=mask_id, eos_token_id=mask_id - 1, pad_token_id=mask_id - 1)
+    with torch.device("meta"):
+        model = LLaDAModelLM(config)
+    model = model.to(getattr(torch, args.dtype)).to_empty(device=args.device)
+    for parameter in model.parameters():
+        parameter.data.normal_(std=0.02) if parameter.ndim > 1 else parameter.data.fill_(1)
+    if args.checkpointing:
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    if args.lora:
+        rank = args.rank or max(4, shape["d_model"] // 32)  # 128 for 8b, as the paper's
+        where = ["q_proj", "k_proj", "v_proj"]
+        model = get_peft_model(
+            model, LoraConfig(r=rank, lora_alpha=2 * rank, lora_dropout=0.05, target_modules=where)
+        )
+    return model.train()
+
+
+def adamw(model: nn.Module) -> torch.optim.Optimizer:
+    """The Trainer's optimiser, its state already there (as after the first step)."""
+    trained = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(trained, lr=1e-6, weight_decay=0.1, fused=True)
+    for parameter in trained:
+        parameter.grad = torch.zeros_like(parameter)
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    return optimizer
+
+
+def plain(model: nn.Module, batch: Batch, key: NoiseKey, num_items: int | None = None) -> Loss:
+    """Vanilla with the logits of all positions, as the usual trainer has it."""
+    t = key.t(batch)
+    masked = key.mask_below(t, batch)
+    inputs = batch.x0.masked_fill(masked, batch.mask_id)
+    logits = model(input_ids=inputs).logits.float()  # [B, N, V]
+    labels = batch.x0.masked_fill(~masked, -100)
+    nll = F.cross_entropy(logits.view(-1, logits.shape[-1]), labels.view(-1), reduction="none")
+    weight = (masked / t[:, None]).float()
+    loss = (nll.view_as(weight) * weight).sum() / num_items
+    return Loss(loss, inputs, masked, weight, t, torch.zeros_like(t))
+
+
+def objective_of(name: str) -> Objective:
+    """`plain`, or an objective by name; a number behind it is its H (`lift-2`)."""
+    if name == "plain":
+        return plain
+    method, _, H = name.partition("-")
+    return get_objective(method, **({"H": int(H)} if H else {}))
+
+
+def lengths_of(args: argparse.Namespace) -> list[tuple[int, int]]:
+    """Lengths of prompt and response of some hundred examples."""
+    if args.length:
+        return [(args.length // 4, args.length - args.length // 4)] * 512
+    around = words(user_turn(INSTRUCTIONS["gsm8k"], ""))
+    if folder := os.environ.get("LIFT_DATA_DIR"):
+        lines = (Path(folder) / "gsm8k_train.jsonl").read_text().splitlines()
+        rows = [json.loads(line) for line in lines]
+        return [(around + words(row["question"]), words(row["answer"])) for row in rows]
+    draw = random.Random(0).lognormvariate
+    return [(around + round(draw(*QUESTION)), round(draw(*ANSWER))) for _ in range(7473)]
+
+
+def words(text: str) -> int:
+    """Words and signs: about its tokens."""
+    return len(re.findall(r"\w+|[^\w\s]", text))
+
+
+def steps_of(args: argparse.Namespace, vocabulary: int) -> list[list[Example]]:
+    """The examples of each step, in the order of training."""
+    rows = args.batch * args.accumulate
+    lengths = lengths_of(args)
+    order = list(LengthGrouped([p + r for p, r in lengths], rows, seed=0))
+    draw = random.Random(1)
+    found = []
+    for step in range(args.rounds + 1):
+        ids = order[step * rows : (step + 1) * rows]
+        found.append(
+            [
+                Example(
+                    step * rows + row,
+                    *([draw.randrange(vocabulary - 2) for _ in range(n)] for n in lengths[i]),
+                )
+                for row, i in enumerate(ids)
+            ]
+        )
+    return found
+
+
+# ---------------------------------------------------------------- one step
+
+
+def micro_batches(
+    variant: Variant, examples: list[Example], model: Any, args: argparse.Namespace
+) -> list[Batch]:
+    """A step's batches, as the Trainer's collator makes them."""
+    collate = Collator(model.config.eos_token_id, variant.pad_to)
+    found = []
+    for begin in range(0, len(examples), args.batch):
+        made = {k: v.to(args.device) for k, v in collate(examples[begin : begin + args.batch]).items()}
+        response = made["labels"] != -100
+        found.append(Batch(made["input_ids"], response, made["example_id"], model.config.mask_token_id))
+    return found
+
+
+def forward_backward(
+    variant: Variant, batches: list[Batch], n: int, model: Any, args: argparse.Namespace
+) -> None:
+    """The n-th micro-batch of a step."""
+    key = Spread(seed=0, epoch=0, rows=args.batch * args.accumulate)
+    items = int(sum(batch.response.sum() for batch in batches))
+    with torch.autocast(args.device.split(":")[0], torch.bfloat16, enabled=args.autocast):
+        loss = variant.objective(model, batches[n], key, items).loss
+    loss.backward()
+
+
+def update(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    """The end of a step."""
+    nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    optimizer.step()
+
+
+def take_step(
+    variant: Variant, examples: list[Example], model: Any, optimizer: Any, args: argparse.Namespace
+) -> None:
+    """One optimiser step."""
+    batches = micro_batches(variant, examples, model, args)
+    for n in range(args.accumulate):
+        forward_backward(variant, batches, n, model, args)
+    update(model, optimizer)
+    optimizer.zero_grad(set_to_none=True)
+
+
+def needed(variant: Variant, examples: list[Example], model: Any, args: argparse.Namespace) -> float:
+    """Operations that the products of one step need, none of them twice, all layers at all positions.
+
+    A product of a frozen weight is needed forward and towards its input (2 of 3), a pass without gradient takes 1.
+    """
+    config, total = model.config, 0.0
+    base = model.get_base_model() if args.lora else model
+    adapters = sum(p.numel() for n, p in model.named_parameters() if "lora" in n)
+    matrices = sum(p.numel() for p in base.model.transformer.blocks.parameters() if p.ndim > 1) - adapters
+
+    def add(module: nn.Module, inputs: Any, kwargs: dict[str, Any]) -> None:
+        nonlocal total
+        rows, length = kwargs["input_ids"].shape
+        wanted = rows * length if kwargs.get("logits_mask") is None else int(kwargs["logits_mask"].sum())
+        times = 1 if not torch.is_grad_enabled() else 2 if args.lora else 3
+        total += 2 * times * (matrices * rows * length + config.d_model * config.embedding_size * wanted)
+        times = 3 if torch.is_grad_enabled() else 1
+        total += 2 * times * rows * length * (adapters + 2 * config.n_layers * config.d_model * length)
+
+    handle = base.register_forward_pre_hook(add, with_kwargs=True)
+    for batch in micro_batches(variant, examples, model, args):
+        variant.objective(model, batch, Spread(0, 0, args.batch * args.accumulate), 1)
+    handle.remove()
+    return total
+
+
+def attention_operations(query: Any, key: Any, value: Any, *_: Any, out_shape: Any = None, **__: Any) -> int:
+    """Of one forward attention, for torch's counter, which does not know the CPU's."""
+    return 4 * math.prod(query) * key[-2]
+
+
+def attention_backward_operations(
+    grad: Any, query: Any, key: Any, *_: Any, out_shape: Any = None, **__: Any
+) -> int:
+    """Of its backward pass, which computes the scores again."""
+    return 10 * math.prod(query) * key[-2]
+
+
+def counter() -> FlopCounterMode:
+    """Counts what is really computed."""
+    aten = torch.ops.aten
+    own = {
+        aten.addmm_: lambda total, a, b, out_shape=None, **_: 2 * a[0] * a[1] * b[1],
+        aten._scaled_dot_product_flash_attention_for_cpu: attention_operations,
+        aten._scaled_dot_product_flash_attention_for_cpu_backward: attention_backward_operations,
+    }
+    return FlopCounterMode(display=False, custom_mapping=own)
+
+
+# ---------------------------------------------------------------- measuring
+
+
+def measure(variants: list[Variant], model: Any, args: argparse.Namespace, console: Console) -> None:
+    """Every variant once a round, on the same examples.
+
+    They take turns at each micro-batch, so that what else the machine does meets all alike; the gradients
+    meanwhile add up in one place, which costs each what its own would.
+    """
+    optimizer, steps = adamw(model), steps_of(args, model.config.vocab_size)
+    for variant in variants:  # warms up
+        with counter() as seen:
+            take_step(variant, steps[0], model, optimizer, args)
+        variant.computed = seen.get_total_flops()
+        variant.needed = needed(variant, steps[0], model, args)
+    for n, examples in enumerate(steps[1:]):
+        batches = {v.name: micro_batches(v, examples, model, args) for v in variants}
+        spent = dict.fromkeys(batches, 0.0)
+        for micro in range(args.accumulate):
+            turn = (n + micro) % len(variants)
+            for variant in variants[turn:] + variants[:turn]:
+                if micro == 0:
+                    optimizer.zero_grad(set_to_none=True)
+                start = now(args)
+                forward_backward(variant, batches[variant.name], micro, model, args)
+                spent[variant.name] += now(args) - start
+        for variant in variants:
+            start = now(args)
+            update(model, optimizer)
+            variant.seconds.append(spent[variant.name] + now(args) - start)
+            variant.tokens += sum(len(e.prompt) + len(e.response) for e in examples)
+        optimizer.zero_grad(set_to_none=True)
+        console.log(f"round {n + 1} of {args.rounds}", {v.name: round(v.seconds[-1], 2) for v in variants})
+
+
+def now(args: argparse.Namespace) -> float:
+    """Seconds: of one thread alone its own, which leave out what others on the machine take from it."""
+    if args.device.startswith("cuda"):
+        torch.cuda.synchronize()
+    elif torch.get_num_threads() == 1:
+        return time.process_time()
+    return time.perf_counter()
+
+
+def measure_memory(variant: Variant, model: Any, args: argparse.Namespace) -> tuple[float, float]:
+    """Peak MB in use over all steps, and how much of it is beyond weights and optimiser."""
+    optimizer, steps = adamw(model), steps_of(args, model.config.vocab_size)
+    reset_peak(args.device)
+    before = peak_memory(args.device)
+    for examples in steps:
+        take_step(variant, examples, model, optimizer, args)
+    return peak_memory(args.device), peak_memory(args.device) - before
+
+
+def memory_of(name: str, console: Console) -> tuple[float, float]:
+    """`measure_memory` in a process of its own."""
+    command = [sys.executable, __file__, *sys.argv[1:], "--memory-of", name]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    peak, beyond = json.loads(done.stdout.splitlines()[-1])
+    console.log(f"{name}: {peak:.0f} MB, {beyond:.0f} beyond weights and optimiser")
+    return peak, beyond
+
+
+def profile(variant: Variant, model: Any, args: argparse.Namespace) -> None:
+    """Where the time of a step goes."""
+    optimizer, steps = adamw(model), steps_of(args, model.config.vocab_size)
+    for examples in steps[:2]:
+        take_step(variant, examples, model, optimizer, args)
+    with torch.profiler.profile(record_shapes=args.shapes) as seen:
+        take_step(variant, steps[2], model, optimizer, args)
+    found = seen.key_averages(group_by_input_shape=args.shapes)
+    print(found.table(sort_by="self_cpu_time_total", row_limit=40, max_shapes_column_width=60))
+
+
+def report(variants: list[Variant], rate: float, args: argparse.Namespace, console: Console) -> None:
+    """The table."""
+    base = next((v for v in variants if v.name == "vanilla"), variants[0])
+    heads = (
+        "variant",
+        "s/step",
+        f"x {base.name}",
+        "range",
+        "target",
+        "x operations",
+        "tokens/s",
+        "needed/product",
+    )
+    table = Table(*heads, "peak MB", "beyond")
+    for variant in variants:
+        row = [variant.name, *[""] * 7, *(f"{mb:.0f}" for mb in variant.memory or ())]
+        if variant.seconds:
+            ratios = sorted(a / b for a, b in zip(variant.seconds, base.seconds, strict=True))
+            seconds = statistics.median(variant.seconds)
+            row[1:4] = (
+                f"{seconds:.2f}",
+                f"{statistics.median(ratios):.3f}",
+                f"{ratios[0]:.2f} to {ratios[-1]:.2f}",
+            )
+            row[4] = TARGETS.get(variant.name, "")
+            row[5] = f"{variant.computed / base.computed:.3f}"
+            row[6] = f"{variant.tokens / sum(variant.seconds):.0f}"
+            row[7] = f"{variant.needed / seconds / rate:.0%}"
+        table.add_row(*row)
+    console.print(table)
+
+
+def main() -> None:
+    """Parse, run, print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    known = ["plain", "vanilla", "lift-3", "lift-2", "lift_a-3", "gift", "cart"]
+    usual = [name for name in known if name == "plain" or name.partition("-")[0] in OBJECTIVES]
+    parser.add_argument("--variants", nargs="+", default=usual, help=f"default: {' '.join(usual)}")
+    parser.add_argument("--model", choices=SHAPES, default="mid")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--dtype", default="float32", help="of the weights")
+    parser.add_argument("--autocast", action="store_true", help="bfloat16 where autocast has it")
+    parser.add_argument("--lora", action="store_true", help="adapters on q, k, v; else all weights")
+    parser.add_argument("--rank", type=int, help="of the adapters; default: 1/32 of d_model")
+    parser.add_argument("--checkpointing", action="store_true", help="activations again in the backward pass")
+    parser.add_argument("--batch", type=int, default=2)
+    parser.add_argument("--accumulate", type=int, default=6)
+    parser.add_argument("--length", type=int, help="of every row; default: as the data")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--memory", action="store_true", help="peaks, each variant in its own process")
+    parser.add_argument("--memory-of", help=argparse.SUPPRESS)
+    parser.add_argument("--profile", metavar="VARIANT", help="torch.profiler's table of one step")
+    parser.add_argument("--shapes", action="store_true", help="--profile by shapes of the operands")
+    args = parser.parse_args()
+    longest = max(map(sum, lengths_of(args)))
+    make = lambda name: Variant(name, objective_of(name), longest if name == "plain" else None)  # noqa: E731
+    console = Console(width=130)
+    if args.memory_of:
+        print(json.dumps(measure_memory(make(args.memory_of), random_model(args), args)))
+        return
+    if args.profile:
+        profile(make(args.profile), random_model(args), args)
+        return
+    variants = [make(name) for name in args.variants]
+    if args.memory:
+        for variant in variants:
+            variant.memory = memory_of(variant.name, console)
+        report(variants, 0, args, console)
+        return
+    model = random_model(args)
+    rate = matmul_rate(getattr(torch, args.dtype), args.device)
+    console.print(
+        f"{args.model}: {model.num_parameters() / 1e6:.0f} M parameters, {args.dtype}, "
+        f"{'LoRA' if args.lora else 'all weights trained'}, {args.accumulate} x {args.batch} rows of up to {longest}; "
+        f"{args.device}, {platform.processor() or platform.machine()}, {torch.get_num_threads()} threads, "
+        f"torch {torch.__version__}; product: {rate / 1e9:.0f} GFLOP/s"
+    )
+    measure(variants, model, args, console)
+    report(variants, rate, args, console)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,54 @@
+"""CART: context-adaptive rescheduling of the noise at token level (Dream 7B, arXiv 2508.15487).
+
+Vanilla, each masked token weighted by how much is shown near it:
+L = E_t [ 1/t * sum over masked i of w_i * -log p(x0_i | x_t) ],
+w_i = 1/2 * sum over unmasked j of Geo(p; |i - j| - 1), Geo(p; k) = p (1 - p)^k.
+
+Every token that is shown counts, the prompt's and the padding's too. Dream's own training uses w_i in the
+place of 1/t; here, as in the LIFT paper's comparison, it multiplies it.
+"""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lift_harness.training.objectives.base import Batch, Loss, NoiseKey, weighted_loss
+
+
+def cart(
+    model: nn.Module, batch: Batch, key: NoiseKey, num_items: int | None = None, *, p: float = 0.1
+) -> Loss:
+    """Vanilla masking, the loss of a token weighted by the context around it."""
+    t = key.t(batch)
+    masked = key.mask_below(t, batch)
+    inputs = batch.x0.masked_fill(masked, batch.mask_id)
+    weight = (masked * context(~masked, p) / t[:, None]).float()
+    loss = weighted_loss(model, batch, inputs, masked, weight, num_items)
+    return Loss(loss, inputs, masked, weight, t, t.new_zeros(t.shape))
+
+
+def context(shown: Tensor, p: float) -> Tensor:
+    """w_i at every position of `shown` bool [B, N]: float64 [B, N]. A token is no context of itself."""
+    shown = shown.double()
+    left = to_the_right(geometric_sum(shown, 1 - p), 1)
+    right = to_the_right(geometric_sum(shown.flip(-1), 1 - p), 1).flip(-1)
+    return p / 2 * (left + right)
+
+
+def geometric_sum(x: Tensor, q: float) -> Tensor:
+    """y_i = sum over j <= i of q^(i - j) x_j, for x [B, N].
+
+    By doubling, in log2(N) steps: the sum over the last 2n tokens is the one over the last n, plus q^n times
+    the one over the n before them.
+    """
+    n = 1
+    while n < x.shape[-1]:
+        x = x + q**n * to_the_right(x, n)
+        n *= 2
+    return x
+
+
+def to_the_right(x: Tensor, n: int) -> Tensor:
+    """[B, N] moved n places to the right, zeros from the left."""
+    return F.pad(x, (n, 0))[..., : x.shape[-1]]

@@ -1,0 +1,79 @@
+"""Information-density driven masking with complementary views (arXiv 2603.15803).
+
+Priority tokens (control flow, numbers, results: training/priority.py, or spans in the data) are masked with
+probability min(w p, 1), the others with p, where p makes the mean over the response t: with f the share of
+priority tokens, f min(w p, 1) + (1 - f) p = t, so that
+p = t / (1 + (w - 1) f) while w p <= 1, else p = (t - f) / (1 - f).
+Hard masking is w -> infinity, priority tokens before all others: min(t/f, 1), and max(0, (t - f)/(1 - f)).
+
+The complementary view masks exactly the response tokens that the first did not. Its mean rate is 1 - t, so
+it is a sample at time 1 - t, and each view is weighted as vanilla is, by one over its mean rate:
+L = 1/2 E_t [ 1/t sum over masked i of -log p(x0_i | view) + 1/(1 - t) the same of the complement ].
+Of n response tokens t n and (1 - t) n are masked on average, so the weights of either view sum to n, and
+the mean of the two is on the scale of vanilla; with w = 1 it is vanilla's own bound, estimated at the
+antithetic pair of times t and 1 - t. 1 - t is at least EPS there, as t is.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from lift_harness.errors import LiftError
+from lift_harness.training.objectives.base import EPS, Batch, Loss, NoiseKey, items, weighted_loss
+
+
+def density(
+    model: nn.Module,
+    batch: Batch,
+    key: NoiseKey,
+    num_items: int | None = None,
+    *,
+    w: float = 2.0,
+    hard: bool = False,
+    complementary: bool = True,
+) -> Loss:
+    """Vanilla with priority tokens masked w times as often; both views in one pass of 2 B rows.
+
+    The result's rows are the B views at t, then the B complements at 1 - t.
+    """
+    if batch.priority is None:
+        raise LiftError(
+            "objective density: the batch does not say which tokens are priority; tokenize the data with "
+            "priority (math, code or auto), or mark spans in the data (priority_spans)"
+        )
+    t = key.t(batch)
+    masked = key.mask_below(rates(t, batch.priority, batch.response, w, hard), batch)
+    weight = masked / t[:, None]
+    x0, response = batch.x0, batch.response
+    if complementary:
+        rest = response & ~masked
+        weight = torch.cat((weight, rest / (1 - t).clamp(min=EPS)[:, None])) / 2
+        masked, t = torch.cat((masked, rest)), torch.cat((t, 1 - t))
+        x0, response = x0.repeat(2, 1), response.repeat(2, 1)
+    views = Batch(x0, response, batch.example_id.repeat(len(x0) // len(batch.x0)), batch.mask_id)
+    inputs = x0.masked_fill(masked, batch.mask_id)
+    weight = weight.float()
+    loss = weighted_loss(model, views, inputs, masked, weight, items(batch, num_items))
+    return Loss(loss, inputs, masked, weight, t, t.new_zeros(t.shape))
+
+
+def rates(t: Tensor, priority: Tensor, response: Tensor, w: float, hard: bool) -> Tensor:
+    """Masking probability of each token, t on average over each row's response: float64 [B, N].
+
+    Args:
+        t: float64 [B].
+        priority: bool [B, N]; only response tokens count.
+        response: bool [B, N].
+        w: how much more often priority tokens are masked, at least 1.
+        hard: w -> infinity.
+    """
+    f = (priority & response).sum(-1) / response.sum(-1).clamp(min=1).double()
+    # Beyond w p = 1 all priority tokens are masked, and the others make up the rest. (f = 1: no others.)
+    beyond = (t - f) / (1 - f).clamp(min=EPS / response.shape[-1])
+    if hard:
+        first, others = (t / f).clamp(max=1), beyond.clamp(min=0)
+    else:
+        p = t / (1 + (w - 1) * f)
+        first, others = (w * p).clamp(max=1), torch.where(w * p > 1, beyond, p)
+    return torch.where(priority, first[:, None], others[:, None])

@@ -1,0 +1,96 @@
+"""GIFT: guided importance-aware fine-tuning (arXiv 2509.20863).
+
+Tokens that the model is uncertain about, before it has seen any of the response, are masked more often:
+b_i = sqrt(H_i), H_i the entropy of the prediction with the whole response masked; r_i = b_i / mean(b);
+t_i = 1 - (1 - t)^r_i; token i is masked with probability t_i.
+L = E_t [ sum over masked i of w_i * -log p(x0_i | x_t) ], w_i = 1/t_i as published, or
+w_i = r_i (1 - t)^(r_i - 1) / t_i = (d t_i / d t) / t_i, which makes L the negative evidence lower bound of
+these token-wise schedules.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lift_harness.errors import LiftError
+from lift_harness.training.objectives.base import EPS, Batch, Loss, NoiseKey, scoring, weighted_loss
+from lift_harness.training.vocabulary import token_entropy
+
+
+def gift(
+    model: nn.Module,
+    batch: Batch,
+    key: NoiseKey,
+    num_items: int | None = None,
+    reference_model: nn.Module | None = None,
+    *,
+    weight: str = "published",
+    reference: bool = False,
+) -> Loss:
+    """GIFT; with `reference` GIFT*, whose entropies are those of the initial model.
+
+    Args:
+        model: called once without gradient (unless there is a reference model), and once with.
+        batch: clean text.
+        key: noise.
+        num_items: response tokens to divide by.
+        reference_model: the initial model, frozen (`with_reference`); without it `reference` asks `model`
+            with its adapters disabled.
+        weight: "published" or "nelbo".
+        reference: entropies of the initial model.
+    """
+    t = key.t(batch)
+    r = importance(entropies(model, batch, reference_model, reference), batch.response)
+    shown = (1 - t)[:, None]
+    rate = 1 - shown**r  # t_i [B, N]
+    masked = key.mask_below(rate, batch)
+    # The slope has no bound as t goes to 1 where r_i < 1: there 1 - t is at least EPS, as t is.
+    slope = r * shown.clamp(min=EPS) ** (r - 1) if weight == "nelbo" else torch.ones_like(r)
+    weights = torch.where(masked, slope / rate, 0.0).float()
+    inputs = batch.x0.masked_fill(masked, batch.mask_id)
+    loss = weighted_loss(model, batch, inputs, masked, weights, num_items)
+    return Loss(loss, inputs, masked, weights, t, t.new_zeros(t.shape))
+
+
+def importance(entropy: Tensor, response: Tensor) -> Tensor:
+    """r_i = b_i / mean(b) with b = sqrt(entropy): float64 [B, N].
+
+    The mean is over the row's response tokens, with the padding that counts as response. Where it is 0
+    (or not a number, so that the loss says it) r is 1, vanilla masking.
+    """
+    b = entropy.double().clamp(min=0).sqrt() * response  # rounding can make an entropy negative
+    mean = (b.sum(-1) / response.sum(-1).clamp(min=1))[:, None]
+    return torch.where(mean > 0, b / mean, 1.0)
+
+
+def entropies(model: nn.Module, batch: Batch, reference_model: Any, reference: bool) -> Tensor:
+    """Entropy of each response token when the whole response is masked: float32 [B, N], 0 in the prompt."""
+    inputs = batch.x0.masked_fill(batch.response, batch.mask_id)
+    asked = reference_model if reference and reference_model is not None else model
+    initial = without_adapters(model) if reference and reference_model is None else nullcontext()
+    found = torch.zeros(batch.x0.shape, device=batch.x0.device)
+    with scoring(asked), initial:
+        found[batch.response] = token_entropy(asked, inputs, batch.response)
+    return found
+
+
+@contextmanager
+def without_adapters(model: nn.Module) -> Iterator[None]:
+    """The initial model of a LoRA fine-tuning, also inside DistributedDataParallel.
+
+    Raises:
+        LiftError: the model has no adapters, so that what it was before training is not known.
+    """
+    inner: Any = getattr(model, "module", model)
+    if not hasattr(inner, "disable_adapter"):
+        raise LiftError(
+            "objective.reference=True: a model without adapters does not remember what it was before "
+            "training; train with LoRA, or give the objective a frozen copy (with_reference)"
+        )
+    with inner.disable_adapter():
+        yield
