@@ -165,6 +165,13 @@ class Batch:
         taken = {row.slot for row in self.rows}
         return [slot for slot in range(self.slots) if slot not in taken]
 
+    def so_far(self, row: Row) -> Generation:
+        """A request's result as it stands: where it is still masked, the mask's id, step -1, confidence 0."""
+        request = row.request
+        found = slice(0 if request.infill else len(request.ids), request.length)
+        ids, step, sure = (x[row.slot, found].tolist() for x in (self.ids, self.step, self.confidence))
+        return Generation(ids, step, sure, row.passes)
+
     def end_blocks(self, stop_ids: frozenset[int]) -> list[tuple[int, Generation]]:
         """Move the rows whose block is full to their next; (index, result) of those that are finished."""
         full = [row for row in self.rows if row.left == 0]

@@ -9,7 +9,7 @@ depend on the company. Logits are projected only at the masked positions of the 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
@@ -21,7 +21,12 @@ from lift_harness.decoding.forward import hidden_states
 from lift_harness.decoding.request import Generation
 
 
-def decode(batch: Batch, queue: deque[Row], stop_ids: frozenset[int]) -> Iterator[tuple[int, Generation]]:
+def decode(
+    batch: Batch,
+    queue: deque[Row],
+    stop_ids: frozenset[int],
+    on_step: Callable[[int, Generation], None] | None = None,
+) -> Iterator[tuple[int, Generation]]:
     """Fill the canvases of the rows in `queue`; yields (index, result) as requests finish."""
     batch.expect(queue)
     while queue or batch.rows:
@@ -29,6 +34,9 @@ def decode(batch: Batch, queue: deque[Row], stop_ids: frozenset[int]) -> Iterato
             batch.admit(queue.popleft(), slot)
         for rows, whole in passes(batch):
             advance(batch, rows, whole)
+            if on_step is not None:
+                for row in rows:
+                    on_step(row.index, batch.so_far(row))
         yield from batch.end_blocks(stop_ids)
 
 

@@ -1,14 +1,18 @@
-"""The `lift-harness` command. Heavy imports wait until a command needs them."""
+"""The `lift-harness` command: models and answers here, experiments in `cli_experiments`.
+
+Heavy imports wait until a command needs them.
+"""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Literal, cast
+from typing import Annotated
 
 import typer
 
 from lift_harness import __version__
+from lift_harness.cli_experiments import experiments
 from lift_harness.errors import LiftError, Stopped
 
 app = typer.Typer(
@@ -17,24 +21,10 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-recipes_app = typer.Typer(help="The recipes inside the package.", no_args_is_help=True)
-app.add_typer(recipes_app, name="recipes")
-data_app = typer.Typer(help="Training data.", no_args_is_help=True)
-app.add_typer(data_app, name="data")
+app.add_typer(experiments)
 
-Overrides = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Change a recipe value, e.g. training.max_steps=100."),
-]
-Output = Annotated[Path | None, typer.Option(help="Folder for the run (default: runs/RECIPE).")]
-Resume = Annotated[
-    bool,
-    typer.Option("--resume", help="Keep what is valid of the run in the output folder, whatever its recipe."),
-]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would be done, and what it takes.")]
-Processes = Annotated[int, typer.Option("--nproc", min=1, help="Processes on this machine, one a GPU.")]
-Strategy = Annotated[str, typer.Option("--strategy", help="Of several processes: ddp, fsdp, zero2, zero3.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the run in the output folder.")]
+Model = Annotated[str, typer.Option("--model", "-m", help="Folder, Hub id, or a model inside the package.")]
+Peft = Annotated[str | None, typer.Option(help="Folder of an adapter.")]
 Unsafe = Annotated[
     bool,
     typer.Option("--confirm_run_unsafe_code", help="Run generated code even where no sandbox can be had."),
@@ -52,129 +42,6 @@ def options(
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True)] = False,
 ) -> None:
     """Train and evaluate masked diffusion language models."""
-
-
-@app.command("train-eval")
-def train_eval_command(
-    recipe: Annotated[str, typer.Argument(help="A recipe's name or YAML file.")] = "quickstart",
-    set_: Overrides = None,
-    output: Output = None,
-    resume: Resume = False,
-    overwrite: Overwrite = False,
-    only: Annotated[str | None, typer.Option(help="Only these stages: train or eval.")] = None,
-    dry_run: DryRun = False,
-    nproc: Processes = 1,
-    strategy: Strategy = "ddp",
-) -> None:
-    """Train every method of a recipe from one base model, evaluate all of them, print the table."""
-    run_recipe(recipe, set_, output, resume, overwrite, only, dry_run, nproc, strategy)
-
-
-@app.command("train")
-def train_command(
-    recipe: Annotated[str, typer.Argument(help="A recipe's name or YAML file.")],
-    set_: Overrides = None,
-    output: Output = None,
-    resume: Resume = False,
-    overwrite: Overwrite = False,
-    dry_run: DryRun = False,
-    nproc: Processes = 1,
-    strategy: Strategy = "ddp",
-) -> None:
-    """Train every method of a recipe, without evaluating."""
-    run_recipe(recipe, set_, output, resume, overwrite, "train", dry_run, nproc, strategy)
-
-
-def run_recipe(
-    recipe: str,
-    set_: list[str] | None,
-    output: Path | None,
-    resume: bool,
-    overwrite: bool,
-    only: str | None,
-    dry_run: bool,
-    nproc: int,
-    strategy: str,
-) -> None:
-    """What `train-eval` and `train` share."""
-    from lift_harness.pipeline.recipe import load_recipe
-
-    if only not in (None, "train", "eval"):
-        raise LiftError(f"--only {only}: give train or eval")
-    loaded = load_recipe(recipe, set_ or [])
-    folder = output or Path("runs") / loaded.name
-    if dry_run:
-        from lift_harness.pipeline.plan import show_plan
-
-        show_plan(loaded, folder, only)
-    elif nproc > 1 or strategy != "ddp":
-        from lift_harness.pipeline.launch import launch
-
-        launch(sys.argv[1:], nproc, strategy)
-    else:
-        from lift_harness.pipeline.train_eval import train_eval
-
-        kind = cast(Literal["train", "eval"] | None, only)
-        train_eval(loaded, folder, resume=resume, overwrite=overwrite, only=kind)
-
-
-@app.command("reproduce")
-def reproduce_command(
-    run: Annotated[Path, typer.Argument(help="A run's folder, or its manifest.json.")],
-    output: Annotated[Path | None, typer.Option(help="Folder (default: RUN-reproduced).")] = None,
-    anyway: Annotated[bool, typer.Option("--anyway", help="Also where the environment differs.")] = False,
-) -> None:
-    """Run an experiment again, and compare every number with what it gave."""
-    from lift_harness.pipeline.reproduce import reproduce
-
-    if not reproduce(run, output, anyway=anyway):
-        raise typer.Exit(1)
-
-
-@data_app.command("preview")
-def data_preview(
-    recipe: Annotated[str, typer.Argument(help="A recipe's name or YAML file.")],
-    set_: Overrides = None,
-    n: Annotated[int, typer.Option("--n", min=1, help="Examples to show.")] = 3,
-    t: Annotated[float, typer.Option("--t", help="Diffusion time: the share hidden, in (0, 1].")] = 0.5,
-    method: Annotated[str | None, typer.Option(help="Of the recipe; default: its first.")] = None,
-    with_model: Annotated[
-        bool, typer.Option("--with-model", help="Load the model, for methods that ask it what to hide.")
-    ] = False,
-    plain: Annotated[bool, typer.Option("--plain", help="[[Brackets]] in place of colour.")] = False,
-) -> None:
-    """Show what a recipe trains on: decoded examples, what is hidden at t, counts, lengths and hash."""
-    from lift_harness.pipeline.recipe import load_recipe
-
-    loaded = load_recipe(recipe, set_ or [])
-    from lift_harness.pipeline.evaluating import quiet
-    from lift_harness.training.preview import preview_recipe
-
-    quiet()
-    preview_recipe(loaded, n=n, t=t, method=method, with_model=with_model, plain=plain)
-
-
-@recipes_app.command("list")
-def recipes_list() -> None:
-    """Name and purpose of each recipe."""
-    from lift_harness.pipeline.recipe import load_recipe, recipe_names
-
-    for name in recipe_names():
-        typer.echo(f"{name:20} {load_recipe(name).description}")
-
-
-@recipes_app.command("show")
-def recipes_show(
-    recipe: Annotated[str, typer.Argument(help="A recipe's name or YAML file.")], set_: Overrides = None
-) -> None:
-    """A recipe as resolved, every default spelled out."""
-    import yaml
-
-    from lift_harness.pipeline.recipe import load_recipe
-
-    typer.echo(
-        yaml.safe_dump(load_recipe(recipe, set_ or []).model_dump(mode="json"), sort_keys=False), nl=False
-    )
 
 
 @app.command("eval")
@@ -236,9 +103,88 @@ def score_command(
         typer.echo(f"{name:12} {metrics[name]:.4f} +- {metrics[f'{name}_stderr']:.4f}")
 
 
+@app.command("generate")
+def generate_command(
+    prompt: Annotated[str, typer.Argument(help="What the user says.")],
+    model: Model = "lift-tiny",
+    peft: Peft = None,
+    model_args: Annotated[str, typer.Option("--model_args", help="Of loading: dtype=bfloat16,...")] = "",
+    gen_kwargs: Annotated[
+        list[str] | None, typer.Option("--gen_kwargs", help="Decoding: temperature=0.5,gen_length=128,...")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Of sampling.")] = None,
+    system: Annotated[str | None, typer.Option(help="The system's message.")] = None,
+    prefix: Annotated[str, typer.Option(help="What the answer is made to begin with.")] = "",
+    raw: Annotated[bool, typer.Option("--raw", help="Without the chat template.")] = False,
+    show: Annotated[bool, typer.Option("--show", help="Animate the denoising.")] = False,
+    json_: Annotated[bool, typer.Option("--json", help="Print JSON, with every step.")] = False,
+) -> None:
+    """Answer a prompt; --show animates the denoising in the terminal."""
+    from lift_harness.interactive.generate import generate
+    from lift_harness.interactive.session import open_session
+
+    session = open_session(
+        model, peft=peft, model_args=model_args, settings=gen_kwargs or (), seed=seed, prefix=prefix
+    )
+    generate(session, prompt, raw=raw, system=system, show=show, as_json=json_)
+
+
+@app.command("chat")
+def chat_command(
+    model: Model = "lift-tiny",
+    peft: Peft = None,
+    model_args: Annotated[str, typer.Option("--model_args", help="Of loading: dtype=bfloat16,...")] = "",
+    gen_kwargs: Annotated[
+        list[str] | None, typer.Option("--gen_kwargs", help="Decoding: temperature=0.5,gen_length=128,...")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Of sampling.")] = None,
+    system: Annotated[str | None, typer.Option(help="The system's message.")] = None,
+    prefix: Annotated[str, typer.Option(help="What answers are made to begin with.")] = "",
+) -> None:
+    """Talk to a model; /help lists the commands."""
+    from lift_harness.interactive.chat import chat
+    from lift_harness.interactive.session import open_session
+
+    session = open_session(
+        model, peft=peft, model_args=model_args, settings=gen_kwargs or (), seed=seed, prefix=prefix
+    )
+    chat(session, system)
+
+
+@app.command("analyze")
+def analyze_command(
+    data: Annotated[str, typer.Option(help="A recipe (name or file), or a data source.")] = "quickstart",
+    model: Model = "lift-tiny",
+    peft: Peft = None,
+    t_bins: Annotated[
+        str, typer.Option(help="Diffusion times, with commas between.")
+    ] = "2^-2,2^-1,2^-1/2,2^-1/4",
+    examples: Annotated[int, typer.Option(min=1, help="Examples that the model sees.")] = 4000,
+    seed: Annotated[int, typer.Option(help="Of the draw, the masks and the bootstrap.")] = 0,
+    token: Annotated[
+        list[str] | None, typer.Option(help="Plot this token's curve (text, or id:NUMBER).")
+    ] = None,
+    parquet: Annotated[bool, typer.Option("--parquet", help="Write the tables as parquet, too.")] = False,
+    output: Annotated[Path | None, typer.Option(help="Folder (default: runs/analysis-MODEL-DATA).")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue what is in the folder.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace it.")] = False,
+) -> None:
+    """Measure how sure a model is of rare and of frequent tokens, by diffusion time."""
+    from lift_harness.analysis.arguments import Options
+    from lift_harness.analysis.run import analyze
+
+    options = Options(
+        model, data, peft, t_bins=t_bins, examples=examples, seed=seed, tokens=token or (), parquet=parquet
+    )
+    analyze(options, output or options.default_output, resume=resume, overwrite=overwrite)
+
+
 @app.command("doctor")
 def doctor_command(
-    model: Annotated[str, typer.Argument(help="Folder, Hub id, or a model inside the package.")],
+    model: Annotated[
+        str | None,
+        typer.Argument(help="Folder, Hub id, or a model inside the package; none: the installation."),
+    ] = None,
     peft: Annotated[str | None, typer.Option(help="Folder of an adapter.")] = None,
     gen_length: Annotated[int, typer.Option(min=1, help="Tokens to generate.")] = 256,
     prompt_length: Annotated[int, typer.Option(min=1, help="Tokens of a prompt.")] = 256,
@@ -246,11 +192,22 @@ def doctor_command(
     revision: Annotated[str | None, typer.Option(help="Of a Hub id.")] = None,
     json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Say what a checkpoint is, what it takes and what is wrong with it, without loading its weights."""
+    """Check the installation; or a checkpoint: what it is, what it takes, what is wrong with it."""
     import json
 
     from rich.console import Console
 
+    if model is None:
+        from lift_harness.installation import examine_installation, installation_json, show_installation
+
+        found = examine_installation()
+        if json_:
+            typer.echo(json.dumps(installation_json(found), indent=2))
+        else:
+            show_installation(found, Console())
+        for problem in found.problems:
+            typer.echo(f"problem: {problem}", err=True)
+        raise typer.Exit(2 if found.problems else 0)
     from lift_harness.doctor import as_json, examine, show
 
     report = examine(

@@ -49,6 +49,18 @@ def case(request):
     return CASES[request.param]
 
 
+@pytest.fixture(scope="module")
+def model(llada):
+    """One for all tests that leave it as it is."""
+    return llada("gqa")
+
+
+@pytest.fixture(scope="module")
+def reference(llada_folder):
+    """The same in numpy."""
+    return ReferenceLLaDA(llada_folder("gqa"))
+
+
 @dataclass(frozen=True)
 class NothingMasked(NoiseKey):
     """The draw in which no token falls below its rate."""
@@ -90,26 +102,26 @@ def test_every_objective_is_among_the_cases():
     ],
     ids=["drawn", "near 0", "near 1", "borders"],
 )
-def test_equals_the_formulas_on_a_padded_batch_of_different_prompts(llada, llada_folder, case, key):
+def test_equals_the_formulas_on_a_padded_batch_of_different_prompts(model, reference, case, key):
     name, options = case
     batch = make_batch(LENGTHS, pad_to=26)
-    found = get_objective(name, **options)(llada("gqa"), batch, key)
+    found = get_objective(name, **options)(model, batch, key)
     rel = 1e-4 if name == "gift" else 1e-6  # its weights follow from float32 entropies
-    assert_equals_slow(found, name, options, ReferenceLLaDA(llada_folder("gqa")), batch, key, rel=rel)
+    assert_equals_slow(found, name, options, reference, batch, key, rel=rel)
 
 
-def test_equals_the_formulas_on_responses_of_one_token(llada, llada_folder, case):
+def test_equals_the_formulas_on_responses_of_one_token(model, reference, case):
     name, options = case
     batch, key = make_batch([(4, 1)] * 12), NoiseKey(1, 0)
-    found = get_objective(name, **options)(llada("mha"), batch, key)
+    found = get_objective(name, **options)(model, batch, key)
     assert 0 < found.supervised[:12].sum() < 12
-    assert_equals_slow(found, name, options, ReferenceLLaDA(llada_folder("mha")), batch, key, rel=1e-4)
+    assert_equals_slow(found, name, options, reference, batch, key, rel=1e-4)
 
 
-def test_prompts_are_never_masked_and_only_hidden_tokens_are_learnt(llada, case):
+def test_prompts_are_never_masked_and_only_hidden_tokens_are_learnt(model, case):
     name, options = case
     batch = make_batch(LENGTHS * 4, ids=list(range(24)))
-    found = get_objective(name, **options)(llada("mha"), batch, NoiseKey(0, 0))
+    found = get_objective(name, **options)(model, batch, NoiseKey(0, 0))
     copies = len(found.inputs) // 24
     hidden, x0 = found.inputs == MASK, batch.x0.repeat(copies, 1)
     assert copies == 1 + two_views(name, options)
@@ -139,9 +151,9 @@ def assert_equal_gradients(a, b):
         torch.testing.assert_close(a[name], b[name], atol=1e-5 * float(scale), rtol=1e-4, msg=name)
 
 
-def test_the_gradient_is_that_of_the_weighted_loss_at_the_final_inputs(llada, case):
+def test_the_gradient_is_that_of_the_weighted_loss_at_the_final_inputs(model, case):
     name, options = case
-    batch, model = make_batch(LENGTHS), llada("gqa")
+    batch = make_batch(LENGTHS)
     found = get_objective(name, **options)(model, batch, NoiseKey(3, 1))
     ours = gradients(model, found.loss)
     assert found.confidence is None or not found.confidence.requires_grad
@@ -158,9 +170,9 @@ def by_row(found, batch):
 
 
 @not_release
-def test_micro_batches_with_the_items_of_all_sum_to_the_whole_batch(llada, case):
+def test_micro_batches_with_the_items_of_all_sum_to_the_whole_batch(model, case):
     name, options = case
-    objective, model = get_objective(name, **options), llada("mha")
+    objective = get_objective(name, **options)
     batch, key = make_batch(LENGTHS), NoiseKey(3, 1)
     whole = objective(model, batch, key)
     items = batch.response.sum()
@@ -176,9 +188,9 @@ def test_micro_batches_with_the_items_of_all_sum_to_the_whole_batch(llada, case)
 
 # The complementary view then masks everything (test_objectives_density.py).
 @cases(lambda name, options: not two_views(name, options))
-def test_where_nothing_is_masked_the_loss_is_zero_and_gradients_are_finite(llada, case):
+def test_where_nothing_is_masked_the_loss_is_zero_and_gradients_are_finite(model, case):
     name, options = case
-    model, batch = llada("mha"), make_batch(LENGTHS)
+    batch = make_batch(LENGTHS)
     found = get_objective(name, **options)(model, batch, NothingMasked(0, 0))
     assert found.loss.item() == 0
     assert not found.supervised.any()
@@ -186,9 +198,9 @@ def test_where_nothing_is_masked_the_loss_is_zero_and_gradients_are_finite(llada
     assert all((grad == 0).all() for grad in gradients(model, found.loss).values())
 
 
-def test_rows_without_a_response_change_nothing(llada, case):
+def test_rows_without_a_response_change_nothing(model, case):
     name, options = case
-    objective, model = get_objective(name, **options), llada("mha")
+    objective = get_objective(name, **options)
     batch, key = make_batch(LENGTHS), NoiseKey(3, 1)
     some = rows_of(batch, [0, 1, 3])
     alone = objective(model, some, key)
@@ -270,9 +282,9 @@ def test_passes_are_as_few_as_the_method_needs(llada, name, options, times, rows
 
 
 @not_release
-def test_a_row_is_masked_alike_alone_and_in_any_company(llada, case):
+def test_a_row_is_masked_alike_alone_and_in_any_company(model, case):
     name, options = case
-    objective, model, key = get_objective(name, **options), llada("mha"), NoiseKey(4, 0)
+    objective, key = get_objective(name, **options), NoiseKey(4, 0)
     batch = make_batch(LENGTHS)
     whole = objective(model, batch, key)
     for rows in ([3], [5, 0, 2], [4, 4]):

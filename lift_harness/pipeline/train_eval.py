@@ -29,6 +29,7 @@ from lift_harness.pipeline.report import markdown, score_tables, times_table
 from lift_harness.pipeline.runs import prepare_output, run_stage, write_json
 from lift_harness.pipeline.schema import Method, Recipe
 from lift_harness.pipeline.training import check_training, train_method, training_key
+from lift_harness.report import write_report
 
 Kind = Literal["train", "eval"]
 BASE = "base"
@@ -160,6 +161,7 @@ def finish(
     if results["scores"]:
         write_json(output / "results.json", results)
         (output / "report.md").write_text(markdown(recipe, results, stages), encoding="utf-8")
+        write_report(output)
 
 
 def report(

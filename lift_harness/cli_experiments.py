@@ -1,0 +1,205 @@
+"""The commands around experiments: train-eval, train, reproduce, compare, report, data, recipes."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Literal, cast
+
+import typer
+
+from lift_harness.errors import LiftError
+
+experiments = typer.Typer()
+recipes_app = typer.Typer(help="The recipes inside the package.", no_args_is_help=True)
+experiments.add_typer(recipes_app, name="recipes")
+data_app = typer.Typer(help="Training data.", no_args_is_help=True)
+experiments.add_typer(data_app, name="data")
+
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Change a recipe value, e.g. training.max_steps=100."),
+]
+Output = Annotated[Path | None, typer.Option(help="Folder for the run (default: runs/RECIPE).")]
+Resume = Annotated[
+    bool,
+    typer.Option("--resume", help="Keep what is valid of the run in the output folder, whatever its recipe."),
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would be done, and what it takes.")]
+Processes = Annotated[int, typer.Option("--nproc", min=1, help="Processes on this machine, one a GPU.")]
+Strategy = Annotated[str, typer.Option("--strategy", help="Of several processes: ddp, fsdp, zero2, zero3.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the run in the output folder.")]
+
+
+@experiments.command("train-eval")
+def train_eval_command(
+    recipe: Annotated[str, typer.Argument(help="A recipe's name or YAML file.")] = "quickstart",
+    set_: Overrides = None,
+    output: Output = None,
+    resume: Resume = False,
+    overwrite: Overwrite = False,
+    only: Annotated[str | None, typer.Option(help="Only these stages: train or eval.")] = None,
+    dry_run: DryRun = False,
+    nproc: Processes = 1,
+    strategy: Strategy = "ddp",
+) -> None:
+    """Train every method of a recipe from one base model, evaluate all of them, print the table."""
+    run_recipe(recipe, set_, output, resume, overwrite, only, dry_run, nproc, strategy)
+
+
+@experiments.command("train")
+def train_command(
+    recipe: Annotated[str, typer.Argument(help="A recipe's name or YAML file.")],
+    set_: Overrides = None,
+    output: Output = None,
+    resume: Resume = False,
+    overwrite: Overwrite = False,
+    dry_run: DryRun = False,
+    nproc: Processes = 1,
+    strategy: Strategy = "ddp",
+) -> None:
+    """Train every method of a recipe, without evaluating."""
+    run_recipe(recipe, set_, output, resume, overwrite, "train", dry_run, nproc, strategy)
+
+
+def run_recipe(
+    recipe: str,
+    set_: list[str] | None,
+    output: Path | None,
+    resume: bool,
+    overwrite: bool,
+    only: str | None,
+    dry_run: bool,
+    nproc: int,
+    strategy: str,
+) -> None:
+    """What `train-eval` and `train` share."""
+    from lift_harness.pipeline.recipe import load_recipe
+
+    if only not in (None, "train", "eval"):
+        raise LiftError(f"--only {only}: give train or eval")
+    loaded = load_recipe(recipe, set_ or [])
+    folder = output or Path("runs") / loaded.name
+    if dry_run:
+        from lift_harness.pipeline.plan import show_plan
+
+        show_plan(loaded, folder, only)
+    elif nproc > 1 or strategy != "ddp":
+        from lift_harness.pipeline.launch import launch
+
+        launch(sys.argv[1:], nproc, strategy)
+    else:
+        from lift_harness.pipeline.train_eval import train_eval
+
+        kind = cast(Literal["train", "eval"] | None, only)
+        train_eval(loaded, folder, resume=resume, overwrite=overwrite, only=kind)
+
+
+@experiments.command("reproduce")
+def reproduce_command(
+    run: Annotated[Path, typer.Argument(help="A run's folder, or its manifest.json.")],
+    output: Annotated[Path | None, typer.Option(help="Folder (default: RUN-reproduced).")] = None,
+    anyway: Annotated[bool, typer.Option("--anyway", help="Also where the environment differs.")] = False,
+) -> None:
+    """Run an experiment again, and compare every number with what it gave."""
+    from lift_harness.pipeline.reproduce import reproduce
+
+    if not reproduce(run, output, anyway=anyway):
+        raise typer.Exit(1)
+
+
+@experiments.command("compare")
+def compare_command(
+    runs: Annotated[
+        list[Path],
+        typer.Argument(help="Run folders, lm-eval's output folders or results files, scored logs."),
+    ],
+    name: Annotated[list[str] | None, typer.Option(metavar="NAME=PATH", help="Call this one so.")] = None,
+    baseline: Annotated[
+        str | None, typer.Option(help="Row to compare with (default: base, else the first).")
+    ] = None,
+    tasks: Annotated[str | None, typer.Option(help="Only these, with commas between.")] = None,
+    metrics: Annotated[str | None, typer.Option(help="Only these, with commas between.")] = None,
+    format_: Annotated[
+        str | None,
+        typer.Option("--format", help="table, markdown, csv, latex or json (default: by --output)."),
+    ] = None,
+    output: Annotated[Path | None, typer.Option(help="Write to this file.")] = None,
+    flips: Annotated[
+        Path | None, typer.Option(help="Write the problems that flipped, with both answers.")
+    ] = None,
+    anyway: Annotated[bool, typer.Option("--anyway", help="Compare what does not compare, too.")] = False,
+) -> None:
+    """Tables of methods x tasks with intervals, p-values against a baseline, published numbers."""
+    from lift_harness.compare.command import run_compare
+
+    run_compare(
+        runs,
+        names=name or (),
+        baseline=baseline,
+        tasks=tasks,
+        metrics=metrics,
+        format=format_,
+        output=output,
+        flips=flips,
+        anyway=anyway,
+    )
+
+
+@experiments.command("report")
+def report_command(
+    run: Annotated[Path, typer.Argument(help="A run's folder, finished or not.")],
+    output: Annotated[
+        Path | None, typer.Option(help="The file (default: report.html in the folder).")
+    ] = None,
+) -> None:
+    """Make a run's report.html again, from what is in its folder."""
+    from lift_harness.report import write_report
+
+    typer.echo(write_report(run, output))
+
+
+@data_app.command("preview")
+def data_preview(
+    recipe: Annotated[str, typer.Argument(help="A recipe's name or YAML file.")],
+    set_: Overrides = None,
+    n: Annotated[int, typer.Option("--n", min=1, help="Examples to show.")] = 3,
+    t: Annotated[float, typer.Option("--t", help="Diffusion time: the share hidden, in (0, 1].")] = 0.5,
+    method: Annotated[str | None, typer.Option(help="Of the recipe; default: its first.")] = None,
+    with_model: Annotated[
+        bool, typer.Option("--with-model", help="Load the model, for methods that ask it what to hide.")
+    ] = False,
+    plain: Annotated[bool, typer.Option("--plain", help="[[Brackets]] in place of colour.")] = False,
+) -> None:
+    """Show what a recipe trains on: decoded examples, what is hidden at t, counts, lengths and hash."""
+    from lift_harness.pipeline.recipe import load_recipe
+
+    loaded = load_recipe(recipe, set_ or [])
+    from lift_harness.pipeline.evaluating import quiet
+    from lift_harness.training.preview import preview_recipe
+
+    quiet()
+    preview_recipe(loaded, n=n, t=t, method=method, with_model=with_model, plain=plain)
+
+
+@recipes_app.command("list")
+def recipes_list() -> None:
+    """Name and purpose of each recipe."""
+    from lift_harness.pipeline.recipe import load_recipe, recipe_names
+
+    for name in recipe_names():
+        typer.echo(f"{name:20} {load_recipe(name).description}")
+
+
+@recipes_app.command("show")
+def recipes_show(
+    recipe: Annotated[str, typer.Argument(help="A recipe's name or YAML file.")], set_: Overrides = None
+) -> None:
+    """A recipe as resolved, every default spelled out."""
+    import yaml
+
+    from lift_harness.pipeline.recipe import load_recipe
+
+    typer.echo(
+        yaml.safe_dump(load_recipe(recipe, set_ or []).model_dump(mode="json"), sort_keys=False), nl=False
+    )

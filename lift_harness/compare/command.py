@@ -1,0 +1,128 @@
+"""`lift-harness compare`: from what the command line says to what it prints."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from lift_harness.compare.core import compare
+from lift_harness.compare.read import load
+from lift_harness.compare.records import Comparison, Flip
+from lift_harness.compare.render import FORMATS, SUFFIXES, as_rich, render
+from lift_harness.errors import LiftError, did_you_mean
+
+
+def run_compare(
+    paths: Sequence[str | Path],
+    *,
+    names: Sequence[str] = (),
+    baseline: str | None = None,
+    tasks: str | None = None,
+    metrics: str | None = None,
+    format: str | None = None,
+    output: Path | None = None,
+    flips: Path | None = None,
+    anyway: bool = False,
+    console: Console | None = None,
+) -> Comparison:
+    """Compare, and print or write the tables.
+
+    Args:
+        paths: as `load` takes them.
+        names: "NAME=PATH" each.
+        baseline: name of a row; None: the row named base, else the first.
+        tasks: names with commas between; None: all.
+        metrics: names with commas between; None: all but format, math_verify and avg@n in tables.
+        format: one of FORMATS; None: by the output's suffix, else a table.
+        output: the file to write in place of printing.
+        flips: a file for the problems that flipped, with both answers.
+        anyway: compare what does not compare.
+        console: where tables are printed.
+
+    Raises:
+        LiftError: whatever is wrong with these.
+    """
+    if format is not None and format not in FORMATS:
+        raise LiftError(f"format={format!r} is not known; {did_you_mean(format, FORMATS)}")
+    format = format or SUFFIXES.get(output.suffix if output else "", "table")
+    found = compare(
+        load(paths, named(names)),
+        baseline=baseline,
+        tasks=listed(tasks),
+        metrics=listed(metrics),
+        anyway=anyway,
+    )
+    everything = metrics is not None
+    if flips:
+        kept = [one for one in found.flips if everything or one.metric in found.shown(one.task)]
+        write(flips, "".join(map(flip_line, kept)))
+        sys.stderr.write(f"wrote {len(kept)} problem{'s' * (len(kept) != 1)} that flipped to {flips}\n")
+    if output:
+        write(output, render(found, format, everything=everything))
+        sys.stderr.write(f"wrote {output}\n")
+    elif format == "table":
+        console = console or Console()
+        console.print(as_rich(found, console.width, everything))
+    else:
+        sys.stdout.write(render(found, format, everything=everything))
+    return found
+
+
+def named(texts: Sequence[str]) -> dict[str, str]:
+    """{name: path} of several NAME=PATH."""
+    found: dict[str, str] = {}
+    for text in texts:
+        name, equals, path = (part.strip() for part in text.partition("="))
+        if not (name and equals and path):
+            raise LiftError(f"name: {text!r}: write NAME=PATH, e.g. --name mine=runs/a")
+        if name in found:
+            raise LiftError(f"name: {name!r} is given twice, for {found[name]} and {path}")
+        found[name] = path
+    return found
+
+
+def listed(text: str | None) -> list[str] | None:
+    """The parts of "a,b"; None where nothing is asked for."""
+    if text is None:
+        return None
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    if not parts:
+        raise LiftError(f"{text!r} names nothing; give names with commas between, or leave the option out")
+    return parts
+
+
+def flip_line(flip: Flip) -> str:
+    """A problem that flipped, as a line of JSON."""
+    return (
+        json.dumps(
+            {
+                "task": flip.task,
+                "metric": flip.metric,
+                "row": flip.row,
+                "baseline": flip.baseline,
+                **({"seed": flip.seed} if flip.seed else {}),
+                "change": flip.change,
+                "doc_id": flip.item.doc_id,
+                "doc": flip.item.doc,
+                "target": flip.item.target,
+                "baseline_answer": flip.base_item.texts[0],
+                "answer": flip.item.texts[0],
+            }
+        )
+        + "\n"
+    )
+
+
+def write(path: Path, text: str) -> None:
+    """Write a file whole or not at all."""
+    part = path.with_name(f"{path.name}.part")
+    try:
+        part.write_text(text, encoding="utf-8")
+        os.replace(part, path)
+    except OSError as error:
+        raise LiftError(f"{path}: cannot be written: {error.strerror}") from error

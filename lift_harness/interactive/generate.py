@@ -1,0 +1,136 @@
+"""`lift-harness generate`: one answer, and how it comes about."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from typing import Any
+
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+from lift_harness.decoding import Generation
+from lift_harness.errors import LiftError
+from lift_harness.interactive import canvas
+from lift_harness.interactive.session import Answer, Session
+
+
+def generate(
+    session: Session,
+    text: str,
+    *,
+    raw: bool = False,
+    system: str | None = None,
+    show: bool = False,
+    as_json: bool = False,
+    delay: float = 0.05,
+    console: Console | None = None,
+) -> Answer:
+    """Answer a prompt and print the answer.
+
+    Args:
+        session: the model.
+        text: of the user.
+        raw: send the text as it is, without the chat template.
+        system: the system's message before it.
+        show: animate the denoising in a terminal; elsewhere print a line for each pass.
+        as_json: print JSON in place of the text.
+        delay: seconds that each picture of the animation stays, at least.
+        console: to print to.
+
+    Raises:
+        LiftError: options that exclude each other, and what `Session.answer` raises.
+    """
+    console = console or Console()
+    if raw and system is not None:
+        raise LiftError("--system needs the chat template, which --raw leaves out; give one of them")
+    if show and as_json:
+        raise LiftError("--show and --json exclude each other: the JSON holds every step; give one of them")
+    messages = [{"role": "user", "content": text}]
+    if system is not None:
+        messages.insert(0, {"role": "system", "content": system})
+    prompt = session.raw_prompt(text) if raw else session.chat_prompt(messages)
+    if show:
+        answer = (
+            animate(session, prompt, console, delay)
+            if console.is_terminal
+            else narrate(session, prompt, console)
+        )
+    else:
+        answer = session.answer(prompt)
+    if as_json:
+        say(console, json.dumps(described(session, answer), ensure_ascii=False, indent=2))
+    else:
+        say(console, canvas.visible(session.prefix + answer.text))
+    return answer
+
+
+def animate(session: Session, prompt: list[int], console: Console, delay: float) -> Answer:
+    """Decode with a picture a pass; the last one, coloured by confidence, stays."""
+    config, last = session.config, Generation([], [], [], 0)
+    shown = 0.0
+    with Live(console=console, auto_refresh=False, vertical_overflow="crop") as live:
+
+        def step(out: Generation) -> None:
+            nonlocal last, shown
+            started = time.perf_counter()
+            new = frozenset(canvas.changes(last if last.ids else None, out))
+            live.update(canvas.frame(session.tokenizer, out, config, new, console), refresh=True)
+            time.sleep(delay)
+            last = out
+            shown += time.perf_counter() - started
+
+        answer = session.answer(prompt, step)
+        answer = dataclasses.replace(answer, seconds=answer.seconds - shown)
+        picture = canvas.frame(session.tokenizer, answer.generation, config, frozenset(), console)
+        live.update(
+            Text("\n").join([picture, canvas.legend(), Text(took(answer), style="dim")]), refresh=True
+        )
+    say(console, "")
+    return answer
+
+
+def narrate(session: Session, prompt: list[int], console: Console) -> Answer:
+    """Decode with a line a pass."""
+    config = session.config
+    before: Generation | None = None
+
+    def step(out: Generation) -> None:
+        nonlocal before
+        say(console, canvas.line(session.tokenizer, before, out, config))
+        before = out
+
+    answer = session.answer(prompt, step)
+    say(console, f"{took(answer)}\n")
+    return answer
+
+
+def took(answer: Answer) -> str:
+    """What an answer took."""
+    out = answer.generation
+    rate = len(out.ids) / answer.seconds if answer.seconds > 0 else 0.0
+    return f"{len(out.ids)} tokens, {out.forward_passes} passes, {answer.seconds:.2f} s, {rate:.1f} tokens/s"
+
+
+def described(session: Session, answer: Answer) -> dict[str, Any]:
+    """An answer as plain data: text, and for each token when and how surely it was committed."""
+    out = answer.generation
+    return {
+        "model": session.name,
+        "text": session.prefix + answer.text,
+        "prompt_tokens": answer.prompt_tokens,
+        "forward_passes": out.forward_passes,
+        "seconds": round(answer.seconds, 4),
+        "settings": dataclasses.asdict(session.config),
+        "ids": out.ids,
+        "tokens": canvas.pieces(session.tokenizer, out.ids),
+        "step": out.step,
+        "confidence": out.confidence,
+    }
+
+
+def say(console: Console, text: str) -> None:
+    """Text as it is: no markup, no colours of numbers, no folding."""
+    console.print(text, markup=False, highlight=False, soft_wrap=True)

@@ -1,0 +1,200 @@
+"""A loaded model that answers: prompt, settings, decoding, text."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import yaml
+
+from lift_harness.decoding import DecodingConfig, Generation, Request, run
+from lift_harness.errors import LiftError, did_you_mean, first_line
+from lift_harness.models import load_model
+from lift_harness.models.chat import encode_prompt, render_chat, stop_ids
+
+OnStep = Callable[[Generation], None]
+Message = dict[str, str]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the model said: text, the decoding behind it, and what it took."""
+
+    text: str
+    generation: Generation
+    prompt_tokens: int
+    seconds: float
+
+
+@dataclass
+class Session:
+    """A model with decoding settings.
+
+    Attributes:
+        name: of the model, for messages.
+        model, tokenizer: as `load_model` gives them.
+        settings: decoding settings that differ from the defaults (see `configure`).
+        prefix: what every answer is made to begin with.
+    """
+
+    name: str
+    model: Any
+    tokenizer: Any
+    settings: dict[str, Any] = field(default_factory=dict)
+    prefix: str = ""
+
+    @property
+    def config(self) -> DecodingConfig:
+        """The decoding settings, whole."""
+        return configure(self.settings)
+
+    def set(self, changes: dict[str, Any]) -> None:
+        """Change decoding settings; a bad one is a LiftError and changes nothing."""
+        changed = {**self.settings, **changes}
+        configure(changed)
+        self.settings = changed
+
+    def chat_prompt(self, messages: Sequence[Message]) -> list[int]:
+        """Ids of a conversation, ready for the assistant's next turn."""
+        if not self.tokenizer.chat_template:
+            raise LiftError(
+                f"{self.name} has no chat template; lift-harness generate --raw sends the prompt as it is"
+            )
+        try:
+            text = render_chat(self.tokenizer, list(messages))
+        except Exception as error:  # jinja's, or what a template raises that wants other roles
+            raise LiftError(f"the chat template refuses the conversation: {first_line(error)}") from error
+        return encode_prompt(self.tokenizer, text + self.prefix)
+
+    def raw_prompt(self, text: str) -> list[int]:
+        """Ids of a text as it is."""
+        return encode_prompt(self.tokenizer, text + self.prefix)
+
+    def answer(self, prompt: Sequence[int], on_step: OnStep | None = None) -> Answer:
+        """Decode an answer to a prompt.
+
+        Args:
+            prompt: ids.
+            on_step: called with the result so far after each pass.
+
+        Raises:
+            LiftError: an empty prompt, one that is too long, or settings that the model does not take.
+        """
+        config = self.config
+        room = self.model.config.max_position_embeddings
+        if not prompt:
+            raise LiftError("the prompt is empty; a model needs at least one token")
+        if len(prompt) + config.gen_length > room:
+            raise TooLong(len(prompt), config.gen_length, room)
+        started = time.perf_counter()
+        (out,) = run(
+            self.model,
+            [Request(tuple(prompt), config)],
+            mask_id=self.tokenizer.mask_token_id,
+            eos_id=stop_ids(self.tokenizer),
+            on_step=None if on_step is None else lambda _, so_far: on_step(so_far),
+        )
+        seconds = time.perf_counter() - started
+        return Answer(self.text(out.ids), out, len(prompt), seconds)
+
+    def text(self, ids: Sequence[int]) -> str:
+        """The text up to the first end of turn."""
+        return self.tokenizer.decode(self.up_to_end(ids), skip_special_tokens=True)
+
+    def up_to_end(self, ids: Sequence[int]) -> list[int]:
+        """The ids before the first end of turn."""
+        stops = set(stop_ids(self.tokenizer))
+        end = next((i for i, token in enumerate(ids) if token in stops), len(ids))
+        return list(ids[:end])
+
+
+class TooLong(LiftError):
+    """A prompt that leaves no room for the answer."""
+
+    def __init__(self, prompt: int, gen_length: int, context: int) -> None:
+        super().__init__(
+            f"the prompt has {prompt} tokens and gen_length={gen_length}: more than the model's context of "
+            f"{context}; shorten the prompt, or lower gen_length"
+        )
+
+
+def open_session(
+    model: str,
+    *,
+    peft: str | None = None,
+    model_args: str = "",
+    settings: Iterable[str] = (),
+    seed: int | None = None,
+    prefix: str = "",
+) -> Session:
+    """Load a model; arguments as the command line has them.
+
+    Args:
+        model: folder, Hub id, or a model inside the package.
+        peft: folder of an adapter.
+        model_args: of `load_model`, "KEY=VALUE,...".
+        settings: of decoding, each "KEY=VALUE" or several with commas between.
+        seed: of decoding, above `settings`.
+        prefix: what answers are made to begin with.
+
+    Raises:
+        LiftError: whatever is wrong with these; settings before anything is loaded.
+    """
+    from transformers.utils import logging
+
+    wanted = parse_settings(settings) | ({} if seed is None else {"seed": seed})
+    configure(wanted)
+    options = parse_settings([model_args] if model_args else [])
+    known = [name for name in inspect.signature(load_model).parameters if name not in ("name", "peft")]
+    for name in options:
+        if name not in known:
+            raise LiftError(f"unknown model arg {name!r}; {did_you_mean(name, known)}")
+    logging.disable_progress_bar()
+    loaded, tokenizer = load_model(model, peft=peft, **options)
+    return Session(model, loaded, tokenizer, wanted, prefix)
+
+
+def parse_settings(texts: Iterable[str]) -> dict[str, Any]:
+    """Names and values of "KEY=VALUE", or of several with commas or spaces between.
+
+    Raises:
+        LiftError: something without a key or a value.
+    """
+    found: dict[str, Any] = {}
+    for part in (part for text in texts for part in re.split(r"[,\s]+", text.strip())):
+        key, equals, value = part.partition("=")
+        if not (key and equals and value):
+            raise LiftError(f"{part!r} is no setting; write KEY=VALUE, e.g. temperature=0.7")
+        found[key] = parse_value(value)
+    return found
+
+
+def parse_value(text: str) -> Any:
+    """A YAML scalar; 1e-3 is a number, None is null."""
+    if re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)[eE][+-]?\d+", text):
+        return float(text)
+    if text == "None":
+        return None
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        return text
+
+
+def configure(settings: dict[str, Any]) -> DecodingConfig:
+    """Decoding settings; where they are not given, blocks fit the length, and a pass commits two tokens.
+
+    That is the protocol's pace at any length, where the defaults have 64 steps.
+    """
+    chosen = dict(settings)
+    length = chosen.get("gen_length", DecodingConfig.gen_length)
+    if type(length) is int and length > 0:
+        chosen.setdefault("block_length", min(DecodingConfig.block_length, length))
+        block = chosen["block_length"]
+        if type(block) is int and block > 0:
+            chosen.setdefault("steps", max(1, length // block * max(1, block // 2)))
+    return DecodingConfig().replace(**chosen)

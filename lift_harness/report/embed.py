@@ -1,0 +1,239 @@
+"""Problems, answers and decoding histories as the page holds them: all verdicts, what text fits."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from lift_harness.report.answers import LABELS, Answers, Problem, frame
+from lift_harness.report.answers import place as place_of
+from lift_harness.report.breakdown import features
+from lift_harness.report.files import counted, number, read_lines
+from lift_harness.report.run import Run
+
+
+class Rule(NamedTuple):
+    """How much text is kept.
+
+    Attributes:
+        limit: characters of a text; of a longer one the first two thirds and the last third of that.
+        samples: problems of each task with the texts of their n samples, None: all.
+        problems: problems of each task with any text, None: all.
+    """
+
+    limit: int
+    samples: int | None = None
+    problems: int | None = None
+
+
+# The first with which all fits; every verdict is kept under all of them. docs/report.md and the page say so.
+RULES = (
+    *(Rule(20_000), Rule(8_000), Rule(4_000), Rule(4_000, 100), Rule(2_000, 100), Rule(2_000, 0)),
+    *(Rule(1_000, 0), Rule(500, 0), *(Rule(500, 0, n) for n in (1_000, 300, 100, 30, 0))),
+)
+TRACE_BYTES = 3_000_000  # of decoding histories
+TOKEN_LIMIT = 80  # characters of one token of a history
+
+# In a script element a text may neither end it nor open a comment or another script; half a surrogate pair
+# has no UTF-8, and the others of these some reader takes for the end of a line.
+OPENING = re.compile(r"<(?=[/!?a-zA-Z])")
+UNSAFE = re.compile("[\x7f\u2028\u2029\ud800-\udfff]")
+
+
+def encode(data: Any) -> str:
+    """JSON that can stand in a script element whatever the texts hold."""
+    text = json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    text = OPENING.sub(r"\\u003c", text)
+    return UNSAFE.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+
+
+def size(data: Any) -> int:
+    """Bytes of the encoded data."""
+    return len(encode(data).encode())
+
+
+def browser(run: Run, problems: Sequence[Problem], budget: int) -> dict[str, Any]:
+    """What the sample browser shows, in at most `budget` bytes if leaving out texts (RULES) can do it."""
+    traces, dropped = histories(run, problems)
+    budget -= size(traces)
+    frames = {task: frame([p.prompt for p in problems if p.task == task]) for task in tasks_of(problems)}
+    rank = ranks(problems)
+    items: list[Any] = []
+    rule, cut = RULES[-1], Cut(0)
+    for rule in RULES:
+        if rule is not RULES[-1] and characters(problems, rank, rule) > budget:
+            continue  # a character is at least a byte
+        cut = Cut(rule.limit)
+        items = [
+            entry(run, problem, frames, cut, rule, place)
+            for problem, place in zip(problems, rank, strict=True)
+        ]
+        if size(items) <= budget:
+            break
+    return {
+        "frames": frames,
+        "items": items,
+        "traces": traces,
+        "left_out": [*cut.said(), *said(rule), *dropped],
+    }
+
+
+def characters(problems: Sequence[Problem], rank: Sequence[int], rule: Rule) -> int:
+    """How many characters of answers a rule keeps."""
+    return sum(
+        min(len(text), rule.limit)
+        for problem, place in zip(problems, rank, strict=True)
+        for (_, label), answers in problem.answers.items()
+        if kept(rule, place, label)
+        for text in answers.texts
+    )
+
+
+def kept(rule: Rule, place: int, label: str) -> bool:
+    """Whether the texts of an evaluation are kept of the problem at that place in its task."""
+    limits = (rule.problems, rule.samples if label == LABELS[1] else None)
+    return all(limit is None or place < limit for limit in limits)
+
+
+def said(rule: Rule) -> list[str]:
+    """What to say when whole texts are left out."""
+    found = []
+    if rule.problems is not None:
+        of = f"the first {rule.problems:,} problems of each task" if rule.problems else "no problem"
+        found.append(f"The texts of {of} are here, the verdicts of all.")
+    elif rule.samples is not None:
+        of = f"the first {rule.samples:,} problems of each task" if rule.samples else "no problem"
+        found.append(f"The texts of the n samples are here for {of}, their verdicts for all.")
+    return found
+
+
+def tasks_of(problems: Sequence[Problem]) -> list[str]:
+    """The tasks of the problems, in order."""
+    return list(dict.fromkeys(problem.task for problem in problems))
+
+
+def ranks(problems: Sequence[Problem]) -> list[int]:
+    """The place of each problem in its task."""
+    seen: dict[str, int] = {}
+    found = []
+    for problem in problems:
+        found.append(seen.get(problem.task, 0))
+        seen[problem.task] = found[-1] + 1
+    return found
+
+
+class Cut:
+    """Cuts texts to a length and counts what it cut."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit, self.texts, self.characters = limit, 0, 0
+
+    def __call__(self, text: str) -> str:
+        """The text, without its middle where it is too long."""
+        gone = len(text) - self.limit
+        if gone <= 0:
+            return text
+        self.texts += 1
+        self.characters += gone
+        head = 2 * self.limit // 3
+        return f"{text[:head]}\n[... {gone:,} characters left out ...]\n{text[head + gone :]}"
+
+    def said(self) -> list[str]:
+        """What was cut, as a sentence."""
+        if not self.texts:
+            return []
+        return [
+            f"{counted(self.texts, 'text')} of more than {self.limit:,} characters: "
+            f"{counted(self.characters, 'character')} left out of their middles."
+        ]
+
+
+def entry(
+    run: Run, problem: Problem, frames: dict[str, Any], cut: Callable[[str], str], rule: Rule, place: int
+) -> dict[str, Any]:
+    """One problem: {"task", "id", "question", "target", "facts", "answers"}.
+
+    "answers" are [arm, label, [verdict...], [accuracy...] or null, [text...] or null].
+    """
+    before, after = frames[problem.task]
+    question = problem.prompt[len(before) : len(problem.prompt) - len(after)]
+    arms = {arm.name: i for i, arm in enumerate(run.arms)}
+    answers = []
+    for (arm, label), found in problem.answers.items():
+        texts = [cut(text) for text in found.texts] if kept(rule, place, label) else None
+        answers.append([arms[arm], LABELS.index(label), found.correct, partial(found), texts])
+    whole = rule.problems is None or place < rule.problems
+    return {
+        "task": problem.task,
+        "id": problem.doc_id,
+        "question": cut(question) if whole else "",
+        "target": cut(problem.target) if whole else "",
+        "facts": features(problem) if whole else {},
+        "answers": answers,
+    }
+
+
+def partial(answers: Answers) -> list[str] | None:
+    """What a verdict leaves out: "3 of 9" cells."""
+    if all(score is None or score[1] == 1 and score[0] in (0, 1) for score in answers.acc):
+        return None
+    return ["" if score is None else f"{score[0]:g} of {score[1]:g}" for score in answers.acc]
+
+
+# ---------------------------------------------------------------- decoding histories
+
+
+def histories(run: Run, problems: Sequence[Problem]) -> tuple[list[dict[str, Any]], list[str]]:
+    """The decoding histories (eval/traces.jsonl) that fit, and what to say of those that do not."""
+    places = {(problem.task, problem.doc_id): i for i, problem in enumerate(problems)}
+    found, broken = [], 0
+    for i, arm in enumerate(run.arms):
+        for line in read_lines(arm.folder / "eval" / "traces.jsonl", run.notes, f"{arm.name}: traces.jsonl"):
+            label, task = place_of(str(line.get("label")), str(line.get("task")))
+            problem = places.get((task, str(line.get("doc_id"))))
+            history = read_history(line, LABELS.index(label))
+            if problem is None or history is None:
+                broken += 1
+            else:
+                found.append({"item": problem, "arm": i, **history})
+    if broken:
+        which = counted(broken, "decoding history", "decoding histories")
+        run.notes.add(f"{which} without a problem or not well formed.")
+    if problems and not found:
+        run.notes.add("There are no decoding histories (eval/traces.jsonl): no replay.")
+    # The first problems of every task, with all their methods, before other samples of the same.
+    rank = ranks(problems)
+    found.sort(key=lambda one: (one["label"], one["sample"], rank[one["item"]], one["item"]))
+    used, fitting = 0, []
+    for history in found:
+        used += size(history)
+        if used > TRACE_BYTES:
+            break
+        fitting.append(history)
+    gone = len(found) - len(fitting)
+    return fitting, [f"{gone:,} of {len(found):,} decoding histories are left out."] if gone else []
+
+
+def read_history(line: dict[str, Any], label: int) -> dict[str, Any] | None:
+    """One history, checked: {"label", "sample", "tokens", "step", "confidence"}."""
+    columns = [line.get(name) for name in ("tokens", "step", "confidence")]
+    if not all(isinstance(column, list) for column in columns):
+        return None
+    tokens, steps, sure = ([*(column or [])] for column in columns)
+    known = [number(step) for step in steps]
+    if not tokens or not len(tokens) == len(steps) == len(sure) or None in known:
+        return None
+    return {
+        "label": label,
+        "sample": int(number(line.get("sample")) or 0),
+        "tokens": [shorter(str(token)) for token in tokens],
+        "step": [int(step) for step in known if step is not None],
+        "confidence": [None if (c := number(value)) is None else round(c, 3) for value in sure],
+    }
+
+
+def shorter(token: str) -> str:
+    """A token, its end left out where it is longer than any tokenizer's."""
+    return token if len(token) <= TOKEN_LIMIT else token[:TOKEN_LIMIT] + "\u2026"

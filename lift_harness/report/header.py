@@ -1,0 +1,138 @@
+"""The head of the page: what was run, with what, on what, and how to run it again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from shlex import quote
+from typing import Any
+
+from lift_harness import __version__
+from lift_harness.report.answers import Problem
+from lift_harness.report.files import mapping, number
+from lift_harness.report.run import Run
+
+Fact = tuple[str, str]
+
+
+def header(run: Run, problems: Sequence[Problem]) -> dict[str, Any]:
+    """Name, description, facts, commands and the recipe's text."""
+    folder = run.folder.resolve().name
+    name = run.recipe.get("name") or run.results.get("recipe") or folder
+    commands = []
+    if run.manifest:
+        commands.append(("run it again and compare every number", f"lift-harness reproduce {quote(folder)}"))
+    if run.recipe_text:
+        again = f"{quote(folder + '/recipe.yaml')} --output {quote(folder + '-again')}"
+        commands.append(("run it again", f"lift-harness train-eval {again}"))
+    commands.append(("make this page again", f"lift-harness report {quote(folder)}"))
+    return {
+        "name": str(name),
+        "description": str(run.recipe.get("description") or ""),
+        "facts": [fact for fact in facts(run, problems) if fact[1]],
+        "details": [fact for fact in details(run) if fact[1]],
+        "commands": commands,
+        "recipe": run.recipe_text,
+    }
+
+
+def facts(run: Run, problems: Sequence[Problem]) -> Iterator[Fact]:
+    """What everybody wants to know."""
+    yield "model", model(run)
+    yield "methods", ", ".join(row for row in run.rows if row != "base")
+    yield "seeds", seeds(run)
+    counts: dict[str, int] = {}
+    for problem in problems:
+        counts[problem.task] = counts.get(problem.task, 0) + 1
+    yield "problems", ", ".join(f"{task} {n:,}" for task, n in counts.items())
+    yield "protocol", protocol(run)
+    yield "hardware", hardware(mapping(run.manifest, "hardware"))
+    code = mapping(run.manifest, "code")
+    commit = str(code.get("git_commit") or "")[:12]
+    dirty = " with uncommitted changes" if code.get("git_dirty") else ""
+    version = str(code.get("version") or run.results.get("version") or "")
+    yield "lift-harness", version + (f", commit {commit}{dirty}" if commit else "")
+
+
+def model(run: Run) -> str:
+    """The base model with its revision."""
+    of_manifest = mapping(run.manifest, "model")
+    name = of_manifest.get("name") or run.recipe.get("model") or ""
+    revision = of_manifest.get("revision")
+    return flat(name) + (f", revision {revision}" if revision else "")
+
+
+def hardware(machine: dict[str, Any]) -> str:
+    """GPUs and processor in a few words."""
+    gpus = machine.get("gpus")
+    names = [str(gpu) for gpu in gpus] if isinstance(gpus, list) else []
+    parts = [f"{names.count(name)} x {name}" for name in dict.fromkeys(names)]
+    if machine.get("cpu"):
+        cores = number(machine.get("cores"))
+        parts.append(f"{machine['cpu']}" + (f", {cores:g} cores" if cores else ""))
+    return "; ".join(parts) or flat(machine)
+
+
+def seeds(run: Run) -> str:
+    """The seeds of the run."""
+    found = run.manifest.get("seeds") or run.recipe.get("seeds") or run.recipe.get("seed")
+    if isinstance(found, list):
+        return ", ".join(map(str, found))
+    return "" if found is None else str(found)
+
+
+def protocol(run: Run) -> str:
+    """How many answers a problem."""
+    settings = mapping(run.recipe, "eval")
+    if not settings:
+        return ""
+    text = "acc from one answer a problem under each task's own settings"
+    samples = settings.get("samples")
+    if isinstance(samples, int) and samples > 1:
+        text += f"; pass@k from {samples} answers at temperature {settings.get('temperature')}"
+    return text
+
+
+def details(run: Run) -> Iterator[Fact]:
+    """What one looks up."""
+    yield "sha256 of the model", str(mapping(run.manifest, "model").get("sha256") or "")
+    for row, found in mapping(run.results, "training").items():
+        yield f"sha256 of {row}", weights(found)
+    data = run.manifest.get("data")
+    if isinstance(data, dict):
+        yield "sha256 of the data", str(data.get("sha256") or "")
+    sources = data.get("sources") if isinstance(data, dict) else data
+    for source in sources if isinstance(sources, list) else ():
+        if isinstance(source, dict):
+            yield (
+                f"data: {source.get('source', '')}",
+                flat({k: v for k, v in source.items() if k != "source"}),
+            )
+    for task, found in mapping(run.manifest, "tasks").items():
+        yield f"task: {task}", flat(found)
+    yield "hardware", flat(run.manifest.get("hardware"))
+    yield "packages", flat(run.manifest.get("packages"))
+    yield "page made by", f"lift-harness {__version__}"
+
+
+def weights(found: Any) -> str:
+    """The hash of one trained row, or of each of its seeds."""
+    if not isinstance(found, dict):
+        return ""
+    if "sha256" in found:
+        return str(found["sha256"])
+    return ", ".join(
+        f"seed {seed}: {one['sha256']}"
+        for seed, one in found.items()
+        if isinstance(one, dict) and "sha256" in one
+    )
+
+
+def flat(value: Any) -> str:
+    """A JSON value on a line."""
+    if isinstance(value, dict):
+        return ", ".join(
+            f"{key} {flat(one)}".strip() for key, one in value.items() if one not in (None, "", [], {})
+        )
+    if isinstance(value, list):
+        return ", ".join(flat(one) for one in value)
+    return "" if value is None else str(value)

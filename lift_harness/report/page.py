@@ -1,0 +1,109 @@
+"""Put the page together: the template, its style and scripts, and the run as JSON, in one file."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import html
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from lift_harness import __version__
+from lift_harness.errors import LiftError
+from lift_harness.report.answers import read_problems
+from lift_harness.report.breakdown import breakdowns, by_generation_length
+from lift_harness.report.embed import browser, encode, size
+from lift_harness.report.frequency import frequencies
+from lift_harness.report.header import header
+from lift_harness.report.run import read_run
+from lift_harness.report.summary import costs, logged_answers, pass_curves, summary
+from lift_harness.report.training import training
+
+PARTS = Path(__file__).parent / "template"
+SCRIPTS = ("dom", "scale", "plot", "figures", "summary", "browser", "answers", "replay", "main")
+MAX_BYTES = 14_000_000
+
+
+def write_report(run_folder: Path, output: Path | None = None) -> Path:
+    """Write the page of a run from what is in its folder.
+
+    Args:
+        run_folder: what `lift-harness train-eval` made, finished or not.
+        output: the file; default: `report.html` in the folder.
+
+    Raises:
+        LiftError: the folder is not a run, or the file cannot be written.
+    """
+    page = render(page_data(Path(run_folder)))
+    file = Path(output) if output else Path(run_folder) / "report.html"
+    part = file.with_name(f"{file.name}.part")
+    try:
+        part.write_text(page, encoding="utf-8", newline="\n")
+        os.replace(part, file)
+    except OSError as error:
+        raise LiftError(
+            f"report {str(file)!r} cannot be written ({error.strerror}); give another file"
+        ) from error
+    return file
+
+
+def page_data(folder: Path) -> dict[str, Any]:
+    """All that the page shows, as plain data.
+
+    Raises:
+        LiftError: the folder is not a run.
+    """
+    run = read_run(folder)
+    problems = read_problems(run)
+    tables = summary(run, logged_answers(problems))
+    data: dict[str, Any] = {
+        "rows": run.rows,
+        "arms": [{"name": arm.name, "row": arm.row} for arm in run.arms],
+        "tasks": list(dict.fromkeys([*run.tasks, *(problem.task for problem in problems)])),
+        "summary": tables,
+        "passk": pass_curves(run, problems),
+        "costs": costs(run),
+        "training": training(run),
+        "breakdowns": [*by_generation_length(tables), *breakdowns(run, problems)],
+        "frequency": frequencies(run),
+        "header": header(run, problems),
+    }
+    data["browser"] = browser(run, problems, MAX_BYTES - size(data) - 200_000)
+    data["notes"] = run.notes.lines
+    return data
+
+
+def render(data: dict[str, Any]) -> str:
+    """The page as HTML."""
+    script = "(function () {\n'use strict';\n" + "\n".join(read(f"{name}.js") for name in SCRIPTS) + "\n})();"
+    style = read("style.css")
+    parts = {
+        # Half a surrogate pair has no UTF-8, a NUL no place in HTML.
+        "title": html.escape("".join(c if c.isprintable() else "\ufffd" for c in data["header"]["name"])),
+        "version": html.escape(__version__),
+        "style": style,
+        "theme": read("theme.js"),
+        "script": script,
+        "data": encode(data),
+        "policy": policy([read("theme.js"), script], style),
+    }
+    return re.sub(r"@@(\w+)@@", lambda match: parts[match[1]], read("page.html"))
+
+
+def read(name: str) -> str:
+    """A part of the page."""
+    return (PARTS / name).read_text(encoding="utf-8")
+
+
+def policy(scripts: Sequence[str], style: str) -> str:
+    """The content security policy: these scripts and this style, by hash, and nothing from anywhere."""
+    rules = {"script-src": " ".join(map(digest, scripts)), "style-src": digest(style), "img-src": "data:"}
+    return "; ".join(["default-src 'none'", *(f"{name} {value}" for name, value in rules.items())])
+
+
+def digest(text: str) -> str:
+    """A source as a content security policy names it."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"

@@ -1,0 +1,148 @@
+"""What a run consists of: its rows (the base model and the methods), their seeds, scores and costs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lift_harness.errors import LiftError
+from lift_harness.report.files import Notes, mapping, number, read_mapping, read_text, read_yaml
+
+PASS = re.compile(r"(pass|avg)@(\d+)")
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One trained and evaluated model: a row of the results, or one of its seeds."""
+
+    name: str  # "lift-h3", "lift-h3 seed 1"
+    row: str
+    seed: str | None
+    folder: Path
+
+
+@dataclass
+class Run:
+    """A run folder, read as far as it goes."""
+
+    folder: Path
+    recipe: dict[str, Any]
+    recipe_text: str
+    results: dict[str, Any]
+    manifest: dict[str, Any]
+    arms: list[Arm]
+    rows: list[str]
+    scores: dict[str, dict[str, dict[str, dict[str, Any]]]]  # row -> task -> metric -> {"value", "stderr"}
+    notes: Notes = field(default_factory=Notes)
+
+    @property
+    def tasks(self) -> list[str]:
+        """Tasks in the order of the results."""
+        return list(dict.fromkeys(task for found in self.scores.values() for task in found))
+
+    def arms_of(self, row: str) -> list[Arm]:
+        """The seeds of a row."""
+        return [arm for arm in self.arms if arm.row == row]
+
+
+def read_run(folder: Path) -> Run:
+    """Read a run folder.
+
+    Raises:
+        LiftError: it is not one.
+    """
+    if not folder.is_dir():
+        raise LiftError(f"no run folder {str(folder)!r}; give one that lift-harness train-eval made")
+    notes = Notes()
+    recipe_text = read_text(folder / "recipe.yaml")
+    results = read_mapping(folder / "results.json", notes, "results.json")
+    manifest = read_mapping(folder / "manifest.json", notes, "manifest.json")
+    recipe = read_yaml(recipe_text) or mapping(manifest, "recipe")
+    arms = find_arms(folder, method_names(recipe, results))
+    if recipe_text is None and not results and not arms:
+        raise LiftError(f"{str(folder)!r} is not a run folder: it has neither recipe.yaml nor results.json")
+    for name, found in (("recipe.yaml", recipe), ("results.json", results), ("manifest.json", manifest)):
+        if not found:
+            notes.add(f"{name} is not there" + MISSING[name])
+    scores = read_scores(results, arms, notes)
+    rows = list(dict.fromkeys([*scores, *(arm.row for arm in arms)]))
+    return Run(folder, recipe, recipe_text or "", results, manifest, arms, rows, scores, notes)
+
+
+MISSING = {
+    "recipe.yaml": ": settings and the commands to reproduce the run are not known.",
+    "results.json": ": the run has not ended. Scores are those of the evaluations that have.",
+    "manifest.json": ": hardware, package versions, forward passes and GPU hours are not known.",
+}
+
+
+def method_names(recipe: dict[str, Any], results: dict[str, Any]) -> list[str]:
+    """The rows in the order in which they should be shown."""
+    methods = recipe.get("methods")
+    named = [m.get("name") for m in methods if isinstance(m, dict)] if isinstance(methods, list) else []
+    scored = list(results.get("scores") or {})
+    return [str(name) for name in dict.fromkeys(["base", *named, *scored]) if name]
+
+
+def find_arms(folder: Path, order: Sequence[str]) -> list[Arm]:
+    """METHOD/ and METHOD/seed-N/ folders that hold a training or an evaluation."""
+
+    def holds(place: Path) -> bool:
+        return any((place / name).exists() for name in ("train.json", "eval.json", "train", "eval"))
+
+    places = sorted(place for place in folder.iterdir() if place.is_dir())
+    places.sort(key=lambda place: order.index(place.name) if place.name in order else len(order))
+    arms = []
+    for place in places:
+        seeds = [seed for seed in place.glob("seed-*") if seed.is_dir() and holds(seed)]
+        for seed in sorted(seeds, key=lambda seed: (len(seed.name), seed.name)):
+            n = seed.name.removeprefix("seed-")
+            arms.append(Arm(f"{place.name} seed {n}", place.name, n, seed))
+        if not seeds and holds(place):
+            arms.append(Arm(place.name, place.name, None, place))
+    return arms
+
+
+def read_scores(results: dict[str, Any], arms: Sequence[Arm], notes: Notes) -> dict[str, Any]:
+    """Scores of the results, or of an interrupted run's evaluations: a mean where a row has several."""
+    scores = results.get("scores")
+    if isinstance(scores, dict) and scores:
+        return {row: found for row, found in scores.items() if isinstance(found, dict)}
+    by_row: dict[str, list[dict[str, Any]]] = {}
+    for arm in arms:
+        record = read_mapping(arm.folder / "eval.json", notes, f"eval.json of {arm.name}")
+        if isinstance(record.get("result"), dict):
+            by_row.setdefault(arm.row, []).append(record["result"])
+    return {row: mean_scores(found) for row, found in by_row.items()}
+
+
+def mean_scores(seeds: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Scores of one evaluation as they are; of several the mean over seeds and its standard error."""
+    if len(seeds) == 1:
+        return seeds[0]
+    means: dict[str, Any] = {}
+    for task, metrics in seeds[0].items():
+        for metric in metrics:
+            found = [number((seed.get(task) or {}).get(metric, {}).get("value")) for seed in seeds]
+            values = [value for value in found if value is not None]
+            n = len(values)
+            mean = sum(values) / n if n else None
+            spread = sum((v - mean) ** 2 for v in values) / (n - 1) if n > 1 and mean is not None else None
+            stderr = None if spread is None else (spread / n) ** 0.5
+            means.setdefault(task, {})[metric] = {"value": mean, "stderr": stderr, "n_seeds": n}
+    return means
+
+
+def metric_order(metrics: Sequence[str]) -> list[str]:
+    """acc, solved, pass@k by k, the others, avg@n."""
+
+    def key(name: str) -> tuple[int, int, str]:
+        sampled = PASS.fullmatch(name)
+        if sampled:
+            return (2 if sampled[1] == "pass" else 4, int(sampled[2]), name)
+        return ({"acc": 0, "solved": 1}.get(name, 3), 0, name)
+
+    return sorted(metrics, key=key)
