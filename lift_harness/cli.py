@@ -23,8 +23,19 @@ app = typer.Typer(
 )
 app.add_typer(experiments)
 
+DecodingSet = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="A decoding setting, e.g. temperature=0.7."),
+]
+GenKwargs = Annotated[str, typer.Option("--gen_kwargs", help="The same as --set: KEY=VALUE,...")]
+ModelArgs = Annotated[
+    str, typer.Option("--model_args", help="Of loading: dtype=bfloat16,device=cpu,load_in_8bit=true,...")
+]
 Model = Annotated[str, typer.Option("--model", "-m", help="Folder, Hub id, or a model inside the package.")]
 Peft = Annotated[str | None, typer.Option(help="Folder of an adapter.")]
+Seed = Annotated[int | None, typer.Option(help="Of sampling, where the temperature is above 0.")]
+System = Annotated[str | None, typer.Option(help="The system's message.")]
+Prefix = Annotated[str, typer.Option(help="What answers are made to begin with, e.g. '<reasoning>'.")]
 Unsafe = Annotated[
     bool,
     typer.Option("--confirm_run_unsafe_code", help="Run generated code even where no sandbox can be had."),
@@ -103,87 +114,109 @@ def score_command(
         typer.echo(f"{name:12} {metrics[name]:.4f} +- {metrics[f'{name}_stderr']:.4f}")
 
 
-@app.command("generate")
-def generate_command(
-    prompt: Annotated[str, typer.Argument(help="What the user says.")],
+@app.command("analyze")
+def analyze_command(
+    data: Annotated[str, typer.Option(help="A recipe (name or file), or a data source: a name or a path.")],
     model: Model = "lift-tiny",
     peft: Peft = None,
-    model_args: Annotated[str, typer.Option("--model_args", help="Of loading: dtype=bfloat16,...")] = "",
-    gen_kwargs: Annotated[
-        list[str] | None, typer.Option("--gen_kwargs", help="Decoding: temperature=0.5,gen_length=128,...")
+    t_bins: Annotated[
+        str, typer.Option("--t-bins", help="Diffusion times, numbers or powers.")
+    ] = "2^-2,2^-1,2^-1/2,2^-1/4",
+    examples: Annotated[int, typer.Option(min=0, help="Examples the model sees; 0: all.")] = 4000,
+    seed: Annotated[int, typer.Option(help="Of the draw of examples, the masks and the bootstrap.")] = 0,
+    bins: Annotated[int, typer.Option(min=1, help="Frequency bins.")] = 12,
+    min_count: Annotated[int, typer.Option(min=1, help="Times that a token must be masked to count.")] = 5,
+    bootstrap: Annotated[int, typer.Option(min=1, help="Replicates of the bootstrap.")] = 1000,
+    token: Annotated[
+        list[str] | None, typer.Option(help="Plot the curve of this token (text, or id:NUMBER); repeatable.")
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="Of sampling.")] = None,
-    system: Annotated[str | None, typer.Option(help="The system's message.")] = None,
-    prefix: Annotated[str, typer.Option(help="What the answer is made to begin with.")] = "",
-    raw: Annotated[bool, typer.Option("--raw", help="Without the chat template.")] = False,
-    show: Annotated[bool, typer.Option("--show", help="Animate the denoising.")] = False,
+    batch_tokens: Annotated[int | None, typer.Option(min=1, help="Tokens in a pass.")] = None,
+    save_every: Annotated[int, typer.Option(min=1, help="Examples between two saves of the state.")] = 200,
+    parquet: Annotated[bool, typer.Option("--parquet", help="Write the tables as parquet, too.")] = False,
+    output: Annotated[Path | None, typer.Option(help="Folder (default: runs/analysis-MODEL-DATA).")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the analysis in the folder.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace it.")] = False,
+) -> None:
+    """Measure how sure a model is of rare and of frequent tokens, by diffusion time."""
+    from rich.console import Console
+
+    from lift_harness.analysis.arguments import Options
+    from lift_harness.analysis.run import analyze, show
+
+    options = Options(
+        model=model,
+        data=data,
+        peft=peft,
+        t_bins=t_bins,
+        examples=examples or None,
+        seed=seed,
+        bins=bins,
+        min_count=min_count,
+        bootstrap=bootstrap,
+        tokens=tuple(token or ()),
+        batch_tokens=batch_tokens,
+        save_every=save_every,
+        parquet=parquet,
+    )
+    folder = output or options.default_output
+    show(analyze(options, folder, resume=resume, overwrite=overwrite), Console())
+
+
+@app.command("generate")
+def generate_command(
+    prompt: Annotated[str, typer.Argument(help="What to ask; - reads it from standard input.")],
+    model: Model = "lift-tiny",
+    peft: Peft = None,
+    show: Annotated[bool, typer.Option("--show", help="Show the text while it is denoised.")] = False,
+    set_: DecodingSet = None,
+    gen_kwargs: GenKwargs = "",
+    model_args: ModelArgs = "",
+    seed: Seed = None,
+    raw: Annotated[bool, typer.Option("--raw", help="Send the prompt without the chat template.")] = False,
+    system: System = None,
+    prefix: Prefix = "",
+    delay: Annotated[float, typer.Option(min=0, help="Seconds a picture of --show stays, at least.")] = 0.05,
     json_: Annotated[bool, typer.Option("--json", help="Print JSON, with every step.")] = False,
 ) -> None:
-    """Answer a prompt; --show animates the denoising in the terminal."""
+    """Answer a prompt."""
     from lift_harness.interactive.generate import generate
     from lift_harness.interactive.session import open_session
 
+    settings = [*(set_ or ()), *([gen_kwargs] if gen_kwargs else ())]
+    text = sys.stdin.read().rstrip("\n") if prompt == "-" else prompt
     session = open_session(
-        model, peft=peft, model_args=model_args, settings=gen_kwargs or (), seed=seed, prefix=prefix
+        model, peft=peft, model_args=model_args, settings=settings, seed=seed, prefix=prefix
     )
-    generate(session, prompt, raw=raw, system=system, show=show, as_json=json_)
+    generate(session, text, raw=raw, system=system, show=show, as_json=json_, delay=delay)
 
 
 @app.command("chat")
 def chat_command(
     model: Model = "lift-tiny",
     peft: Peft = None,
-    model_args: Annotated[str, typer.Option("--model_args", help="Of loading: dtype=bfloat16,...")] = "",
-    gen_kwargs: Annotated[
-        list[str] | None, typer.Option("--gen_kwargs", help="Decoding: temperature=0.5,gen_length=128,...")
-    ] = None,
-    seed: Annotated[int | None, typer.Option(help="Of sampling.")] = None,
-    system: Annotated[str | None, typer.Option(help="The system's message.")] = None,
-    prefix: Annotated[str, typer.Option(help="What answers are made to begin with.")] = "",
+    set_: DecodingSet = None,
+    gen_kwargs: GenKwargs = "",
+    model_args: ModelArgs = "",
+    seed: Seed = None,
+    system: System = None,
+    prefix: Prefix = "",
 ) -> None:
-    """Talk to a model; /help lists the commands."""
+    """Talk with a model: /help lists the commands, Ctrl-C stops an answer."""
     from lift_harness.interactive.chat import chat
     from lift_harness.interactive.session import open_session
 
-    session = open_session(
-        model, peft=peft, model_args=model_args, settings=gen_kwargs or (), seed=seed, prefix=prefix
+    settings = [*(set_ or ()), *([gen_kwargs] if gen_kwargs else ())]
+    chat(
+        open_session(model, peft=peft, model_args=model_args, settings=settings, seed=seed, prefix=prefix),
+        system,
     )
-    chat(session, system)
-
-
-@app.command("analyze")
-def analyze_command(
-    data: Annotated[str, typer.Option(help="A recipe (name or file), or a data source.")] = "quickstart",
-    model: Model = "lift-tiny",
-    peft: Peft = None,
-    t_bins: Annotated[
-        str, typer.Option(help="Diffusion times, with commas between.")
-    ] = "2^-2,2^-1,2^-1/2,2^-1/4",
-    examples: Annotated[int, typer.Option(min=1, help="Examples that the model sees.")] = 4000,
-    seed: Annotated[int, typer.Option(help="Of the draw, the masks and the bootstrap.")] = 0,
-    token: Annotated[
-        list[str] | None, typer.Option(help="Plot this token's curve (text, or id:NUMBER).")
-    ] = None,
-    parquet: Annotated[bool, typer.Option("--parquet", help="Write the tables as parquet, too.")] = False,
-    output: Annotated[Path | None, typer.Option(help="Folder (default: runs/analysis-MODEL-DATA).")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Continue what is in the folder.")] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace it.")] = False,
-) -> None:
-    """Measure how sure a model is of rare and of frequent tokens, by diffusion time."""
-    from lift_harness.analysis.arguments import Options
-    from lift_harness.analysis.run import analyze
-
-    options = Options(
-        model, data, peft, t_bins=t_bins, examples=examples, seed=seed, tokens=token or (), parquet=parquet
-    )
-    analyze(options, output or options.default_output, resume=resume, overwrite=overwrite)
 
 
 @app.command("doctor")
 def doctor_command(
     model: Annotated[
         str | None,
-        typer.Argument(help="Folder, Hub id, or a model inside the package; none: the installation."),
+        typer.Argument(help="Folder, Hub id, or a model inside the package; none: what is installed."),
     ] = None,
     peft: Annotated[str | None, typer.Option(help="Folder of an adapter.")] = None,
     gen_length: Annotated[int, typer.Option(min=1, help="Tokens to generate.")] = 256,
@@ -192,12 +225,14 @@ def doctor_command(
     revision: Annotated[str | None, typer.Option(help="Of a Hub id.")] = None,
     json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Check the installation; or a checkpoint: what it is, what it takes, what is wrong with it."""
+    """Check this installation, or say what a checkpoint is, takes and has wrong (without loading weights)."""
     import json
 
     from rich.console import Console
 
     if model is None:
+        if peft is not None or revision is not None:
+            raise LiftError("--peft and --revision belong to a model; name it: lift-harness doctor MODEL")
         from lift_harness.installation import examine_installation, installation_json, show_installation
 
         found = examine_installation()
@@ -205,26 +240,27 @@ def doctor_command(
             typer.echo(json.dumps(installation_json(found), indent=2))
         else:
             show_installation(found, Console())
-        for problem in found.problems:
-            typer.echo(f"problem: {problem}", err=True)
-        raise typer.Exit(2 if found.problems else 0)
-    from lift_harness.doctor import as_json, examine, show
-
-    report = examine(
-        model,
-        peft=peft,
-        gen_length=gen_length,
-        prompt_length=prompt_length,
-        memory=memory,
-        revision=revision,
-    )
-    if json_:
-        typer.echo(json.dumps(as_json(report), indent=2))
+        problems = found.problems
     else:
-        show(report, Console())
-        for problem in report.problems:
+        from lift_harness.doctor import as_json, examine, show
+
+        report = examine(
+            model,
+            peft=peft,
+            gen_length=gen_length,
+            prompt_length=prompt_length,
+            memory=memory,
+            revision=revision,
+        )
+        if json_:
+            typer.echo(json.dumps(as_json(report), indent=2))
+        else:
+            show(report, Console())
+        problems = report.problems
+    if not json_:
+        for problem in problems:
             typer.echo(f"problem: {problem}", err=True)
-    if report.problems:
+    if problems:
         raise typer.Exit(2)
 
 

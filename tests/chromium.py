@@ -14,6 +14,10 @@ import time
 from pathlib import Path
 
 NAMES = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome", "chrome")
+ABSENT = (
+    "no Chromium: install the Debian package chromium-headless-shell (or chromium), or name a browser with "
+    "LIFT_HARNESS_CHROMIUM"
+)
 FLAGS = (
     *("--headless=new", "--remote-debugging-pipe", "--no-first-run", "--no-default-browser-check"),
     *("--disable-gpu", "--disable-dev-shm-usage", "--disable-background-networking", "--disable-extensions"),
@@ -146,6 +150,10 @@ class Chromium:
             raise AssertionError(json.dumps(answer["exceptionDetails"])[:2000])
         return answer["result"].get("value")
 
+    def each(self, selector: str, expression: str = "e.innerText") -> list:
+        """The value of an expression of e for each element that a selector finds."""
+        return self.js(f"[...document.querySelectorAll({json.dumps(selector)})].map((e) => {expression})")
+
     def wait(self, expression: str, seconds: float = 20) -> None:
         """Wait until an expression is true."""
         deadline = time.monotonic() + seconds
@@ -199,11 +207,14 @@ class Chromium:
         self.settle()
 
     def choose(self, selector: str, text: str) -> None:
-        """Choose an option of a select by typing its text, as a keyboard does."""
-        self.js(f"document.querySelector({json.dumps(selector)}).focus()")
-        for letter in text:
-            self.key(letter, ord(letter.upper()), letter)
-        chosen = self.js(f"document.querySelector({json.dumps(selector)}).selectedOptions[0].textContent")
+        """Choose an option of a select with the arrow keys."""
+        select = f"document.querySelector({json.dumps(selector)})"
+        self.js(f"{select}.focus()")
+        options = self.js(f"[...{select}.options].map((option) => option.textContent)")
+        away = options.index(text) - self.js(f"{select}.selectedIndex")
+        for _ in range(abs(away)):
+            self.key(*(("ArrowDown", 40) if away > 0 else ("ArrowUp", 38)))
+        chosen = self.js(f"{select}.selectedOptions[0].textContent")
         assert chosen == text, f"{selector}: {chosen!r} is chosen, not {text!r}"
 
     def text(self, selector: str) -> str:

@@ -273,7 +273,7 @@ def write_large_run(
                     0.97, max(0.02, SKILL[row] + 0.3 - 0.75 * hard - (0.12 if "math" in task else 0))
                 )
                 r = random.Random(f"{row}/{task}/{i}")
-                draws = [int(r.random() < chance) for _ in range(samples + 1)]
+                draws = [int(r.random() < chance) for _ in range(samples + 1 if i < sampled else 1)]
                 texts = [make_answer(r, target, bool(draw), hard) for draw in draws]
                 line = dict(doc=doc, question=question, target=target)
                 one.append(sample_line(i, texts[:1], [float(draws[0])], **line))

@@ -17,7 +17,7 @@ def test_its_recipes_exist():
     from lift_harness.pipeline.recipe import load_recipe
 
     for name in re.findall(
-        r"^lift-harness (?:train-eval|train|recipes show) ([a-z-]+)\b", README, flags=re.M
+        r"^lift-harness (?:train-eval|train|recipes show) ([a-z][a-z0-9.-]*)", README, flags=re.M
     ):
         if not name.startswith("my-"):
             assert load_recipe(name).name == name

@@ -1,20 +1,15 @@
 """The report in headless Chromium: what a reader sees, clicks and types."""
 
-import base64
 import json
 
 import chromium
 import pytest
-from report_runs import METHODS, make_trace, sample_line, write_evaluation, write_large_run, write_lines
+from report_runs import METHODS, write_large_run
 
 from lift_harness.report import write_report
 
 COMMAND = chromium.find()
-pytestmark = pytest.mark.skipif(
-    COMMAND is None,
-    reason="no Chromium: install the Debian package chromium-headless-shell (or chromium), or name one with "
-    "LIFT_HARNESS_CHROMIUM",
-)
+pytestmark = pytest.mark.skipif(COMMAND is None, reason=chromium.ABSENT)
 ROWS = ("base", *METHODS)
 PROBLEMS = 2000
 
@@ -37,6 +32,12 @@ def page(run):
 
 
 @pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    """The same with few problems, for what does not depend on their number."""
+    return write_report(write_large_run(tmp_path_factory.mktemp("small"), 60, traces=6))
+
+
+@pytest.fixture(scope="module")
 def verdicts(run):
     """(task, doc id) -> {row: verdict}, read from the logs and not from the page."""
     found = {}
@@ -52,6 +53,13 @@ def verdicts(run):
 def opened(browser, page):
     """The large page at desktop width; nothing may have complained by the end of a test."""
     browser.open(page)
+    yield browser
+    assert browser.complaints() == [] and browser.requests() == []
+
+
+@pytest.fixture
+def opened_small(browser, small):
+    browser.open(small)
     yield browser
     assert browser.complaints() == [] and browser.requests() == []
 
@@ -83,45 +91,45 @@ def test_the_page_is_small_and_complete(opened, page):
     assert "1 x NVIDIA H100 80GB HBM3" in opened.text("header")
 
 
-def test_results_sort_and_say_what_is_best(opened):
+def test_results_sort_and_say_what_is_best(opened_small):
     def order():
-        return opened.js("[...document.querySelectorAll('.results tbody th')].map((th) => th.innerText)")
+        return opened_small.each(".results tbody th")
 
-    values = "[...document.querySelectorAll('.results tbody tr td:nth-child(2) .value')].map((v) => Number(v.innerText))"
+    def values():
+        return opened_small.each(".results tbody td:nth-child(2) .value", "Number(e.innerText)")
+
     assert order() == list(ROWS)
-    opened.click('.results button[data-column="lift_gsm8k"]')
-    found = opened.js(values)
+    opened_small.click('.results button[data-column="lift_gsm8k"]')
+    found = values()
     assert found == sorted(found, reverse=True) and order()[0] == "lift-h3"
-    assert opened.js("document.querySelector('.results th:nth-child(2)').ariaSort") == "descending"
-    assert opened.js("document.activeElement.dataset.column") == "lift_gsm8k"  # a keyboard user stays there
-    opened.key("Enter", 13, "\r")
-    assert opened.js(values) == sorted(found)
-    assert "Here no row is, on any task" in opened.text("#best-note")
-    opened.choose("#metric", "pass@1: one of 1 right")
-    assert opened.text(".results caption").startswith("pass@1, percent")
+    assert opened_small.js("document.querySelector('.results th:nth-child(2)').ariaSort") == "descending"
+    # A keyboard user stays there.
+    assert opened_small.js("document.activeElement.dataset.column") == "lift_gsm8k"
+    opened_small.key("Enter", 13, "\r")
+    assert values() == sorted(found)
+    assert "Here no row is, on any task" in opened_small.text("#best-note")
+    opened_small.choose("#metric", "pass@1: one of 1 right")
+    assert opened_small.text(".results caption").startswith("pass@1, percent")
 
 
-def test_a_row_is_hidden_in_every_plot_by_its_key(opened):
-    lines = "document.querySelectorAll('#passk .line').length + document.querySelectorAll('#training figure:first-child .line').length"
-    before = opened.js(lines)
-    opened.click('#passk .key[data-row="gift"]')
-    assert opened.js(lines) == before - 3  # two tasks, one loss
-    assert opened.js("document.querySelector('#training .key[data-row=gift]').ariaPressed") == "false"
+def test_a_row_is_hidden_in_every_plot_by_its_key(opened_small):
+    def lines():
+        return len(opened_small.each("#passk .line, #training figure:first-child .line", "1"))
+
+    before = lines()
+    opened_small.click('#passk .key[data-row="gift"]')
+    assert lines() == before - 3  # two tasks, one loss
+    assert opened_small.js("document.querySelector('#training .key[data-row=gift]').ariaPressed") == "false"
 
 
 def test_a_pointer_shows_the_numbers_under_it_and_a_table_shows_all(opened):
-    opened.js("document.querySelector('#passk .plot').id = 'first-plot'")
-    opened.js(
-        "document.querySelector('#passk .line').closest('svg').querySelectorAll('.series')[4].lastChild.id = 'last-mark'"
-    )
+    opened.js("document.querySelectorAll('#passk svg .series')[4].lastChild.id = 'last-mark'")
     opened.move("#last-mark")
     tip = opened.text("#tip").splitlines()
     assert tip[0] == "lift-h3" and tip[1].startswith("pass@k ") and tip[2].startswith("95 % interval")
     assert tip[3] == "k, answers a problem: 4"
     opened.click("#passk .numbers summary")
-    cells = opened.js(
-        "[...document.querySelector('#passk .numbers tbody').lastChild.children].map((td) => td.innerText)"
-    )
+    cells = opened.each("#passk figure:first-child .numbers tbody tr:last-child > *")
     assert cells[:2] == ["lift-h3", "4"] and f"pass@k {cells[2]} %" == tip[1]
 
 
@@ -130,9 +138,7 @@ def test_a_pointer_shows_the_numbers_under_it_and_a_table_shows_all(opened):
 
 def test_filters_find_what_the_logs_say(opened, verdicts):
     def chips():
-        return opened.js(
-            "[...document.querySelectorAll('#items button')].map((b) => [b.querySelector('.name').innerText, b.querySelector('.chips').innerText])"
-        )
+        return list(zip(opened.each("#items .name"), opened.each("#items .chips"), strict=True))
 
     assert shown(opened) == PROBLEMS
     opened.choose("#filter-label", "one answer (protocol)")
@@ -180,14 +186,12 @@ def test_answers_side_by_side(opened, run):
     assert opened.text("#detail h3") == "lift_gsm8k #3"
     opened.choose("#side-left", "gift")
     opened.choose("#side-right", "vanilla")
-    sides = opened.js(
-        "[...document.querySelectorAll('.side-of')].map((s) => [s.dataset.arm, s.querySelector('.verdicts').innerText, s.querySelector('pre').innerText])"
-    )
+    side = "[e.dataset.arm, e.querySelector('.verdicts').innerText, e.querySelector('pre').innerText]"
+    sides = opened.each(".side-of", side)
     assert [side[0] for side in sides] == ["gift", "vanilla"]
     for row, verdict, text in sides:
-        line = json.loads(
-            next((run / row / "eval" / "one").glob("samples_lift_gsm8k*")).read_text().splitlines()[3]
-        )
+        log = next((run / row / "eval" / "one").glob("samples_lift_gsm8k*"))
+        line = json.loads(log.read_text().splitlines()[3])
         assert ("right" if line["acc"] else "wrong") in verdict
         said = line["resps"][0][0].split("<|eot_id|>")[0].strip()
         assert text.startswith(said)
@@ -236,20 +240,22 @@ def test_replay_follows_the_trace(opened, run):
     assert "Step 4 of 32" in opened.text("#step-said")
 
 
-def test_replay_plays_and_pauses(opened):
-    opened.click("#only-replay")
-    opened.click("#play")  # at the end: from the beginning
-    opened.wait("Number(document.querySelector('#step').value) >= 3")
-    assert opened.text("#play") == "Pause"
-    opened.click("#play")
-    here = opened.js("document.querySelector('#step').value")
-    opened.pump(0.6)
-    assert opened.js("document.querySelector('#step').value") == here != "32"
-    opened.js("document.querySelector('#canvas').focus()")
-    opened.key(" ", 32, " ")
-    opened.wait(
-        "document.querySelector('#step').value === '32' && document.querySelector('#play').textContent === 'Play'"
-    )
+def test_replay_plays_and_pauses(opened_small):
+    opened_small.click("#only-replay")
+    opened_small.click("#play")  # at the end: from the beginning
+    opened_small.wait("Number(document.querySelector('#step').value) >= 3")
+    assert opened_small.text("#play") == "Pause"
+    opened_small.click("#play")
+    here = opened_small.js("document.querySelector('#step').value")
+    opened_small.pump(0.6)
+    assert opened_small.js("document.querySelector('#step').value") == here != "32"
+    opened_small.js("document.querySelector('#canvas').focus()")
+    opened_small.key("End", 35)
+    for _ in range(4):
+        opened_small.key("ArrowLeft", 37)
+    opened_small.key(" ", 32, " ")
+    opened_small.wait("document.querySelector('#play').textContent === 'Play'")
+    assert opened_small.js("document.querySelector('#step').value") == "32"
 
 
 def test_two_thousand_problems_stay_responsive(opened):
@@ -274,191 +280,3 @@ def test_two_thousand_problems_stay_responsive(opened):
     ):
         times = opened.js(measure % (field, json.dumps(values), event))
         assert min(times) < 200, (field, times)
-
-
-# ------------------------------------------------------------ widths, themes, keyboard, paper
-
-OPEN_ALL = "document.querySelectorAll('details').forEach((one) => { one.open = true; })"
-WIDER = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
-
-
-@pytest.mark.parametrize("width", [320, 390, 768, 1280])
-def test_no_width_makes_the_page_scroll_sideways(browser, page, width):
-    browser.open(page, width=width, height=700)
-    assert browser.js("document.documentElement.clientWidth") == width
-    assert browser.js(WIDER) == 0
-    browser.js(OPEN_ALL)
-    browser.click("#only-replay")
-    browser.settle()
-    assert browser.js(WIDER) == 0 and browser.complaints() == []
-    small = browser.js(
-        "[...document.querySelectorAll('button, select')].filter((e) => e.offsetHeight && e.offsetHeight < 24).length"
-    )
-    assert small == 0  # targets for fingers
-
-
-CONTRAST = """(() => {
-  const parse = (text) => { const [r, g, b, a = 1] = text.match(/[\\d.]+/g).map(Number); return [r, g, b, a]; };
-  const light = ([r, g, b]) => [r, g, b].map((v) => v / 255).map((v) => (v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4))
-    .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
-  const ratio = (a, b) => { const [x, y] = [light(a), light(b)].sort((p, q) => q - p); return (x + 0.05) / (y + 0.05); };
-  const over = (top, under) => [0, 1, 2].map((i) => top[i] * top[3] + under[i] * (1 - top[3])).concat(1);
-  const behind = (node) => node ? over(parse(getComputedStyle(node).backgroundColor), node.parentElement ? behind(node.parentElement) : [255, 255, 255, 1]) : [255, 255, 255, 1];
-  const found = [];
-  for (const node of document.querySelectorAll('body *')) {
-    const texts = [...node.childNodes].filter((one) => one.nodeType === 3 && one.textContent.trim());
-    const style = getComputedStyle(node);
-    if (!texts.length || !node.getClientRects().length || ['SCRIPT', 'STYLE', 'OPTION'].includes(node.tagName)) continue;
-    if (node.classList.contains('masked') && !node.classList.contains('still')) continue;  // a placeholder, not a text
-    if (node.disabled) continue;
-    const ink = parse(node.namespaceURI.endsWith('svg') ? style.fill : style.color);
-    const value = ratio(over(ink, behind(node)), behind(node));
-    if (value < 4.5) found.push([node.tagName, node.className.baseVal ?? node.className, texts[0].textContent.trim().slice(0, 20), value.toFixed(2)]);
-  }
-  const page = behind(document.body);
-  for (const mark of document.querySelectorAll('.series .line, .whisker, .ring, .now')) {
-    const stroke = parse(getComputedStyle(mark).stroke);
-    if (ratio(stroke, page) < 3) found.push(['mark', getComputedStyle(mark).stroke, ratio(stroke, page).toFixed(2)]);
-  }
-  return found;
-})()"""
-
-
-@pytest.mark.parametrize("dark", [False, True])
-def test_contrast(browser, page, dark):
-    """Text 4.5 to 1, marks of the plots 3 to 1 (WCAG AA)."""
-    browser.open(page, dark=dark)
-    browser.js(OPEN_ALL)
-    browser.click("#only-replay")
-    browser.settle()
-    assert browser.js("document.documentElement.dataset.theme") == ("dark" if dark else "light")
-    back = browser.js("getComputedStyle(document.body).backgroundColor")
-    assert (sum(map(int, back[4:-1].split(","))) < 120) == dark
-    assert browser.js(CONTRAST) == []
-
-
-def test_the_shades_of_confidence_differ_in_lightness(opened):
-    """So they are told apart without colour, in both themes."""
-    for theme in ("light", "dark"):
-        opened.js(f"window.reportTheme.set('{theme}')")
-        light = opened.js(
-            "[0, 1, 2, 3, 4].map((i) => { const e = document.createElement('i'); e.className = `q${i}`; document.body.append(e);"
-            "const [r, g, b] = getComputedStyle(e).backgroundColor.match(/\\d+/g).map((v) => (v / 255) ** 2.2); e.remove();"
-            "return Math.cbrt(0.2126 * r + 0.7152 * g + 0.0722 * b); })"
-        )
-        steps = [b - a for a, b in zip(light, light[1:], strict=False)]
-        assert all(step > 0.04 for step in steps) or all(step < -0.04 for step in steps), (theme, light)
-    opened.js("window.reportTheme.set('auto')")
-
-
-def test_the_theme_button_overrides_the_system_and_is_remembered(browser, page):
-    browser.open(page, dark=True)
-    theme = "document.documentElement.dataset.theme"
-    assert (browser.text("#theme"), browser.js(theme)) == ("Theme: auto", "dark")
-    browser.click("#theme")
-    assert (browser.text("#theme"), browser.js(theme)) == ("Theme: light", "light")
-    browser.open(page, dark=True)
-    assert browser.js(theme) == "light"
-    browser.click("#theme")
-    browser.dark(False)
-    assert (browser.text("#theme"), browser.js(theme)) == ("Theme: dark", "dark")
-    browser.click("#theme")
-    assert (browser.text("#theme"), browser.js(theme)) == ("Theme: auto", "light")
-
-
-def test_everything_that_can_be_used_has_a_name_and_can_be_reached(opened):
-    unnamed = opened.js(
-        "[...document.querySelectorAll('button, select, input, a, summary')].filter((e) => !(e.innerText || e.textContent).trim()"
-        " && !e.ariaLabel && !(e.labels && e.labels.length && e.labels[0].innerText.trim())).map((e) => e.outerHTML.slice(0, 80))"
-    )
-    assert unnamed == []
-    assert opened.js(
-        "[...document.querySelectorAll('svg')].every((s) => s.ariaHidden === 'true' || (s.getAttribute('role') === 'img' && s.ariaLabel))"
-    )
-    assert opened.js(
-        "document.querySelectorAll('[tabindex]').length && ![...document.querySelectorAll('[tabindex]')].some((e) => e.tabIndex > 0)"
-    )
-    opened.js("document.body.focus()")
-    opened.key("Tab", 9)
-    assert opened.js("document.activeElement.className") == "skip"  # to the results
-    names = []
-    for _ in range(14):
-        opened.key("Tab", 9)
-        names.append(opened.js("document.activeElement.id || document.activeElement.tagName"))
-    assert names[0] == "theme" and "metric" in names
-    levels = opened.js(
-        "[...document.querySelectorAll('h1, h2, h3, h4, h5')].map((h) => Number(h.tagName[1]))"
-    )
-    assert levels[0] == 1 and all(b - a <= 1 for a, b in zip(levels, levels[1:], strict=False))
-
-
-def test_it_prints(opened):
-    pdf = base64.b64decode(opened.send("Page.printToPDF")["data"])
-    assert pdf.startswith(b"%PDF") and 4 <= pdf.count(b"/Type /Page\n") <= 40
-
-
-# ------------------------------------------------------------ odd runs
-
-
-def test_hostile_texts_do_nothing(browser, tmp_path):
-    text = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\ud800\x00\u202eabc <answer><b>1</b></answer>"
-    line = dict(question=text, target=text, doc={"difficulty": text})
-    write_evaluation(tmp_path / text.replace("/", "")[:20], "task", [sample_line(0, ["ok"], [1.0])])
-    for row in ("base", "m"):
-        write_evaluation(
-            tmp_path / row,
-            "task",
-            [sample_line(0, [text], [1.0], **line), sample_line(1, ["x" + text], [0.0])],
-        )
-    trace = make_trace("task", 0, text, "seed")
-    write_lines(
-        tmp_path / "m" / "eval" / "traces.jsonl", [{**trace, "tokens": [text] * len(trace["tokens"])}]
-    )
-    (tmp_path / "recipe.yaml").write_text(json.dumps({"name": text, "description": text}))
-    browser.open(write_report(tmp_path))
-    browser.type("#search", "<img")
-    browser.click("#differences")
-    assert browser.complaints() == [] and browser.requests() == []
-    assert browser.js("document.querySelectorAll('img').length") == 0
-    shown_text = browser.text("#detail pre")
-    assert "</script><script>alert(1)</script><img src=x onerror=alert(2)>" in shown_text
-    assert "\u27e8U+D800\u27e9\u2400\u27e8U+202E\u27e9abc" in shown_text
-
-
-@pytest.mark.parametrize(
-    "files",
-    [
-        {"recipe.yaml": "name: started\n"},
-        {"results.json": '{"scores": {"base": {"t": {"acc": {"value": 1.5}}}}}'},
-    ],
-)
-def test_a_run_with_next_to_nothing(browser, tmp_path, files):
-    for name, text in files.items():
-        (tmp_path / name).write_text(text)
-    browser.open(write_report(tmp_path), width=320, height=600)
-    assert browser.complaints() == [] and browser.js(WIDER) == 0
-    assert "is not there" in browser.text("#notes")
-
-
-def test_many_rows_and_seeds(browser, tmp_path):
-    """Twenty rows of two seeds: colours repeat with other dashes, verdicts are counted."""
-    for m in range(20):
-        for seed in range(2):
-            one = [
-                sample_line(i, ["x" * (i + 1)], [float((i * m + seed) % 3 == 0)], question=f"Q{i}")
-                for i in range(30)
-            ]
-            folder = tmp_path / f"method-with-a-long-name-{m}" / f"seed-{seed}"
-            write_evaluation(folder, "task", one)
-            right = sum(line["acc"] for line in one) / 30
-            (folder / "eval.json").write_text(
-                json.dumps({"result": {"task": {"acc": {"value": right, "stderr": 0.05}}}, "seconds": m + 1})
-            )
-            write_lines(folder / "train" / "log.jsonl", [{"step": n, "loss": 1 / n} for n in range(1, 9)])
-    browser.open(write_report(tmp_path), width=320, height=700)
-    assert browser.complaints() == [] and browser.js(WIDER) == 0
-    assert "of 40 methods right" in browser.text("#items .chips")
-    styles = browser.js(
-        "[...document.querySelectorAll('#training .key line')].map((l) => l.getAttribute('stroke') + l.getAttribute('stroke-dasharray'))"
-    )
-    assert len(styles) == len(set(styles)) == 20

@@ -13,17 +13,16 @@ import re
 import tokenize
 import warnings
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import accumulate
-from typing import Any, Literal
+from typing import Any
 
 from lift_harness.errors import LiftError
 
 Span = tuple[int, int]  # characters from start up to, not with, end
-Kind = Literal["math", "code", "auto"]
 
 
-def priority_spans(text: str, kind: Kind) -> list[Span]:
+def priority_spans(text: str, kind: str) -> list[Span]:
     """The priority characters of a text: spans in order, none empty, none touching another.
 
     Args:
@@ -68,7 +67,7 @@ def token_flags(offsets: Sequence[Span], spans: Sequence[Span]) -> list[bool]:
 # ---------------------------------------------------------------- spans
 
 
-def merged(spans: Sequence[Span]) -> list[Span]:
+def merged(spans: Iterable[Span]) -> list[Span]:
     """The same characters as spans in order, none empty, none touching another."""
     found: list[Span] = []
     for start, end in sorted(span for span in spans if span[0] < span[1]):

@@ -118,7 +118,12 @@ class Loss:
 
 
 def weighted_loss(
-    model: nn.Module, batch: Batch, inputs: Tensor, supervised: Tensor, weight: Tensor, num_items: int | None
+    model: nn.Module,
+    batch: Batch,
+    inputs: Tensor,
+    supervised: Tensor,
+    weight: Tensor,
+    num_items: Tensor | int | None,
 ) -> Tensor:
     """Sum over supervised tokens of weight * -log p(x0), over the number of response tokens.
 
@@ -135,7 +140,7 @@ def weighted_loss(
     return (nll * weight[supervised]).sum() / items(batch, num_items)
 
 
-def items(batch: Batch, num_items: int | None) -> Tensor | int:
+def items(batch: Batch, num_items: Tensor | int | None) -> Tensor | int:
     """What a batch's loss is divided by: its response tokens (at least 1), or what is asked for."""
     return batch.response.sum().clamp(min=1) if num_items is None else num_items
 

@@ -83,7 +83,7 @@ function player(trace) {
         stopReplay();
         play.textContent = 'Play';
       } else show(now + 1);
-    }, Math.max(60, Math.min(400, 12000 / (last + 1))));
+    }, Math.max(60, Math.min(250, 12000 / (last + 1))));
   }
 
   const keys = (event) => {
