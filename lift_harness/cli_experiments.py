@@ -110,32 +110,38 @@ def reproduce_command(
 
 @experiments.command("compare")
 def compare_command(
-    runs: Annotated[
-        list[Path],
-        typer.Argument(help="Run folders, lm-eval's output folders or results files, scored logs."),
-    ],
-    name: Annotated[list[str] | None, typer.Option(metavar="NAME=PATH", help="Call this one so.")] = None,
-    baseline: Annotated[
-        str | None, typer.Option(help="Row to compare with (default: base, else the first).")
+    paths: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="RUN_OR_RESULTS", help="Run folders, lm-eval's output, results or logs."),
     ] = None,
-    tasks: Annotated[str | None, typer.Option(help="Only these, with commas between.")] = None,
-    metrics: Annotated[str | None, typer.Option(help="Only these, with commas between.")] = None,
+    name: Annotated[
+        list[str] | None, typer.Option("--name", metavar="NAME=PATH", help="Call the rows of a path NAME.")
+    ] = None,
+    baseline: Annotated[
+        str | None,
+        typer.Option(metavar="ROW", help="The row to compare with (default: base, else the first)."),
+    ] = None,
+    tasks: Annotated[str | None, typer.Option(help="Only these: gsm8k,aime24.")] = None,
+    metrics: Annotated[str | None, typer.Option(help="Only these, all of them shown: acc,pass@k.")] = None,
     format_: Annotated[
         str | None,
-        typer.Option("--format", help="table, markdown, csv, latex or json (default: by --output)."),
+        typer.Option("--format", help="table, markdown, csv, latex or json (default: by --output's suffix)."),
     ] = None,
-    output: Annotated[Path | None, typer.Option(help="Write to this file.")] = None,
+    output: Annotated[Path | None, typer.Option(help="Write to this file instead.")] = None,
     flips: Annotated[
-        Path | None, typer.Option(help="Write the problems that flipped, with both answers.")
+        Path | None,
+        typer.Option(metavar="FILE.jsonl", help="Write the problems that flipped, with both answers."),
     ] = None,
-    anyway: Annotated[bool, typer.Option("--anyway", help="Compare what does not compare, too.")] = False,
+    anyway: Annotated[
+        bool, typer.Option("--anyway", help="Compare what differs in problems, prompts, settings or scoring.")
+    ] = False,
 ) -> None:
-    """Tables of methods x tasks with intervals, p-values against a baseline, published numbers."""
+    """Compare runs: accuracy and pass@k with intervals, differences from a baseline with p-values."""
     from lift_harness.compare.command import run_compare
 
     run_compare(
-        runs,
-        names=name or (),
+        paths or [],
+        names=name or [],
         baseline=baseline,
         tasks=tasks,
         metrics=metrics,

@@ -52,6 +52,8 @@ def score_file(
         with contextlib.suppress(LiftError, TypeError, ValueError, KeyError):  # `scored` says which row
             benchmark.prepare((row["doc"], prefix + text) for row in rows for text in row["resps"][0])
     values = [scored(row, benchmark, prefix, f"{samples}: line {line}") for line, row in numbered]
+    for row in rows:
+        row["task"] = task
     write_log(target, rows)
     n = len(rows[0]["resps"][0])
     summary = {"task": task, "problems": len(rows), "samples": n, "output": str(target)}

@@ -6,7 +6,6 @@ import statistics as stats
 import pytest
 from test_compare_files import TIME, answered, write_eval, write_log, write_run
 
-from lift_harness.cli import app
 from lift_harness.compare import compare, load
 from lift_harness.compare.command import run_compare
 from lift_harness.errors import LiftError
@@ -62,13 +61,6 @@ def test_a_bad_option_is_one_line(tmp_path, options, message):
     assert "\n" not in str(error.value)
 
 
-wired = pytest.mark.skipif(
-    "compare" not in [command.name for command in app.registered_commands],
-    reason="lift_harness/cli.py has no command compare",
-)
-
-
-@wired
 def test_the_command_line(tmp_path, monkeypatch, capsys):
     from lift_harness.cli import main
 
@@ -90,7 +82,6 @@ def test_the_command_line(tmp_path, monkeypatch, capsys):
     assert found["rows"] == ["base", "other"] and found["differences"][0]["gained"] == 2
 
 
-@wired
 def test_bad_input_leaves_the_command_line_with_one_line_and_2(tmp_path, monkeypatch, capsys):
     from lift_harness.cli import main
 

@@ -188,10 +188,9 @@ def priority_flags(record: Record, offsets: Sequence[tuple[int, int]], priority:
     from lift_harness.training.priority import priority_spans, token_flags
 
     kind = record.kind if priority == "auto" else priority
-    spans = record.spans
-    if spans is None:
-        spans = () if kind == "chat" else priority_spans(record.response, kind)
-    return token_flags(offsets, spans)
+    if record.spans is not None:
+        return token_flags(offsets, record.spans)
+    return token_flags(offsets, [] if kind == "chat" else priority_spans(record.response, kind))
 
 
 def least(*limits: int | None) -> int | None:

@@ -138,8 +138,8 @@ class DiffusionLM(PreTrainedModel):
         The other arguments are those of `hidden_states`. M follows row-major order. Position i holds the
         prediction of the token at i + `logit_shift`.
 
-        With `reduce`, no logits: the output's `loss` is `reduce(self, hidden [M, D])`. There training works on
-        hidden states and output projection inside the pass, where a wrapper (FSDP) has gathered them.
+        With `reduce`, no logits: the output's `loss` is `reduce(self, hidden [M, D])`. There training works
+        on hidden states and output projection inside the pass, where a wrapper (FSDP) has gathered them.
         """
         if logits_mask is None:
             hidden = self.hidden_states(input_ids, attention_mask, position_ids, cache)
