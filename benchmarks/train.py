@@ -14,7 +14,9 @@ positions in float32, all rows padded to the longest example of the data.
 
 Times t are spread evenly over the rows of a step (a variant's cost depends on them), rho and masks are drawn.
 Lengths are those of GSM8K's training set, in words and signs, where LIFT_DATA_DIR has it, else drawn from a
-log-normal fitted to them; `--length` makes all rows that long.
+log-normal fitted to them; `--length` makes all rows that long. Columns: operations are those of products and
+attention, counted as they run; `of rate` is the share of the machine's rate that the operations needed reach
+(operations.py; model FLOPs utilisation); `beyond` is memory beyond weights and optimiser.
 """
 
 from __future__ import annotations
@@ -38,11 +40,11 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from decode import MODELS, matmul_rate, peak_memory, reset_peak
+from operations import Operations, counted
 from peft import LoraConfig, get_peft_model
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from lift_harness.models.configuration_llada import LLaDAConfig
 from lift_harness.models.modeling_llada import LLaDAModelLM
@@ -98,8 +100,7 @@ class Variant:
     pad_to: int | None
     seconds: list[float] = field(default_factory=list)
     tokens: int = 0
-    computed: float = 0.0  # operations of one step's products
-    needed: float = 0.0  # of them, what the method asks for
+    operations: Operations = field(default_factory=Operations)  # of one step
     memory: tuple[float, float] | None = None  # peak, and of it beyond weights and optimiser
 
 
@@ -243,55 +244,6 @@ def take_step(
     optimizer.zero_grad(set_to_none=True)
 
 
-def needed(variant: Variant, examples: list[Example], model: Any, args: argparse.Namespace) -> float:
-    """Operations that the products of one step need, none of them twice, all layers at all positions.
-
-    A product of a frozen weight is needed forward and towards its input (2 of 3), a pass without gradient takes 1.
-    """
-    config, total = model.config, 0.0
-    base = model.get_base_model() if args.lora else model
-    adapters = sum(p.numel() for n, p in model.named_parameters() if "lora" in n)
-    matrices = sum(p.numel() for p in base.model.transformer.blocks.parameters() if p.ndim > 1) - adapters
-
-    def add(module: nn.Module, inputs: Any, kwargs: dict[str, Any]) -> None:
-        nonlocal total
-        rows, length = kwargs["input_ids"].shape
-        wanted = rows * length if kwargs.get("logits_mask") is None else int(kwargs["logits_mask"].sum())
-        times = 1 if not torch.is_grad_enabled() else 2 if args.lora else 3
-        total += 2 * times * (matrices * rows * length + config.d_model * config.embedding_size * wanted)
-        times = 3 if torch.is_grad_enabled() else 1
-        total += 2 * times * rows * length * (adapters + 2 * config.n_layers * config.d_model * length)
-
-    handle = base.register_forward_pre_hook(add, with_kwargs=True)
-    for batch in micro_batches(variant, examples, model, args):
-        variant.objective(model, batch, Spread(0, 0, args.batch * args.accumulate), 1)
-    handle.remove()
-    return total
-
-
-def attention_operations(query: Any, key: Any, value: Any, *_: Any, out_shape: Any = None, **__: Any) -> int:
-    """Of one forward attention, for torch's counter, which does not know the CPU's."""
-    return 4 * math.prod(query) * key[-2]
-
-
-def attention_backward_operations(
-    grad: Any, query: Any, key: Any, *_: Any, out_shape: Any = None, **__: Any
-) -> int:
-    """Of its backward pass, which computes the scores again."""
-    return 10 * math.prod(query) * key[-2]
-
-
-def counter() -> FlopCounterMode:
-    """Counts what is really computed."""
-    aten = torch.ops.aten
-    own = {
-        aten.addmm_: lambda total, a, b, out_shape=None, **_: 2 * a[0] * a[1] * b[1],
-        aten._scaled_dot_product_flash_attention_for_cpu: attention_operations,
-        aten._scaled_dot_product_flash_attention_for_cpu_backward: attention_backward_operations,
-    }
-    return FlopCounterMode(display=False, custom_mapping=own)
-
-
 # ---------------------------------------------------------------- measuring
 
 
@@ -303,10 +255,8 @@ def measure(variants: list[Variant], model: Any, args: argparse.Namespace, conso
     """
     optimizer, steps = adamw(model), steps_of(args, model.config.vocab_size)
     for variant in variants:  # warms up
-        with counter() as seen:
+        with counted(model) as variant.operations:
             take_step(variant, steps[0], model, optimizer, args)
-        variant.computed = seen.get_total_flops()
-        variant.needed = needed(variant, steps[0], model, args)
     for n, examples in enumerate(steps[1:]):
         batches = {v.name: micro_batches(v, examples, model, args) for v in variants}
         spent = dict.fromkeys(batches, 0.0)
@@ -369,31 +319,20 @@ def profile(variant: Variant, model: Any, args: argparse.Namespace) -> None:
 def report(variants: list[Variant], rate: float, args: argparse.Namespace, console: Console) -> None:
     """The table."""
     base = next((v for v in variants if v.name == "vanilla"), variants[0])
-    heads = (
-        "variant",
-        "s/step",
-        f"x {base.name}",
-        "range",
-        "target",
-        "x operations",
-        "tokens/s",
-        "needed/product",
-    )
-    table = Table(*heads, "peak MB", "beyond")
+    table = Table("variant", "s/step", f"x {base.name}", "range", "target", "x operations", "tokens/s")
+    for heading in ("of rate", "peak MB", "beyond"):
+        table.add_column(heading)
     for variant in variants:
         row = [variant.name, *[""] * 7, *(f"{mb:.0f}" for mb in variant.memory or ())]
         if variant.seconds:
             ratios = sorted(a / b for a, b in zip(variant.seconds, base.seconds, strict=True))
             seconds = statistics.median(variant.seconds)
-            row[1:4] = (
-                f"{seconds:.2f}",
-                f"{statistics.median(ratios):.3f}",
-                f"{ratios[0]:.2f} to {ratios[-1]:.2f}",
-            )
+            row[1:3] = f"{seconds:.2f}", f"{statistics.median(ratios):.3f}"
+            row[3] = f"{ratios[0]:.2f} to {ratios[-1]:.2f}"
             row[4] = TARGETS.get(variant.name, "")
-            row[5] = f"{variant.computed / base.computed:.3f}"
+            row[5] = f"{variant.operations.computed / base.operations.computed:.3f}"
             row[6] = f"{variant.tokens / sum(variant.seconds):.0f}"
-            row[7] = f"{variant.needed / seconds / rate:.0%}"
+            row[7] = f"{variant.operations.needed / seconds / rate:.0%}"
         table.add_row(*row)
     console.print(table)
 
@@ -415,6 +354,7 @@ def main() -> None:
     parser.add_argument("--accumulate", type=int, default=6)
     parser.add_argument("--length", type=int, help="of every row; default: as the data")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rate", type=float, help="TFLOP/s of the data sheet; default: of a large product")
     parser.add_argument("--memory", action="store_true", help="peaks, each variant in its own process")
     parser.add_argument("--memory-of", help=argparse.SUPPRESS)
     parser.add_argument("--profile", metavar="VARIANT", help="torch.profiler's table of one step")
@@ -437,14 +377,16 @@ def main() -> None:
         return
     model = random_model(args)
     rate = matmul_rate(getattr(torch, args.dtype), args.device)
+    measure(variants, model, args, console)
+    rate = max(rate, matmul_rate(getattr(torch, args.dtype), args.device))  # others may have disturbed it
+    where = torch.cuda.get_device_name() if args.device.startswith("cuda") else platform.machine()
     console.print(
         f"{args.model}: {model.num_parameters() / 1e6:.0f} M parameters, {args.dtype}, "
-        f"{'LoRA' if args.lora else 'all weights trained'}, {args.accumulate} x {args.batch} rows of up to {longest}; "
-        f"{args.device}, {platform.processor() or platform.machine()}, {torch.get_num_threads()} threads, "
-        f"torch {torch.__version__}; product: {rate / 1e9:.0f} GFLOP/s"
+        f"{'LoRA' if args.lora else 'all trained'}, {args.accumulate} x {args.batch} rows of up to {longest}; "
+        f"{where}, {torch.get_num_threads()} threads, torch {torch.__version__}; a product: {rate / 1e9:.0f} "
+        "GFLOP/s"
     )
-    measure(variants, model, args, console)
-    report(variants, rate, args, console)
+    report(variants, args.rate * 1e12 if args.rate else rate, args, console)
 
 
 if __name__ == "__main__":

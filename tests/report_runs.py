@@ -400,5 +400,9 @@ def write_frequency(folder: Path) -> None:
     (folder / "frequency.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
     write_json(
         folder / "analysis.json",
-        {"model": "GSAI-ML/LLaDA-8B-Instruct", "data": "s1K", "trend": {"verdict": "shows"}},
+        {
+            "model": "GSAI-ML/LLaDA-8B-Instruct",
+            "data": "s1K",
+            "sentences": ["The trend shows in these synthetic numbers.", "More of it."],
+        },
     )

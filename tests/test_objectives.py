@@ -1,18 +1,20 @@
 """Every training objective: against loops in float64, its gradient, its passes, its noise, bad options."""
 
 import math
+import re
 from dataclasses import dataclass
+from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
+import yaml
 from llada_reference import MASK, ReferenceLLaDA
 from objectives_reference import AtTimes, assert_equals_slow, make_batch, rows_of
 
 from lift_harness.errors import LiftError
-from lift_harness.training.objectives import OBJECTIVES, Batch, NoiseKey, get_objective
-from lift_harness.training.objectives.base import _MASK, EPS
-from lift_harness.training.vocabulary import shifted
+from lift_harness.training.objectives import OBJECTIVES, NoiseKey, get_objective, option_names
+from lift_harness.training.objectives.base import EPS
+from lift_harness.training.objectives.options import CHECKS
 
 CASES = {
     "vanilla": {},
@@ -88,8 +90,9 @@ not_release = cases(lambda name, options: options.get("variant") != "release")
 # ---- the formulas
 
 
-def test_every_objective_is_among_the_cases():
+def test_every_objective_is_among_the_cases_and_every_option_is_checked():
     assert {name for name, _ in CASES.values()} == set(OBJECTIVES)
+    assert {option for method in OBJECTIVES.values() for option in option_names(method)} == set(CHECKS)
 
 
 @pytest.mark.parametrize(
@@ -294,59 +297,6 @@ def test_a_row_is_masked_alike_alone_and_in_any_company(model, case):
         torch.testing.assert_close(found.weight[: len(rows)], whole.weight[rows], rtol=1e-4, atol=0)
 
 
-def test_noise_does_not_depend_on_row_company_or_padding():
-    key = NoiseKey(5, 2)
-    lengths = {10: (5, 12), 11: (3, 20), 12: (8, 9)}
-    for other in ([11, 12, 10], [10], [12, 10]):
-        for pad_to in (None, 40):
-            batch = make_batch([lengths[i] for i in other], other, pad_to)
-            for row, example in enumerate(other):
-                alone = make_batch([lengths[example]], [example])
-                assert key.t(batch)[row] == key.t(alone)[0]
-                assert key.rho(batch)[row] == key.rho(alone)[0]
-                assert key.regime(batch)[row] == key.regime(alone)[0]
-                n = alone.x0.shape[1]
-                there, here = alone.response[0], batch.response[row, :n]
-                assert torch.equal(there, here)
-                for noise in (key.select, lambda batch: key.per_token(_MASK, batch)):
-                    assert torch.equal(noise(batch)[row, :n][here], noise(alone)[0][there])
-                rate = torch.full((len(other),), 0.6)
-                assert torch.equal(key.mask_below(rate, batch)[row, :n], key.mask_below(rate[:1], alone)[0])
-
-
-def test_masks_belong_to_the_response_and_not_to_the_prompt_before_it():
-    key, rate = NoiseKey(5, 2), torch.tensor([0.5])
-    short, long = make_batch([(1, 30)], [7]), make_batch([(9, 30)], [7])
-    assert torch.equal(key.mask_below(rate, short)[0, 1:], key.mask_below(rate, long)[0, 9:])
-
-
-def test_epochs_seeds_and_examples_have_different_noise():
-    batch = make_batch([(2, 40)] * 3)
-    draws = [NoiseKey(0, 0), NoiseKey(0, 1), NoiseKey(1, 0), NoiseKey(0, 2)]
-    times = [t for key in draws for t in key.t(batch).tolist()]
-    assert len(set(times)) == len(times)
-    masks = [row for key in draws for row in key.mask_below(torch.full((3,), 0.5), batch)[:, 2:]]
-    agreement = [(a == b).double().mean() for i, a in enumerate(masks) for b in masks[:i]]
-    assert 0.45 < np.mean(agreement) < 0.55 and max(agreement) < 0.9
-
-
-def test_time_is_uniform_and_the_mask_rate_is_the_time():
-    n, length = 4000, 16
-    x0 = torch.zeros(n, length, dtype=torch.long)
-    batch = Batch(x0, torch.ones_like(x0, dtype=torch.bool), torch.arange(n), MASK)
-    key = NoiseKey(0, 0)
-    t, rho, regime = key.t(batch), key.rho(batch), key.regime(batch)
-    grid = (torch.arange(n) + 0.5) / n
-    for u in ((t - EPS) / (1 - EPS), rho, regime):
-        assert (u.sort().values - grid).abs().max() < 1.95 / math.sqrt(n)  # Kolmogorov-Smirnov, 99.9 %
-    assert t.min() >= EPS and t.max() <= 1
-    assert (torch.corrcoef(torch.stack((t, rho, regime))) - torch.eye(3)).abs().max() < 0.05
-    masked = key.mask_below(t, batch)
-    excess = (masked.double() - t[:, None]).sum(0) / (t * (1 - t)).sum().sqrt()
-    assert excess.abs().max() < 4  # standard normal at each position
-    assert abs((masked.double().sum(-1) - t * length).sum() / (t * (1 - t) * length).sum().sqrt()) < 4
-
-
 # ---- bad input
 
 
@@ -395,9 +345,18 @@ def test_bad_names_options_and_values_are_one_line(name, options, message):
     assert "\n" not in str(error.value)
 
 
-def test_the_shift_of_a_model_is_seen_through_a_parallel_wrapper(llada):
-    model = llada("mha")
-    model.logit_shift = 1
-    wrapper = torch.nn.Module()
-    wrapper.module = model
-    assert (shifted(model), shifted(wrapper)) == (1, 1)
+def test_the_documentation_shows_every_method_with_options_that_exist():
+    text = (Path(__file__).parents[1] / "docs/training.md").read_text(encoding="utf-8")
+    sections = dict(re.findall(r"^## (.*?)\n(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL))
+    shown = {name: [] for name in OBJECTIVES}
+    for title, section in sections.items():
+        for block in re.findall(r"^```yaml\n(.*?)^```", section, re.MULTILINE | re.DOTALL):
+            options = yaml.safe_load(block)["objective"]
+            name = options.pop("name")
+            get_objective(name, **options)
+            assert name in title
+            shown[name] += options
+    for name, options in shown.items():
+        assert set(option_names(OBJECTIVES[name])) == set(options)
+        row = next(line for line in text.splitlines() if line.startswith(f"| [`{name}`]"))
+        assert all(f"`{option}`" in row for option in options)

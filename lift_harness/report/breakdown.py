@@ -13,7 +13,7 @@ from lift_harness.report.run import Run
 from lift_harness.report.statistics import interval, ratio
 
 BINS = 5
-CLASSES = 12  # more different values than this, and they are put into bins
+CLASSES = 12  # more different values of a difficulty than this, and they are put into bins
 Value = Callable[..., "float | str | None"]  # of (index of the problem, answers)
 Case = tuple[int, Any, float, float]  # problem, property, points, of
 
@@ -107,7 +107,8 @@ def breakdown(
                 cases.setdefault(arm.row, []).append((i, found, *score))
     if not cases:
         return None
-    bins = classes([case[1] for of_row in cases.values() for case in of_row])
+    values = [case[1] for of_row in cases.values() for case in of_row]
+    bins = classes(values, BINS if unit else CLASSES)
     rows = {
         row: [share([case for case in of_row if inside(case[1])]) for _, inside in bins]
         for row, of_row in cases.items()
@@ -133,10 +134,10 @@ def share(cases: Sequence[Case]) -> dict[str, Any] | None:
     return {"value": value, "low": found and found[0], "high": found and found[1], "n": n}
 
 
-def classes(values: Sequence[Any]) -> list[tuple[str, Callable[[Any], bool]]]:
-    """(label, whether a value is in it): each value where there are few, else bins of as many cases each."""
+def classes(values: Sequence[Any], most: int) -> list[tuple[str, Callable[[Any], bool]]]:
+    """(label, whether a value is in it): each of at most `most` values, else bins of as many cases each."""
     distinct = set(values)
-    if len(distinct) <= CLASSES or any(isinstance(value, str) for value in distinct):
+    if len(distinct) <= most or any(isinstance(value, str) for value in distinct):
         ordered = sorted(distinct, key=lambda v: (isinstance(v, str), v))[:CLASSES]
         return [(v if isinstance(v, str) else f"{v:g}", {v}.__contains__) for v in ordered]
     edges = np.unique(np.quantile(np.array(values, float), np.linspace(0, 1, BINS + 1), method="nearest"))

@@ -12,7 +12,7 @@ FIELDS = ("frequency_low", "frequency_high", "count", "confidence_mean", "confid
 
 
 def frequencies(run: Run) -> list[dict[str, Any]]:
-    """The frequency tables of a run, each with its curves: {"name", "trend", "series": [{"t", "bins"}]}."""
+    """The frequency tables of a run: [{"name", "model", "data", "sentences", "series": [{"t", "bins"}]}]."""
     found = []
     files = sorted(run.folder.rglob("frequency.csv"))
     for file in files:
@@ -25,13 +25,13 @@ def frequencies(run: Run) -> list[dict[str, Any]]:
             run.notes.add(f"{name}/frequency.csv has no row with {', '.join(FIELDS)}.")
             continue
         about = read_mapping(file.with_name("analysis.json"), run.notes, f"{name}/analysis.json")
-        trend = about.get("trend")
+        sentences = about.get("sentences")
         found.append(
             {
                 "name": name,
                 "model": str(about.get("model") or ""),
                 "data": str(about.get("data") or ""),
-                "trend": str(trend.get("verdict") or "") if isinstance(trend, dict) else "",
+                "sentences": [str(one) for one in sentences] if isinstance(sentences, list) else [],
                 "series": series,
             }
         )

@@ -11,7 +11,7 @@ it is a sample at time 1 - t, and each view is weighted as vanilla is, by one ov
 L = 1/2 E_t [ 1/t sum over masked i of -log p(x0_i | view) + 1/(1 - t) the same of the complement ].
 Of n response tokens t n and (1 - t) n are masked on average, so the weights of either view sum to n, and
 the mean of the two is on the scale of vanilla; with w = 1 it is vanilla's own bound, estimated at the
-antithetic pair of times t and 1 - t. 1 - t is at least EPS there, as t is.
+antithetic pair of times t and 1 - t. 1 - t is at least EPS there, as t is. (The weights are our choice.)
 """
 
 from __future__ import annotations

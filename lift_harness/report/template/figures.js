@@ -45,7 +45,7 @@ function breakdownSection() {
   const place = el('div', { class: 'grid' });
   const draw = (task) => {
     place.replaceChildren(...DATA.breakdowns.filter((part) => part.task === task).map((part) => chart({
-      title: `By ${part.by}`,
+      title: `${part.task} by ${part.by}`,
       x: { label: part.unit ? `${part.by}, ${part.unit}` : part.by, kind: 'band', names: part.bins },
       y: { label: 'accuracy, %', zero: true, ...SHARE },
       series: Object.entries(part.rows).map(([row, cells]) => ({ name: row, row, marks: true, line: /^\d/.test(part.bins[0]), thin: true,
@@ -54,7 +54,7 @@ function breakdownSection() {
   };
   draw(tasks[0]);
   return section('breakdown', 'Accuracy by difficulty and length', 'Difficulty',
-    el('p', {}, 'The answer under the protocol. Bins of a length hold about as many answers each, all rows together. Longer answers are not '
+    el('p', {}, 'The answer under the protocol. Bins of a length hold about as many answers each, all rows together, as far as not many are of the same length. Longer answers are not '
       + 'harder by themselves: what makes a problem hard also makes its answer long.'),
     el('div', { class: 'controls' }, choice('Task', tasks.map((task) => [task, task]), tasks[0], draw, 'breakdown-task'), legend(rowsIn(DATA.breakdowns))), place);
 }
@@ -149,7 +149,7 @@ const CURVES = [
 
 function trainingSection() {
   if (!DATA.training.length) return null;
-  const x = { label: 'optimiser step' };
+  const x = { label: 'optimiser step', whole: true };
   const charts = CURVES.flatMap(([key, title, label, sub]) => {
     const series = DATA.training.filter((arm) => arm[key]).map((arm) => {
       const { x: xs, y: ys, smooth } = arm[key];
@@ -175,16 +175,13 @@ function trainingSection() {
 
 // ------------------------------------------------------------ token frequency
 
-const TREND = { shows: 'shows', 'does not show': 'does not show' };
-
 function frequencySection() {
   if (!DATA.frequency.length) return null;
   return section('frequency', 'Confidence and token frequency', 'Frequency',
     el('p', {}, 'How sure the model is of a masked token, by how often that token occurs in the data. Bars: 1.96 standard errors of the mean.'),
     DATA.frequency.map((part) => {
-      const trend = TREND[part.trend] ? `By lift-harness analyze this model ${TREND[part.trend]} the paper's trend.` : null;
       const series = part.series.map(({ t, bins }, i) => ({
-        name: t === 'all' ? 'all t' : `t = ${plain(t)}`,
+        name: t === 'all' ? 'all t' : `t = ${Number(t.toPrecision(3))}`,
         colour: t === 'all' ? 'var(--ink)' : `var(--t${part.series.length < 3 ? 1 : Math.round((4 * (i - 1)) / (part.series.length - 2))})`,
         line: true, marks: true, size: 3.5,
         points: bins.map((bin) => ({ x: Math.sqrt(bin.frequency_low * bin.frequency_high), y: bin.confidence_mean,
@@ -196,7 +193,10 @@ function frequencySection() {
       const y = { label: 'mean confidence', domain: [0, 1], tip: (v) => v.toFixed(3) };
       const whole = series.filter((one) => one.name === 'all t');
       const timed = series.filter((one) => one.name !== 'all t');
-      return [el('p', {}, [part.name, [part.model, part.data].filter(Boolean).join(' on ')].filter(Boolean).join(': '), trend ? `. ${trend}` : ''),
+      const what = [part.name, [part.model, part.data].filter(Boolean).join(' on ')].filter(Boolean).join(': ');
+      const [first, ...more] = part.sentences;
+      return [el('p', {}, el('strong', {}, what), first ? `. ${first}` : ''),
+        more.length ? el('details', {}, el('summary', {}, 'What lift-harness analyze says'), el('ul', {}, more.map((line) => el('li', {}, line)))) : null,
         grid([whole.length ? chart({ title: 'All diffusion times together', x, y, series: whole }) : null,
           timed.length ? chart({ title: 'By diffusion time', x, y, series: timed, key: timeKey(timed) }) : null])];
     }));

@@ -1,7 +1,8 @@
 // Plots as SVG, drawn for the width they have, so that texts are as large on a phone as on a screen.
 //
 // chart({title, sub, x, y, series, height}):
-//   x, y     {label, kind: 'linear' | 'log' | 'band', names (of bands), format, domain, headless}
+//   x, y     {label, kind: 'linear' | 'log' | 'band', names (of bands), ticks, domain, whole (numbers), share,
+//            zero (to be on the axis), format (of ticks), tip (of the same elsewhere)}
 //   series   {name, row, points: [{x, y, low, high, note}], line, band, marks, raw, dash, label, step}
 //            `row` gives colour, marker and dash; `raw` are points drawn thin and faint behind the line.
 
@@ -55,7 +56,7 @@ function axes(spec, all, width, height) {
   const turned = spec.x.kind === 'band' && Math.max(...spec.x.names.map(textWidth)) > (width - 60) / spec.x.names.length;
   const names = (spec.x.names || []).map((name) => (name.length > 14 ? `${name.slice(0, 13)}\u2026` : name));
   const bottom = height - (turned ? 26 + 0.72 * Math.max(...names.map(textWidth)) : 40);
-  const scaleOf = (axis, domain, range, wanted) => (axis.kind === 'log' ? logarithmic : linear)(domain, range, wanted);
+  const scaleOf = (axis, domain, range, wanted) => (axis.kind === 'log' ? logarithmic(domain, range, wanted) : linear(domain, range, wanted, axis.whole));
   const y = scaleOf(spec.y, [lowY, highY], [bottom, top], Math.max(2, Math.round((bottom - top) / 36)));
   const left = 12 + Math.max(...y.ticks.map((v) => textWidth(format(spec.y)(v))));
   const right = width - (spec.labels ? 16 : 12);
@@ -126,20 +127,23 @@ function stairs(points, frame) {
   }).join('');
 }
 
-// The names of points beside them, above or below where another name or marker is in the way.
+// The names of points beside them: where nothing is in the way and no other point is as near, else nowhere
+// (the key above the plots has the markers).
 function labels(spots, width, frame) {
   const taken = spots.map((spot) => ({ x: spot.x - 7, y: spot.y + 5, size: 14 }));
   const group = svg('g', {});
   for (const spot of [...spots].sort((a, b) => a.y - b.y)) {
     const text = spot.series.name.length > 18 ? `${spot.series.name.slice(0, 17)}\u2026` : spot.series.name;
     const size = textWidth(text);
-    const free = (x, y) => x >= frame.left && x + size <= width && y > frame.top - 6 && y < frame.bottom - 3
-      && taken.every((p) => x + size < p.x || p.x + p.size < x || Math.abs(p.y - y) >= 12);
-    const places = [-9, 15, 4, -22, 28].flatMap((dy) => [[spot.x + 8, spot.y + dy], [spot.x - 8 - size, spot.y + dy]]);
-    const [x, y] = places.find(([px, py]) => free(px, py)) || [];
+    const away = (other, [x, y]) => Math.hypot(Math.max(x - other.x, 0, other.x - x - size), Math.max(y - 8 - other.y, 0, other.y - y));
+    const free = (place) => place[0] >= frame.left && place[0] + size <= width && place[1] > frame.top - 6 && place[1] < frame.bottom - 3
+      && taken.every((p) => place[0] + size < p.x || p.x + p.size < place[0] || Math.abs(p.y - place[1]) >= 12)
+      && spots.every((other) => other === spot || away(other, place) > away(spot, place) + 4);
+    const places = [-9, 15, 4].flatMap((dy) => [[spot.x + 8, spot.y + dy, 'start'], [spot.x - 8 - size, spot.y + dy, 'end']]);
+    const [x, y, anchor] = places.find(free) || [];
     if (x === undefined) continue;
     taken.push({ x, y, size });
-    group.append(svg('text', { x, y, class: 'tick name' }, text));
+    group.append(svg('text', { x: anchor === 'end' ? x + size : x, y, 'text-anchor': anchor, class: 'tick name' }, text));
   }
   return group;
 }

@@ -124,7 +124,7 @@ function commitMap({ tokens, step, confidence }, last, show) {
   let frame = null;
   let now = last + 1;
   const draw = () => {
-    const spec = { x: { label: 'position in the answer', domain: [0, Math.max(1, tokens.length - 1)] }, y: { label: 'step of commitment', domain: [0, last + 1] } };
+    const spec = { x: { label: 'position in the answer', whole: true, domain: [0, Math.max(1, tokens.length - 1)] }, y: { label: 'step of commitment', whole: true, domain: [0, last + 1] } };
     frame = axes(spec, [], width, height);
     const size = Math.max(3, Math.min(9, (frame.right - frame.left) / tokens.length));
     const tall = Math.max(3, Math.min(9, (frame.bottom - frame.top) / (last + 2)));

@@ -10,20 +10,20 @@ function extent(values) {
   return low > high ? [0, 1] : [low, high];
 }
 
-// 1, 2, 2.5 or 5 times a power of ten.
-function roundStep(span, wanted) {
+// 1, 2, 2.5 or 5 times a power of ten; of a count a whole number.
+function roundStep(span, wanted, whole) {
   const rough = span / Math.max(1, wanted);
   const power = 10 ** Math.floor(Math.log10(rough));
-  return [1, 2, 2.5, 5, 10].map((m) => m * power).find((step) => step >= rough * 0.8);
+  return [1, 2, 2.5, 5, 10].map((m) => m * power).find((step) => step >= rough * 0.8 && (!whole || Number.isInteger(step))) || 1;
 }
 
-function linear(domain, range, wanted) {
+function linear(domain, range, wanted, whole) {
   let [low, high] = domain;
   if (high - low < 1e-12) {
     const pad = Math.abs(low) * 0.1 || 1;
     [low, high] = [low - pad, high + pad];
   }
-  const step = roundStep(high - low, wanted);
+  const step = roundStep(high - low, wanted, whole);
   const ticks = [];
   for (let i = Math.ceil(low / step - 1e-9); i * step <= high + step * 1e-9; i += 1) ticks.push(Number((i * step).toPrecision(12)));
   return { at: (v) => range[0] + ((v - low) / (high - low)) * (range[1] - range[0]), ticks, low, high };

@@ -88,7 +88,7 @@ function resultsTable(state, sortBy) {
     rows.sort((a, b) => (value(a) < value(b) ? -1 : value(a) > value(b) ? 1 : 0) * (state.down ? -1 : 1));
   }
   const head = (column, text) => el('th', { scope: 'col', 'aria-sort': state.sort !== column ? 'none' : state.down ? 'descending' : 'ascending' },
-    el('button', { type: 'button', 'data-column': column, onclick: () => sortBy(column) }, text,
+    el('button', { type: 'button', 'data-column': column, onclick: () => sortBy(column) }, breakable(text),
       el('span', { class: 'arrow', 'aria-hidden': 'true' }, state.sort !== column ? '\u2195' : state.down ? '\u2193' : '\u2191')),
     lines[column] ? el('span', { class: 'range' }, `line: ${percent(lines[column][0], 0)} to ${percent(lines[column][1], 0)} %`) : null);
   return el('table', { class: 'results' },
@@ -96,6 +96,11 @@ function resultsTable(state, sortBy) {
     el('thead', {}, el('tr', {}, head('', 'method'), tasks.map((task) => head(task, task)))),
     el('tbody', {}, rows.map((row) => el('tr', {}, el('th', { scope: 'row' }, row),
       tasks.map((task) => resultCell(cell(row, task), DATA.summary[task][state.metric].best === row, lines[task]))))));
+}
+
+// A name that may be broken after an underscore.
+function breakable(text) {
+  return text.split(/(?<=_)/).flatMap((part, i) => (i ? [el('wbr'), part] : [part]));
 }
 
 function resultCell(cell, best, [from, to]) {
@@ -129,7 +134,7 @@ function bestNote(metric) {
   const rule = 'A row is marked best on a task only if its 95 % interval lies above that of every other row.';
   if (!without.length) return rule;
   const where = without.length === tasks.length ? 'Here no row is, on any task' : `Here no row is on ${without.join(', ')}`;
-  return `${rule} ${where}: the differences may be chance. All rows answer the same problems, so paired tests see smaller differences: lift-harness compare.`;
+  return `${rule} ${where}: the highest may be so by chance. All rows answer the same problems, so paired tests see smaller differences: lift-harness compare.`;
 }
 
 function intervalNote() {
