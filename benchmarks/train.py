@@ -382,7 +382,7 @@ def main() -> None:
     where = torch.cuda.get_device_name() if args.device.startswith("cuda") else platform.machine()
     console.print(
         f"{args.model}: {model.num_parameters() / 1e6:.0f} M parameters, {args.dtype}, "
-        f"{'LoRA' if args.lora else 'all trained'}, {args.accumulate} x {args.batch} rows of up to {longest}; "
+        f"{'LoRA' if args.lora else 'all trained'}, {args.accumulate} x {args.batch} rows up to {longest}; "
         f"{where}, {torch.get_num_threads()} threads, torch {torch.__version__}; a product: {rate / 1e9:.0f} "
         "GFLOP/s"
     )

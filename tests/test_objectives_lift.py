@@ -170,6 +170,13 @@ def test_the_released_code_depends_on_the_company(model):
     assert not torch.equal(together.inputs[0], alone.inputs[0])
 
 
+def test_rows_without_a_response_have_no_part_in_the_mean_time():
+    batch = make_batch([(2, 20)] * 3)
+    batch.response[1] = False
+    found = draw_release(batch, AtTimes(0, 0, (0.1, 1.0, 0.2)), 3)  # 0.43 with the filler, 0.15 without
+    assert found.regime.tolist() == [HARDEST] * 3
+
+
 def test_the_released_code_rounds_k_halves_to_even_and_may_learn_nothing():
     batch = make_batch([(1, 1), (1, 40)])
     found = draw_release(batch, AtTimes(0, 0, (0.01, 0.5)), 3)

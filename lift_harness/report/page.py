@@ -23,7 +23,11 @@ from lift_harness.report.summary import costs, logged_answers, pass_curves, summ
 from lift_harness.report.training import training
 
 PARTS = Path(__file__).parent / "template"
-SCRIPTS = ("dom", "scale", "plot", "figures", "summary", "browser", "answers", "replay", "main")
+STYLES = ("colours", "text", "plots", "browser", "media")
+SCRIPTS = (
+    *("dom", "scale", "plot", "numbers", "figures", "curves", "summary", "browser", "answers", "replay"),
+    "main",
+)
 MAX_BYTES = 14_000_000
 
 
@@ -79,7 +83,7 @@ def page_data(folder: Path) -> dict[str, Any]:
 def render(data: dict[str, Any]) -> str:
     """The page as HTML."""
     script = "(function () {\n'use strict';\n" + "\n".join(read(f"{name}.js") for name in SCRIPTS) + "\n})();"
-    style = read("style.css")
+    style = "\n".join(read(f"{name}.css") for name in STYLES)
     parts = {
         # Half a surrogate pair has no UTF-8, a NUL no place in HTML.
         "title": html.escape("".join(c if c.isprintable() else "\ufffd" for c in data["header"]["name"])),

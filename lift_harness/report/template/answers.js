@@ -10,28 +10,66 @@ function showDetail(parts) {
     return;
   }
   const at = view.found.indexOf(view.chosen);
-  const move = (step, text, name) => el('button', { type: 'button', class: name, disabled: at + step < 0 || at + step >= view.found.length, onclick: () => {
-    go(parts, step);
-    const again = parts.detail.querySelector(`.${name}`);
-    if (!again.disabled) again.focus();
-  } }, text);
-  put(parts.detail,
-    el('div', { class: 'bar' }, el('h3', {}, `${item.task} #${item.id}`), replayable.has(view.chosen) ? el('a', { href: '#replay' }, 'Replay') : null, move(-1, '\u2190 Previous', 'previous'), move(1, 'Next \u2192', 'next')),
-    factsOf(item), question(item), compared(item), replaySection(view.chosen));
+  const move = (step, text, name) =>
+    el(
+      'button',
+      {
+        type: 'button',
+        class: name,
+        disabled: at + step < 0 || at + step >= view.found.length,
+        onclick: () => {
+          go(parts, step);
+          const again = parts.detail.querySelector(`.${name}`);
+          if (!again.disabled) again.focus();
+        },
+      },
+      text,
+    );
+  put(
+    parts.detail,
+    el(
+      'div',
+      { class: 'bar' },
+      el('h3', {}, `${item.task} #${item.id}`),
+      replayable.has(view.chosen) ? el('a', { href: '#replay' }, 'Replay') : null,
+      move(-1, '\u2190 Previous', 'previous'),
+      move(1, 'Next \u2192', 'next'),
+    ),
+    factsOf(item),
+    question(item),
+    compared(item),
+    replaySection(view.chosen),
+  );
 }
 
 function factsOf(item) {
   const facts = Object.entries(item.facts);
-  return facts.length ? el('p', { class: 'muted' }, facts.map(([name, value]) => `${name}: ${visible(String(value))}`).join(' \u00b7 ')) : null;
+  return facts.length
+    ? el(
+        'p',
+        { class: 'muted' },
+        facts.map(([name, value]) => `${name}: ${visible(String(value))}`).join(' \u00b7 '),
+      )
+    : null;
 }
 
 function question(item) {
   const [before, after] = DATA.browser.frames[item.task] || ['', ''];
-  if (!item.question && !item.target) return el('p', { class: 'note' }, 'The texts of this problem are left out; its verdicts are here.');
+  if (!item.question && !item.target)
+    return el('p', { class: 'note' }, 'The texts of this problem are left out; its verdicts are here.');
   return [
-    el('h4', {}, 'Question'), textBlock(item.question),
-    before || after ? el('details', {}, el('summary', {}, 'The whole prompt'), el('pre', { class: 'text' }, marked(before), el('b', {}, marked(item.question)), marked(after))) : null,
-    el('h4', {}, 'Target'), textBlock(item.target),
+    el('h4', {}, 'Question'),
+    textBlock(item.question),
+    before || after
+      ? el(
+          'details',
+          {},
+          el('summary', {}, 'The whole prompt'),
+          el('pre', { class: 'text' }, marked(before), el('b', {}, marked(item.question)), marked(after)),
+        )
+      : null,
+    el('h4', {}, 'Target'),
+    textBlock(item.target),
   ];
 }
 
@@ -42,7 +80,13 @@ function compared(item) {
   const left = known(sides.left) ? sides.left : arms[0][0];
   const right = known(sides.right) ? sides.right : arms[arms.length - 1][0];
   const place = el('div', { class: 'pair' });
-  const draw = () => put(place, [...new Set([Number(leftInput()), Number(rightInput())])].map((arm, i, both) => side(item, arm, both[1 - i])));
+  const draw = () =>
+    put(
+      place,
+      [...new Set([Number(leftInput()), Number(rightInput())])].map((arm, i, both) =>
+        side(item, arm, both[1 - i]),
+      ),
+    );
   const pick = (name) => (value) => {
     sides[name] = Number(value);
     draw();
@@ -51,41 +95,77 @@ function compared(item) {
   const rightChoice = arms.length > 1 ? choice('Right', arms, right, pick('right'), 'side-right') : null;
   const leftInput = () => leftChoice.querySelector('select').value;
   const rightInput = () => (rightChoice || leftChoice).querySelector('select').value;
-  const box = el('input', { type: 'checkbox', id: 'differences', onchange: () => {
-    sides.differences = box.checked;
-    draw();
-  } });
+  const box = el('input', {
+    type: 'checkbox',
+    id: 'differences',
+    onchange: () => {
+      sides.differences = box.checked;
+      draw();
+    },
+  });
   box.checked = sides.differences;
   draw();
-  return [el('h4', {}, 'Answers'), el('div', { class: 'controls' }, leftChoice, rightChoice,
-    rightChoice ? el('label', { class: 'choice check' }, box, el('span', {}, 'mark differences')) : null), place];
+  return [
+    el('h4', {}, 'Answers'),
+    el(
+      'div',
+      { class: 'controls' },
+      leftChoice,
+      rightChoice,
+      rightChoice ? el('label', { class: 'choice check' }, box, el('span', {}, 'mark differences')) : null,
+    ),
+    place,
+  ];
 }
 
 // The answers of one arm, and against which other's differences are marked.
 function side(item, arm, other) {
   const found = [0, 1].map((label) => answersOf(item, arm, label)).filter(Boolean);
-  const against = sides.differences && other !== undefined ? answersOf(item, other, 0) || answersOf(item, other, '') : null;
-  return el('div', { class: 'side-of', 'data-arm': DATA.arms[arm].name }, el('h5', {}, DATA.arms[arm].name),
-    found.map((answers) => (answers.correct.length === 1 && answers.label === 0 ? oneAnswer(answers, against) : manyAnswers(answers, found.length === 1))));
+  const against =
+    sides.differences && other !== undefined ? answersOf(item, other, 0) || answersOf(item, other, '') : null;
+  return el(
+    'div',
+    { class: 'side-of', 'data-arm': DATA.arms[arm].name },
+    el('h5', {}, DATA.arms[arm].name),
+    found.map((answers) =>
+      answers.correct.length === 1 && answers.label === 0
+        ? oneAnswer(answers, against)
+        : manyAnswers(answers, found.length === 1),
+    ),
+  );
 }
 
 function oneAnswer(answers, against) {
-  return [el('p', { class: 'verdicts' }, LABEL_NAMES[0], verdictChip(answers, 0)),
-    answers.texts ? answerBlock(answers.texts[0], against && against.texts ? against.texts[0] : null) : el('p', { class: 'muted' }, 'text left out')];
+  return [
+    el('p', { class: 'verdicts' }, LABEL_NAMES[0], verdictChip(answers, 0)),
+    answers.texts
+      ? answerBlock(answers.texts[0], against && against.texts ? against.texts[0] : null)
+      : el('p', { class: 'muted' }, 'text left out'),
+  ];
 }
 
 function manyAnswers(answers, open) {
   const right = answers.correct.filter((v) => v === 1).length;
-  return el('details', { class: 'many', open }, el('summary', {}, `${count(answers.correct.length, 'answer')}, ${right} right`),
-    answers.correct.map((_, i) => [el('p', { class: 'verdicts' }, `${i + 1}`, verdictChip(answers, i)),
-      answers.texts ? answerBlock(answers.texts[i], null) : el('p', { class: 'muted' }, 'text left out')]));
+  return el(
+    'details',
+    { class: 'many', open },
+    el('summary', {}, `${count(answers.correct.length, 'answer')}, ${right} right`),
+    answers.correct.map((_, i) => [
+      el('p', { class: 'verdicts' }, `${i + 1}`, verdictChip(answers, i)),
+      answers.texts ? answerBlock(answers.texts[i], null) : el('p', { class: 'muted' }, 'text left out'),
+    ]),
+  );
 }
 
 function verdictChip(answers, i) {
   const verdict = answers.correct[i];
   const share = answers.acc && answers.acc[i] ? ` (${answers.acc[i]})` : '';
   if (verdict === null) return el('span', { class: 'chip' }, `not judged${share}`);
-  return el('span', { class: verdict ? 'chip right' : 'chip wrong' }, `${verdict ? '\u2713 right' : '\u2717 wrong'}${share}`);
+  return el(
+    'span',
+    { class: verdict ? 'chip right' : 'chip wrong' },
+    `${verdict ? '\u2713 right' : '\u2717 wrong'}${share}`,
+  );
 }
 
 // Without the line's end that an answer begins with after "<reasoning>".
@@ -101,7 +181,13 @@ function answerBlock(text, against) {
   const found = /<answer>[\s\S]*?(?:<\/answer>|$)/.exec(text);
   if (!found) return textBlock(text);
   const end = found.index + found[0].length;
-  return el('pre', { class: 'text' }, marked(text.slice(0, found.index).replace(/^\n/, '')), el('b', {}, marked(found[0])), marked(text.slice(end)));
+  return el(
+    'pre',
+    { class: 'text' },
+    marked(text.slice(0, found.index).replace(/^\n/, '')),
+    el('b', {}, marked(found[0])),
+    marked(text.slice(end)),
+  );
 }
 
 // A text as nodes: special tokens pale and each run of them once, what was searched for marked.
@@ -124,8 +210,15 @@ function sought(text) {
   if (low.length !== text.length) return [visible(text)];
   const nodes = [];
   let from = 0;
-  for (let at = low.indexOf(view.search); at >= 0 && nodes.length < 400; at = low.indexOf(view.search, from)) {
-    nodes.push(visible(text.slice(from, at)), el('mark', {}, visible(text.slice(at, at + view.search.length))));
+  for (
+    let at = low.indexOf(view.search);
+    at >= 0 && nodes.length < 400;
+    at = low.indexOf(view.search, from)
+  ) {
+    nodes.push(
+      visible(text.slice(from, at)),
+      el('mark', {}, visible(text.slice(at, at + view.search.length))),
+    );
     from = at + view.search.length;
   }
   nodes.push(visible(text.slice(from)));
@@ -139,7 +232,8 @@ function differing(text, other) {
   const lengths = Array.from({ length: a.length + 1 }, () => new Uint16Array(b.length + 1));
   for (let i = a.length - 1; i >= 0; i -= 1) {
     for (let j = b.length - 1; j >= 0; j -= 1) {
-      lengths[i][j] = a[i] === b[j] ? lengths[i + 1][j + 1] + 1 : Math.max(lengths[i + 1][j], lengths[i][j + 1]);
+      lengths[i][j] =
+        a[i] === b[j] ? lengths[i + 1][j + 1] + 1 : Math.max(lengths[i + 1][j], lengths[i][j + 1]);
     }
   }
   const nodes = [];

@@ -36,8 +36,14 @@ function visible(text) {
     .replace(/\r\n/g, '\n')
     .replace(/[\u0000-\u0008\u000b-\u001f]/g, (c) => String.fromCharCode(0x2400 + c.charCodeAt(0)))
     .replace(/\u007f/g, '\u2421')
-    .replace(/[\u0080-\u009f\u200b-\u200f\u202a-\u202e\u2066-\u2069\ufeff]/g, (c) => `\u27e8U+${hex(c)}\u27e9`)
-    .replace(/[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]/g, (c) => `\u27e8U+${hex(c)}\u27e9`);
+    .replace(
+      /[\u0080-\u009f\u200b-\u200f\u202a-\u202e\u2066-\u2069\ufeff]/g,
+      (c) => `\u27e8U+${hex(c)}\u27e9`,
+    )
+    .replace(
+      /[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]/g,
+      (c) => `\u27e8U+${hex(c)}\u27e9`,
+    );
 }
 
 function hex(character) {
@@ -70,25 +76,55 @@ function duration(seconds) {
 
 // A labelled choice; `options` are [value, text].
 function choice(label, options, value, onchange, id) {
-  const input = el('select', { id, onchange: () => onchange(input.value) },
-    options.map(([key, text]) => el('option', { value: key }, text)));
+  const input = el(
+    'select',
+    { id, onchange: () => onchange(input.value) },
+    options.map(([key, text]) => el('option', { value: key }, text)),
+  );
   input.value = value;
   return el('label', { class: 'choice' }, el('span', {}, label), input);
 }
 
 // A section; `short` is its name in the navigation.
 function section(id, title, short, ...children) {
-  return el('section', { id, 'data-short': short, 'aria-labelledby': `${id}-title` },
-    el('h2', { id: `${id}-title`, tabindex: '-1' }, title), children);
+  return el(
+    'section',
+    { id, 'data-short': short, 'aria-labelledby': `${id}-title` },
+    el('h2', { id: `${id}-title`, tabindex: '-1' }, title),
+    children,
+  );
 }
 
 // A table from rows of texts or nodes, the first column as row headers.
 function table(head, rows, attributes) {
-  return el('div', { class: 'scroll', tabindex: '0', role: 'group', 'aria-label': 'table' },
-    el('table', attributes,
-      el('thead', {}, el('tr', {}, head.map((text) => el('th', { scope: 'col' }, text)))),
-      el('tbody', {}, rows.map((row) => el('tr', {}, row.map((cell, i) => (
-        i ? el('td', {}, cell) : el('th', { scope: 'row' }, cell))))))));
+  return el(
+    'div',
+    { class: 'scroll', tabindex: '0', role: 'group', 'aria-label': 'table' },
+    el(
+      'table',
+      attributes,
+      el(
+        'thead',
+        {},
+        el(
+          'tr',
+          {},
+          head.map((text) => el('th', { scope: 'col' }, text)),
+        ),
+      ),
+      el(
+        'tbody',
+        {},
+        rows.map((row) =>
+          el(
+            'tr',
+            {},
+            row.map((cell, i) => (i ? el('td', {}, cell) : el('th', { scope: 'row' }, cell))),
+          ),
+        ),
+      ),
+    ),
+  );
 }
 
 // ------------------------------------------------------------ rows
@@ -115,15 +151,36 @@ const redraws = [];
 function legend(rows) {
   const buttons = rows.map((row) => {
     const style = rowStyle(row);
-    const key = svg('svg', { width: 26, height: 14, 'aria-hidden': 'true' },
-      svg('line', { x1: 1, x2: 25, y1: 7, y2: 7, stroke: style.colour, 'stroke-width': 2, 'stroke-dasharray': style.dash }),
-      marker(style, 13, 7, 4.5));
-    const button = el('button', { type: 'button', class: 'key', 'aria-pressed': 'true', 'data-row': row,
-      title: `Show or hide ${row} in all plots`,
-      onclick: () => {
-        if (!hidden.delete(row)) hidden.add(row);
-        redraws.forEach((redraw) => redraw());
-      } }, key, row);
+    const key = svg(
+      'svg',
+      { width: 26, height: 14, 'aria-hidden': 'true' },
+      svg('line', {
+        x1: 1,
+        x2: 25,
+        y1: 7,
+        y2: 7,
+        stroke: style.colour,
+        'stroke-width': 2,
+        'stroke-dasharray': style.dash,
+      }),
+      marker(style, 13, 7, 4.5),
+    );
+    const button = el(
+      'button',
+      {
+        type: 'button',
+        class: 'key',
+        'aria-pressed': 'true',
+        'data-row': row,
+        title: `Show or hide ${row} in all plots`,
+        onclick: () => {
+          if (!hidden.delete(row)) hidden.add(row);
+          redraws.forEach((redraw) => redraw());
+        },
+      },
+      key,
+      row,
+    );
     redraws.push(() => button.setAttribute('aria-pressed', String(!hidden.has(row))));
     return button;
   });
@@ -132,14 +189,38 @@ function legend(rows) {
 
 function marker(style, x, y, r) {
   const shape = { fill: style.colour, stroke: 'var(--surface)', 'stroke-width': 1 };
-  const path = (points) => svg('path', { d: `M${points.map((p) => p.map((v) => v.toFixed(1)).join(' ')).join('L')}Z`, ...shape });
+  const path = (points) =>
+    svg('path', { d: `M${points.map((p) => p.map((v) => v.toFixed(1)).join(' ')).join('L')}Z`, ...shape });
   switch (style.marker) {
-    case 'square': return svg('rect', { x: x - r * 0.9, y: y - r * 0.9, width: r * 1.8, height: r * 1.8, ...shape });
-    case 'triangle': return path([[x, y - r * 1.2], [x + r * 1.15, y + r * 0.9], [x - r * 1.15, y + r * 0.9]]);
-    case 'down': return path([[x, y + r * 1.2], [x + r * 1.15, y - r * 0.9], [x - r * 1.15, y - r * 0.9]]);
-    case 'diamond': return path([[x, y - r * 1.3], [x + r * 1.3, y], [x, y + r * 1.3], [x - r * 1.3, y]]);
-    case 'cross': return svg('path', { d: `M${x - r} ${y - r}L${x + r} ${y + r}M${x - r} ${y + r}L${x + r} ${y - r}`,
-      stroke: style.colour, 'stroke-width': 2.5, fill: 'none' });
-    default: return svg('circle', { cx: x, cy: y, r, ...shape });
+    case 'square':
+      return svg('rect', { x: x - r * 0.9, y: y - r * 0.9, width: r * 1.8, height: r * 1.8, ...shape });
+    case 'triangle':
+      return path([
+        [x, y - r * 1.2],
+        [x + r * 1.15, y + r * 0.9],
+        [x - r * 1.15, y + r * 0.9],
+      ]);
+    case 'down':
+      return path([
+        [x, y + r * 1.2],
+        [x + r * 1.15, y - r * 0.9],
+        [x - r * 1.15, y - r * 0.9],
+      ]);
+    case 'diamond':
+      return path([
+        [x, y - r * 1.3],
+        [x + r * 1.3, y],
+        [x, y + r * 1.3],
+        [x - r * 1.3, y],
+      ]);
+    case 'cross':
+      return svg('path', {
+        d: `M${x - r} ${y - r}L${x + r} ${y + r}M${x - r} ${y + r}L${x + r} ${y - r}`,
+        stroke: style.colour,
+        'stroke-width': 2.5,
+        fill: 'none',
+      });
+    default:
+      return svg('circle', { cx: x, cy: y, r, ...shape });
   }
 }

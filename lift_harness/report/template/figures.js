@@ -1,4 +1,4 @@
-// The sections with plots.
+// The sections with plots of the results.
 
 function grid(charts) {
   return el('div', { class: 'grid' }, charts);
@@ -14,22 +14,47 @@ function passSection() {
     const ks = Object.values(rows).flatMap((row) => row.k);
     const items = Math.max(...Object.values(rows).map((row) => row.items || 0));
     return chart({
-      title: task, sub: items ? `${count(items, 'problem')}, ${Math.max(...ks)} answers each` : null,
-      x: { label: 'k, answers a problem', kind: 'log', domain: extent(ks), ticks: roundKs(ks), format: String },
+      title: task,
+      sub: items ? `${count(items, 'problem')}, ${Math.max(...ks)} answers each` : null,
+      x: {
+        label: 'k, answers a problem',
+        kind: 'log',
+        domain: extent(ks),
+        ticks: roundKs(ks),
+        format: String,
+      },
       y: { label: 'pass@k, %', ...SHARE },
-      series: Object.entries(rows).map(([row, curve]) => ({ name: row, row, line: true, band: true, marks: curve.k.length <= 16, size: 3.5,
-        points: curve.k.map((k, i) => ({ x: k, y: curve.value[i], low: curve.low[i], high: curve.high[i] })) })),
+      series: Object.entries(rows).map(([row, curve]) => ({
+        name: row,
+        row,
+        line: true,
+        band: true,
+        marks: curve.k.length <= 16,
+        size: 3.5,
+        points: curve.k.map((k, i) => ({ x: k, y: curve.value[i], low: curve.low[i], high: curve.high[i] })),
+      })),
     });
   });
-  return section('passk', 'Pass@k', 'Pass@k',
-    el('p', {}, 'The chance that at least one of k answers is right, by the unbiased estimator. Bands: pointwise 95 % by bootstrap over problems.'),
-    legend(rowsIn(DATA.passk)), grid(charts));
+  return section(
+    'passk',
+    'Pass@k',
+    'Pass@k',
+    el(
+      'p',
+      {},
+      'The chance that at least one of k answers is right, by the unbiased estimator. Bands: pointwise 95 % by bootstrap over problems.',
+    ),
+    legend(rowsIn(DATA.passk)),
+    grid(charts),
+  );
 }
 
 // 1, 2, 4 ... and the last.
 function roundKs(ks) {
   const [, last] = extent(ks);
-  return [...new Set([...ks.filter((k) => Number.isInteger(Math.log2(k)) && k <= last / 1.5), last])].sort((a, b) => a - b);
+  return [...new Set([...ks.filter((k) => Number.isInteger(Math.log2(k)) && k <= last / 1.5), last])].sort(
+    (a, b) => a - b,
+  );
 }
 
 function rowsIn(parts) {
@@ -44,19 +69,55 @@ function breakdownSection() {
   const tasks = [...new Set(DATA.breakdowns.map((part) => part.task))];
   const place = el('div', { class: 'grid' });
   const draw = (task) => {
-    place.replaceChildren(...DATA.breakdowns.filter((part) => part.task === task).map((part) => chart({
-      title: `${part.task} by ${part.by}`,
-      x: { label: part.unit ? `${part.by}, ${part.unit}` : part.by, kind: 'band', names: part.bins },
-      y: { label: 'accuracy, %', zero: true, ...SHARE },
-      series: Object.entries(part.rows).map(([row, cells]) => ({ name: row, row, marks: true, line: /^\d/.test(part.bins[0]), thin: true,
-        points: cells.flatMap((cell, i) => (cell ? [{ x: i, y: cell.value, low: cell.low, high: cell.high, note: count(cell.n, 'problem') }] : [])) })),
-    })));
+    place.replaceChildren(
+      ...DATA.breakdowns
+        .filter((part) => part.task === task)
+        .map((part) =>
+          chart({
+            title: `${part.task} by ${part.by}`,
+            x: { label: part.unit ? `${part.by}, ${part.unit}` : part.by, kind: 'band', names: part.bins },
+            y: { label: 'accuracy, %', zero: true, ...SHARE },
+            series: Object.entries(part.rows).map(([row, cells]) => ({
+              name: row,
+              row,
+              marks: true,
+              line: /^\d/.test(part.bins[0]),
+              thin: true,
+              points: cells.flatMap((cell, i) =>
+                cell
+                  ? [{ x: i, y: cell.value, low: cell.low, high: cell.high, note: count(cell.n, 'problem') }]
+                  : [],
+              ),
+            })),
+          }),
+        ),
+    );
   };
   draw(tasks[0]);
-  return section('breakdown', 'Accuracy by difficulty and length', 'Difficulty',
-    el('p', {}, 'The answer under the protocol. Bins of a length hold about as many answers each, all rows together, as far as not many are of the same length. Longer answers are not '
-      + 'harder by themselves: what makes a problem hard also makes its answer long.'),
-    el('div', { class: 'controls' }, choice('Task', tasks.map((task) => [task, task]), tasks[0], draw, 'breakdown-task'), legend(rowsIn(DATA.breakdowns))), place);
+  return section(
+    'breakdown',
+    'Accuracy by difficulty and length',
+    'Difficulty',
+    el(
+      'p',
+      {},
+      'The answer under the protocol. Bins of a length hold about as many answers each, all rows together, as far as not many are of the same length. Longer answers are not ' +
+        'harder by themselves: what makes a problem hard also makes its answer long.',
+    ),
+    el(
+      'div',
+      { class: 'controls' },
+      choice(
+        'Task',
+        tasks.map((task) => [task, task]),
+        tasks[0],
+        draw,
+        'breakdown-task',
+      ),
+      legend(rowsIn(DATA.breakdowns)),
+    ),
+    place,
+  );
 }
 
 // ------------------------------------------------------------ accuracy against compute
@@ -69,7 +130,9 @@ const MEASURES = {
 };
 
 function costOf(row, measure) {
-  const parts = Object.values(DATA.costs[row] || {}).map((cost) => cost[measure]).filter((v) => v !== undefined);
+  const parts = Object.values(DATA.costs[row] || {})
+    .map((cost) => cost[measure])
+    .filter((v) => v !== undefined);
   return parts.length ? parts.reduce((a, b) => a + b, 0) : null;
 }
 
@@ -80,19 +143,47 @@ function costSection() {
   const metrics = metricNames();
   const state = { measure: measures[0], metric: metrics[0] };
   const place = el('div', { class: 'grid' });
-  const draw = () => place.replaceChildren(...tasks.filter((task) => DATA.summary[task][state.metric]).map((task) => paretoChart(task, state)));
+  const draw = () =>
+    place.replaceChildren(
+      ...tasks.filter((task) => DATA.summary[task][state.metric]).map((task) => paretoChart(task, state)),
+    );
   draw();
   const set = (name) => (value) => {
     state[name] = value;
     draw();
   };
-  return section('cost', 'Accuracy against compute', 'Compute',
-    el('p', {}, 'What a row cost, its own training and its evaluation on all tasks, and what it scores. The stairs join the rows that no other row '
-      + 'beats in both. With several seeds: means. Wall times hold for the machine named above.'),
-    el('div', { class: 'controls' },
-      choice('Cost', measures.map((m) => [m, MEASURES[m][0]]), state.measure, set('measure'), 'cost-measure'),
-      choice('Metric', metrics.map((m) => [m, m]), state.metric, set('metric'), 'cost-metric'), legend(DATA.rows.filter((row) => DATA.costs[row]))),
-    place, costTable(measures));
+  return section(
+    'cost',
+    'Accuracy against compute',
+    'Compute',
+    el(
+      'p',
+      {},
+      'What a row cost, its own training and its evaluation on all tasks, and what it scores. The stairs join the rows that no other row ' +
+        'beats in both. With several seeds: means. Wall times hold for the machine named above.',
+    ),
+    el(
+      'div',
+      { class: 'controls' },
+      choice(
+        'Cost',
+        measures.map((m) => [m, MEASURES[m][0]]),
+        state.measure,
+        set('measure'),
+        'cost-measure',
+      ),
+      choice(
+        'Metric',
+        metrics.map((m) => [m, m]),
+        state.metric,
+        set('metric'),
+        'cost-metric',
+      ),
+      legend(DATA.rows.filter((row) => DATA.costs[row])),
+    ),
+    place,
+    costTable(measures),
+  );
 }
 
 // Wall time in seconds, minutes or hours, whichever gives short numbers.
@@ -107,15 +198,30 @@ function unitOf(measure, cells) {
 function paretoChart(task, { measure, metric }) {
   const cells = DATA.summary[task][metric].rows;
   const [label, unit, format, tipFormat] = unitOf(measure, cells);
-  const points = Object.entries(cells).map(([row, cell]) => ({ row, x: costOf(row, measure) / unit, y: cell.value, low: cell.low, high: cell.high })).filter((p) => p.x);
+  const points = Object.entries(cells)
+    .map(([row, cell]) => ({
+      row,
+      x: costOf(row, measure) / unit,
+      y: cell.value,
+      low: cell.low,
+      high: cell.high,
+    }))
+    .filter((p) => p.x);
   const sorted = [...points].sort((a, b) => a.x - b.x || b.y - a.y);
   const front = sorted.filter((p, i) => sorted.slice(0, i).every((q) => q.y < p.y));
   const [low, high] = extent(points.map((p) => p.x));
   const log = high > 20 * low;
   const pad = (high - low) * 0.08 || high * 0.1;
   return chart({
-    title: task, labels: points.length <= 10,
-    x: { label, kind: log ? 'log' : 'linear', domain: log ? [low / 1.2, high * 1.2] : [Math.max(0, low - pad), high + pad], format, tip: tipFormat },
+    title: task,
+    labels: points.length <= 10,
+    x: {
+      label,
+      kind: log ? 'log' : 'linear',
+      domain: log ? [low / 1.2, high * 1.2] : [Math.max(0, low - pad), high + pad],
+      format,
+      tip: tipFormat,
+    },
     y: { label: `${metric}, %`, ...SHARE },
     series: [
       { name: 'not beaten in both', points: front, line: true, step: true, silent: true, dash: '3 3' },
@@ -125,84 +231,37 @@ function paretoChart(task, { measure, metric }) {
 }
 
 function costTable(measures) {
-  const columns = ['train', 'eval'].flatMap((kind) => [...measures, 'peak_memory_bytes'].map((measure) => [kind, measure]))
-    .filter(([kind, measure]) => DATA.rows.some((row) => ((DATA.costs[row] || {})[kind] || {})[measure] !== undefined));
-  const names = { seconds: 'time', gpu_hours: 'GPU hours', forward_passes: 'forward passes', tokens: 'tokens', peak_memory_bytes: 'peak memory' };
+  const columns = ['train', 'eval']
+    .flatMap((kind) => [...measures, 'peak_memory_bytes'].map((measure) => [kind, measure]))
+    .filter(([kind, measure]) =>
+      DATA.rows.some((row) => ((DATA.costs[row] || {})[kind] || {})[measure] !== undefined),
+    );
+  const names = {
+    seconds: 'time',
+    gpu_hours: 'GPU hours',
+    forward_passes: 'forward passes',
+    tokens: 'tokens',
+    peak_memory_bytes: 'peak memory',
+  };
   const kinds = { train: 'training', eval: 'evaluation' };
-  const rows = DATA.rows.filter((row) => DATA.costs[row]).map((row) => [row, ...columns.map(([kind, measure]) => {
-    const value = (DATA.costs[row][kind] || {})[measure];
-    if (value === undefined) return '';
-    return measure === 'peak_memory_bytes' ? `${(value / 2 ** 30).toFixed(1)} GiB` : MEASURES[measure][2](value);
-  })]);
-  return el('details', { class: 'numbers' }, el('summary', {}, 'Costs of each row'),
-    table(['row', ...columns.map(([kind, measure]) => `${kinds[kind]}, ${names[measure]}`)], rows, { class: 'figures' }));
-}
-
-// ------------------------------------------------------------ training
-
-const CURVES = [
-  ['loss', 'Training loss', 'loss', 'Thin: as logged. Thick: running mean over a twentieth of the curve.'],
-  ['eval_nelbo', 'Validation', 'NELBO, nats per token', null],
-  ['learning_rate', 'Learning rate', 'learning rate', null],
-  ['grad_norm', 'Gradient norm', 'norm before clipping', null],
-];
-
-function trainingSection() {
-  if (!DATA.training.length) return null;
-  const x = { label: 'optimiser step', whole: true };
-  const charts = CURVES.flatMap(([key, title, label, sub]) => {
-    const series = DATA.training.filter((arm) => arm[key]).map((arm) => {
-      const { x: xs, y: ys, smooth } = arm[key];
-      const points = (values) => xs.map((v, i) => ({ x: v, y: values[i] }));
-      return { name: arm.arm, row: arm.row, line: true, marks: xs.length <= 12, size: 3, points: points(smooth || ys), raw: smooth ? points(ys) : null };
-    });
-    if (!series.length) return [];
-    return [chart({ title, sub: series.some((one) => one.raw) ? sub : null, x, y: { label, zero: key === 'learning_rate' }, series })];
-  });
-  const regimes = DATA.training.filter((arm) => arm.regimes).map(({ arm, regimes: found }) => stacked({
-    title: `Regimes of ${arm}`, sub: 'Rows by what LIFT kept: the hardest tokens, a random choice, the easiest.', x, xs: found.x,
-    parts: [['hardest', 'var(--shade2)'], ['random', 'var(--shade1)'], ['easiest', 'var(--shade0)']].map(([name, shade]) => ({ name, shade, values: found[name] })),
-  }));
-  const confidence = DATA.training.filter((arm) => arm.confidence).map(({ arm, row, confidence: found }) => chart({
-    title: `Confidence of ${arm}`, sub: 'p(x0) of masked tokens that the loss kept (solid) and dropped (dashed).',
-    x: { label: 'diffusion time t', domain: [0, 1] }, y: { label: 'mean confidence', domain: [0, 1] },
-    series: [['kept', ''], ['dropped', '5 4']].map(([name, dash]) => ({ name, row, dash, line: true, marks: true, size: name === 'kept' ? 4.5 : 3,
-      points: found.t.flatMap((t, i) => (found[name][i] === null || found[name][i] === undefined ? [] : [{ x: t, y: found[name][i] }])) })),
-  }));
-  return section('training', 'Training', 'Training', legend(DATA.rows.filter((row) => DATA.training.some((arm) => arm.row === row))),
-    grid([...charts, ...regimes, ...confidence]));
-}
-
-// ------------------------------------------------------------ token frequency
-
-function frequencySection() {
-  if (!DATA.frequency.length) return null;
-  return section('frequency', 'Confidence and token frequency', 'Frequency',
-    el('p', {}, 'How sure the model is of a masked token, by how often that token occurs in the data. Bars: 1.96 standard errors of the mean.'),
-    DATA.frequency.map((part) => {
-      const series = part.series.map(({ t, bins }, i) => ({
-        name: t === 'all' ? 'all t' : `t = ${Number(t.toPrecision(3))}`,
-        colour: t === 'all' ? 'var(--ink)' : `var(--t${part.series.length < 3 ? 1 : Math.round((4 * (i - 1)) / (part.series.length - 2))})`,
-        line: true, marks: true, size: 3.5,
-        points: bins.map((bin) => ({ x: Math.sqrt(bin.frequency_low * bin.frequency_high), y: bin.confidence_mean,
-          low: bin.confidence_stderr === null ? undefined : Math.max(0, bin.confidence_mean - 1.96 * bin.confidence_stderr),
-          high: bin.confidence_stderr === null ? undefined : Math.min(1, bin.confidence_mean + 1.96 * bin.confidence_stderr),
-          note: `${plain(bin.frequency_low)} to ${plain(bin.frequency_high)} occurrences, ${plain(bin.count)} masked` })),
-      }));
-      const x = { label: 'occurrences of the token', kind: 'log', tip: (v) => plain(Math.round(v)) };
-      const y = { label: 'mean confidence', domain: [0, 1], tip: (v) => v.toFixed(3) };
-      const whole = series.filter((one) => one.name === 'all t');
-      const timed = series.filter((one) => one.name !== 'all t');
-      const what = [part.name, [part.model, part.data].filter(Boolean).join(' on ')].filter(Boolean).join(': ');
-      const [first, ...more] = part.sentences;
-      return [el('p', {}, el('strong', {}, what), first ? `. ${first}` : ''),
-        more.length ? el('details', {}, el('summary', {}, 'What lift-harness analyze says'), el('ul', {}, more.map((line) => el('li', {}, line)))) : null,
-        grid([whole.length ? chart({ title: 'All diffusion times together', x, y, series: whole }) : null,
-          timed.length ? chart({ title: 'By diffusion time', x, y, series: timed, key: timeKey(timed) }) : null])];
-    }));
-}
-
-function timeKey(series) {
-  return el('div', { class: 'legend still' }, series.map((one) => el('span', { class: 'key' },
-    svg('svg', { width: 22, height: 14, 'aria-hidden': 'true' }, svg('line', { x1: 1, x2: 21, y1: 7, y2: 7, stroke: one.colour, 'stroke-width': 3 })), one.name)));
+  const rows = DATA.rows
+    .filter((row) => DATA.costs[row])
+    .map((row) => [
+      row,
+      ...columns.map(([kind, measure]) => {
+        const value = (DATA.costs[row][kind] || {})[measure];
+        if (value === undefined) return '';
+        return measure === 'peak_memory_bytes'
+          ? `${(value / 2 ** 30).toFixed(1)} GiB`
+          : MEASURES[measure][2](value);
+      }),
+    ]);
+  return el(
+    'details',
+    { class: 'numbers' },
+    el('summary', {}, 'Costs of each row'),
+    table(['row', ...columns.map(([kind, measure]) => `${kinds[kind]}, ${names[measure]}`)], rows, {
+      class: 'figures',
+    }),
+  );
 }

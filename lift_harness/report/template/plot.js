@@ -10,19 +10,27 @@ const HEIGHT = 250;
 
 function chart(spec) {
   const box = el('div', { class: 'plot' });
-  const figure = el('figure', { class: 'chart' },
-    el('figcaption', {}, spec.title, spec.sub ? el('span', { class: 'sub' }, spec.sub) : null), spec.key || null, box, numbers(spec));
+  const figure = el(
+    'figure',
+    { class: 'chart' },
+    el('figcaption', {}, spec.title, spec.sub ? el('span', { class: 'sub' }, spec.sub) : null),
+    spec.key || null,
+    box,
+    numbers(spec),
+  );
   let width = 0;
   const draw = () => {
     if (width > 0) box.replaceChildren(drawing(spec, width, box));
   };
-  const observer = new ResizeObserver(() => requestAnimationFrame(() => {
-    const found = Math.floor(box.clientWidth);
-    if (found !== width) {
-      width = found;
-      draw();
-    }
-  }));
+  const observer = new ResizeObserver(() =>
+    requestAnimationFrame(() => {
+      const found = Math.floor(box.clientWidth);
+      if (found !== width) {
+        width = found;
+        draw();
+      }
+    }),
+  );
   observer.observe(box);
   redraws.push(draw);
   return figure;
@@ -36,9 +44,19 @@ function drawing(spec, width, box) {
   const height = spec.height || HEIGHT;
   const all = shown(spec);
   const frame = axes(spec, all, width, height);
-  const root = svg('svg', { width, height, viewBox: `0 0 ${width} ${height}`, role: 'img', 'aria-label': describe(spec) }, frame.nodes);
+  const root = svg(
+    'svg',
+    { width, height, viewBox: `0 0 ${width} ${height}`, role: 'img', 'aria-label': describe(spec) },
+    frame.nodes,
+  );
   if (!all.length) {
-    root.append(svg('text', { x: width / 2, y: height / 2, 'text-anchor': 'middle', class: 'tick' }, 'all rows are hidden'));
+    root.append(
+      svg(
+        'text',
+        { x: width / 2, y: height / 2, 'text-anchor': 'middle', class: 'tick' },
+        'all rows are hidden',
+      ),
+    );
   }
   const spots = [];
   all.forEach((series, i) => root.append(drawSeries(series, i, all.length, frame, spots)));
@@ -51,21 +69,34 @@ function drawing(spec, width, box) {
 function axes(spec, all, width, height) {
   const points = all.flatMap((series) => [...series.points, ...(series.raw || [])]);
   const format = (axis) => axis.format || short;
-  const [lowY, highY] = spec.y.domain || padded(extent(points.flatMap((p) => [p.y, p.low, p.high].filter((v) => Number.isFinite(v)))), spec.y);
+  const [lowY, highY] =
+    spec.y.domain ||
+    padded(extent(points.flatMap((p) => [p.y, p.low, p.high].filter((v) => Number.isFinite(v)))), spec.y);
   const top = 24;
-  const turned = spec.x.kind === 'band' && Math.max(...spec.x.names.map(textWidth)) > (width - 60) / spec.x.names.length;
+  const turned =
+    spec.x.kind === 'band' && Math.max(...spec.x.names.map(textWidth)) > (width - 60) / spec.x.names.length;
   const names = (spec.x.names || []).map((name) => (name.length > 14 ? `${name.slice(0, 13)}\u2026` : name));
   const bottom = height - (turned ? 26 + 0.72 * Math.max(...names.map(textWidth)) : 40);
-  const scaleOf = (axis, domain, range, wanted) => (axis.kind === 'log' ? logarithmic(domain, range, wanted) : linear(domain, range, wanted, axis.whole));
+  const scaleOf = (axis, domain, range, wanted) =>
+    axis.kind === 'log' ? logarithmic(domain, range, wanted) : linear(domain, range, wanted, axis.whole);
   const y = scaleOf(spec.y, [lowY, highY], [bottom, top], Math.max(2, Math.round((bottom - top) / 36)));
   const left = 12 + Math.max(...y.ticks.map((v) => textWidth(format(spec.y)(v))));
   const right = width - (spec.labels ? 16 : 12);
-  const x = spec.x.kind === 'band' ? bands(names, [left, right])
-    : scaleOf(spec.x, spec.x.domain || extent(points.map((p) => p.x)), [left + 6, right - 6], Math.max(2, Math.round((right - left) / 75)));
+  const x =
+    spec.x.kind === 'band'
+      ? bands(names, [left, right])
+      : scaleOf(
+          spec.x,
+          spec.x.domain || extent(points.map((p) => p.x)),
+          [left + 6, right - 6],
+          Math.max(2, Math.round((right - left) / 75)),
+        );
   const nodes = [];
   for (const v of y.ticks) {
-    nodes.push(svg('line', { x1: left, x2: right, y1: y.at(v), y2: y.at(v), class: 'grid' }),
-      svg('text', { x: left - 6, y: y.at(v) + 4, 'text-anchor': 'end', class: 'tick' }, format(spec.y)(v)));
+    nodes.push(
+      svg('line', { x1: left, x2: right, y1: y.at(v), y2: y.at(v), class: 'grid' }),
+      svg('text', { x: left - 6, y: y.at(v) + 4, 'text-anchor': 'end', class: 'tick' }, format(spec.y)(v)),
+    );
   }
   let last = -Infinity;
   for (const v of spec.x.ticks || x.ticks) {
@@ -75,13 +106,31 @@ function axes(spec, all, width, height) {
     if (!turned && at - half < last + 4) continue;
     last = at + half;
     nodes.push(svg('line', { x1: at, x2: at, y1: bottom, y2: bottom + 4, class: 'axis' }));
-    nodes.push(turned
-      ? svg('text', { x: at, y: bottom + 12, transform: `rotate(-40 ${at} ${bottom + 12})`, 'text-anchor': 'end', class: 'tick' }, text)
-      : svg('text', { x: Math.min(at, width - half), y: bottom + 17, 'text-anchor': 'middle', class: 'tick' }, text));
+    nodes.push(
+      turned
+        ? svg(
+            'text',
+            {
+              x: at,
+              y: bottom + 12,
+              transform: `rotate(-40 ${at} ${bottom + 12})`,
+              'text-anchor': 'end',
+              class: 'tick',
+            },
+            text,
+          )
+        : svg(
+            'text',
+            { x: Math.min(at, width - half), y: bottom + 17, 'text-anchor': 'middle', class: 'tick' },
+            text,
+          ),
+    );
   }
-  nodes.push(svg('line', { x1: left, x2: right, y1: bottom, y2: bottom, class: 'axis' }),
+  nodes.push(
+    svg('line', { x1: left, x2: right, y1: bottom, y2: bottom, class: 'axis' }),
     svg('text', { x: 0, y: 11, class: 'label' }, spec.y.label),
-    svg('text', { x: right, y: height - 3, 'text-anchor': 'end', class: 'label' }, spec.x.label));
+    svg('text', { x: right, y: height - 3, 'text-anchor': 'end', class: 'label' }, spec.x.label),
+  );
   const at = (point, dodge) => [x.at(point.x) + (dodge || 0), y.at(point.y)];
   return { at, x, y, nodes, left, right, top, bottom, step: x.step };
 }
@@ -94,24 +143,56 @@ function padded([low, high], axis) {
 }
 
 function drawSeries(series, i, n, frame, spots) {
-  const style = series.row === undefined ? { colour: series.colour || 'var(--muted)', marker: 'circle', dash: series.dash || '' } : rowStyle(series.row);
+  const style =
+    series.row === undefined
+      ? { colour: series.colour || 'var(--muted)', marker: 'circle', dash: series.dash || '' }
+      : rowStyle(series.row);
   const dodge = frame.step && n > 1 ? (i - (n - 1) / 2) * Math.min(14, (frame.step * 0.76) / n) : 0;
   const dash = series.dash === undefined ? style.dash : series.dash;
   const group = svg('g', { class: series.thin ? 'series thin' : 'series' });
   const points = series.points.filter((p) => Number.isFinite(p.x) && Number.isFinite(p.y));
-  const path = (list) => list.map((p, k) => `${k ? 'L' : 'M'}${frame.at(p, dodge).map((v) => v.toFixed(1)).join(' ')}`).join('');
+  const path = (list) =>
+    list
+      .map(
+        (p, k) =>
+          `${k ? 'L' : 'M'}${frame
+            .at(p, dodge)
+            .map((v) => v.toFixed(1))
+            .join(' ')}`,
+      )
+      .join('');
   if (series.raw) group.append(svg('path', { d: path(series.raw), class: 'raw', stroke: style.colour }));
   const banded = points.filter((p) => Number.isFinite(p.low) && Number.isFinite(p.high));
   if (series.band && banded.length > 1) {
-    const edge = [...banded.map((p) => ({ x: p.x, y: p.high })), ...banded.map((p) => ({ x: p.x, y: p.low })).reverse()];
+    const edge = [
+      ...banded.map((p) => ({ x: p.x, y: p.high })),
+      ...banded.map((p) => ({ x: p.x, y: p.low })).reverse(),
+    ];
     group.append(svg('path', { d: `${path(edge)}Z`, class: 'band', fill: style.colour }));
   } else {
     for (const p of banded) {
       const [px] = frame.at(p, dodge);
-      group.append(svg('line', { x1: px, x2: px, y1: frame.y.at(p.low), y2: frame.y.at(p.high), class: 'whisker', stroke: style.colour }));
+      group.append(
+        svg('line', {
+          x1: px,
+          x2: px,
+          y1: frame.y.at(p.low),
+          y2: frame.y.at(p.high),
+          class: 'whisker',
+          stroke: style.colour,
+        }),
+      );
     }
   }
-  if (series.line) group.append(svg('path', { d: series.step ? stairs(points, frame) : path(points), class: 'line', stroke: style.colour, 'stroke-dasharray': dash }));
+  if (series.line)
+    group.append(
+      svg('path', {
+        d: series.step ? stairs(points, frame) : path(points),
+        class: 'line',
+        stroke: style.colour,
+        'stroke-dasharray': dash,
+      }),
+    );
   for (const p of points) {
     const [px, py] = frame.at(p, dodge);
     if (series.marks) group.append(marker(style, px, py, series.size || 4));
@@ -121,10 +202,12 @@ function drawSeries(series, i, n, frame, spots) {
 }
 
 function stairs(points, frame) {
-  return points.map((p, k) => {
-    const [px, py] = frame.at(p);
-    return k ? `H${px.toFixed(1)}V${py.toFixed(1)}` : `M${px.toFixed(1)} ${py.toFixed(1)}`;
-  }).join('');
+  return points
+    .map((p, k) => {
+      const [px, py] = frame.at(p);
+      return k ? `H${px.toFixed(1)}V${py.toFixed(1)}` : `M${px.toFixed(1)} ${py.toFixed(1)}`;
+    })
+    .join('');
 }
 
 // The names of points beside them: where nothing is in the way and no other point is as near, else nowhere
@@ -135,102 +218,52 @@ function labels(spots, width, frame) {
   for (const spot of [...spots].sort((a, b) => a.y - b.y)) {
     const text = spot.series.name.length > 18 ? `${spot.series.name.slice(0, 17)}\u2026` : spot.series.name;
     const size = textWidth(text);
-    const away = (other, [x, y]) => Math.hypot(Math.max(x - other.x, 0, other.x - x - size), Math.max(y - 8 - other.y, 0, other.y - y));
-    const free = (place) => place[0] >= frame.left && place[0] + size <= width && place[1] > frame.top - 6 && place[1] < frame.bottom - 3
-      && taken.every((p) => place[0] + size < p.x || p.x + p.size < place[0] || Math.abs(p.y - place[1]) >= 12)
-      && spots.every((other) => other === spot || away(other, place) > away(spot, place) + 4);
-    const places = [-9, 15, 4].flatMap((dy) => [[spot.x + 8, spot.y + dy, 'start'], [spot.x - 8 - size, spot.y + dy, 'end']]);
+    const away = (other, [x, y]) =>
+      Math.hypot(Math.max(x - other.x, 0, other.x - x - size), Math.max(y - 8 - other.y, 0, other.y - y));
+    const free = (place) =>
+      place[0] >= frame.left &&
+      place[0] + size <= width &&
+      place[1] > frame.top - 6 &&
+      place[1] < frame.bottom - 3 &&
+      taken.every(
+        (p) => place[0] + size < p.x || p.x + p.size < place[0] || Math.abs(p.y - place[1]) >= 12,
+      ) &&
+      spots.every((other) => other === spot || away(other, place) > away(spot, place) + 4);
+    const places = [-9, 15, 4].flatMap((dy) => [
+      [spot.x + 8, spot.y + dy, 'start'],
+      [spot.x - 8 - size, spot.y + dy, 'end'],
+    ]);
     const [x, y, anchor] = places.find(free) || [];
     if (x === undefined) continue;
     taken.push({ x, y, size });
-    group.append(svg('text', { x: anchor === 'end' ? x + size : x, y, 'text-anchor': anchor, class: 'tick name' }, text));
+    group.append(
+      svg('text', { x: anchor === 'end' ? x + size : x, y, 'text-anchor': anchor, class: 'tick name' }, text),
+    );
   }
   return group;
-}
-
-// ------------------------------------------------------------ what a pointer shows
-
-const tip = document.getElementById('tip');
-
-function hover(root, spots, spec, box) {
-  const ring = svg('circle', { r: 7, class: 'ring', visibility: 'hidden' });
-  root.append(ring);
-  const leave = () => {
-    tip.hidden = true;
-    ring.setAttribute('visibility', 'hidden');
-  };
-  const move = (event) => {
-    const place = box.getBoundingClientRect();
-    const [x, y] = [event.clientX - place.left, event.clientY - place.top];
-    let nearest = null;
-    let best = 45 ** 2;
-    for (const spot of spots) {
-      const far = (spot.x - x) ** 2 + (spot.y - y) ** 2;
-      if (far < best) [nearest, best] = [spot, far];
-    }
-    if (!nearest) return leave();
-    ring.setAttribute('cx', nearest.x);
-    ring.setAttribute('cy', nearest.y);
-    ring.setAttribute('stroke', nearest.style.colour);
-    ring.setAttribute('visibility', 'visible');
-    showTip(tipLines(nearest, spec), place.left + nearest.x, place.top + nearest.y);
-    return undefined;
-  };
-  root.addEventListener('pointermove', move);
-  root.addEventListener('pointerdown', move);
-  root.addEventListener('pointerleave', leave);
-}
-
-function tipLines({ series, point }, spec) {
-  const y = (spec.y.tip || spec.y.format || plain)(point.y);
-  const lines = [series.name, `${spec.y.label.split(',')[0]} ${y}${spec.y.share ? ' %' : ''}`];
-  if (Number.isFinite(point.low)) {
-    const format = spec.y.tip || spec.y.format || plain;
-    lines.push(`95 % interval ${format(point.low)} to ${format(point.high)}`);
-  }
-  lines.push(spec.x.kind === 'band' ? `${spec.x.label}: ${spec.x.names[point.x]}` : `${spec.x.label}: ${(spec.x.tip || plain)(point.x)}`);
-  if (point.note) lines.push(point.note);
-  return lines;
-}
-
-function showTip(lines, x, y) {
-  tip.replaceChildren(...lines.map((line, i) => el(i ? 'div' : 'strong', {}, line)));
-  tip.hidden = false;
-  const left = Math.min(x + 12, document.documentElement.clientWidth - tip.offsetWidth - 8);
-  const above = y - tip.offsetHeight - 10;
-  tip.style.left = `${Math.max(8, left) + window.scrollX}px`;
-  tip.style.top = `${(above < 4 ? y + 14 : above) + window.scrollY}px`;
-}
-
-// ------------------------------------------------------------ the same as texts
-
-function describe(spec) {
-  return `${spec.title}. ${spec.y.label} by ${spec.x.label}: ${spec.series.map((s) => s.name).join(', ')}. The numbers are in the table below the plot.`;
-}
-
-// A table of what is plotted, made when it is asked for.
-function numbers(spec) {
-  const details = el('details', { class: 'numbers' }, el('summary', {}, 'Numbers'));
-  details.addEventListener('toggle', () => {
-    if (!details.open || details.children.length > 1) return;
-    const format = spec.y.tip || spec.y.format || plain;
-    const rows = spec.series.filter((series) => !series.silent).flatMap((series) => series.points.map((p) => [
-      series.name, spec.x.kind === 'band' ? spec.x.names[p.x] : (spec.x.tip || plain)(p.x), Number.isFinite(p.y) ? format(p.y) : '',
-      Number.isFinite(p.low) ? `${format(p.low)} to ${format(p.high)}` : '', p.note || '']));
-    details.append(table(['', spec.x.label, spec.y.label, '95 % interval', ''], rows));
-  });
-  return details;
 }
 
 // ------------------------------------------------------------ shares that add up to one
 
 // parts: [{name, shade, values}] over xs, from the bottom.
 function stacked({ title, sub, x, xs, parts }) {
-  const y = { label: 'share of rows, %', share: true, domain: [0, 1], format: (v) => percent(v, 0), tip: percent };
+  const y = {
+    label: 'share of rows, %',
+    share: true,
+    domain: [0, 1],
+    format: (v) => percent(v, 0),
+    tip: percent,
+  };
   let below = xs.map(() => 0);
   const series = parts.map((part) => {
     const points = xs.map((v, i) => ({ x: v, y: part.values[i] }));
-    const area = { name: part.name, shade: part.shade, points, low: below, high: below.map((b, i) => b + part.values[i]) };
+    const area = {
+      name: part.name,
+      shade: part.shade,
+      points,
+      low: below,
+      high: below.map((b, i) => b + part.values[i]),
+    };
     below = area.high;
     return area;
   });
@@ -242,22 +275,70 @@ function stacked({ title, sub, x, xs, parts }) {
     const frame = axes(spec, series, width, spec.height);
     const edge = (values, i) => [frame.x.at(xs[i]).toFixed(1), frame.y.at(values[i]).toFixed(1)].join(' ');
     const order = xs.map((_, i) => i);
-    const areas = series.map((area) => svg('path', { class: 'area', fill: area.shade,
-      d: `M${[...order.map((i) => edge(area.high, i)), ...[...order].reverse().map((i) => edge(area.low, i))].join('L')}Z` }));
-    const root = svg('svg', { width, height: spec.height, viewBox: `0 0 ${width} ${spec.height}`, role: 'img', 'aria-label': describe(spec) }, areas, frame.nodes);
-    const spots = series.flatMap((area) => area.points.map((point, i) => ({ x: frame.x.at(point.x),
-      y: frame.y.at((area.low[i] + area.high[i]) / 2), series: area, point, style: { colour: 'var(--ink)' } })));
+    const areas = series.map((area) =>
+      svg('path', {
+        class: 'area',
+        fill: area.shade,
+        d: `M${[...order.map((i) => edge(area.high, i)), ...[...order].reverse().map((i) => edge(area.low, i))].join('L')}Z`,
+      }),
+    );
+    const root = svg(
+      'svg',
+      {
+        width,
+        height: spec.height,
+        viewBox: `0 0 ${width} ${spec.height}`,
+        role: 'img',
+        'aria-label': describe(spec),
+      },
+      areas,
+      frame.nodes,
+    );
+    const spots = series.flatMap((area) =>
+      area.points.map((point, i) => ({
+        x: frame.x.at(point.x),
+        y: frame.y.at((area.low[i] + area.high[i]) / 2),
+        series: area,
+        point,
+        style: { colour: 'var(--ink)' },
+      })),
+    );
     hover(root, spots, spec, box);
     box.replaceChildren(root);
   };
-  new ResizeObserver(() => requestAnimationFrame(() => {
-    const found = Math.floor(box.clientWidth);
-    if (found !== width) {
-      width = found;
-      draw();
-    }
-  })).observe(box);
-  const key = el('div', { class: 'legend still' }, parts.map((part) => el('span', { class: 'key' },
-    svg('svg', { width: 14, height: 14, 'aria-hidden': 'true' }, svg('rect', { width: 14, height: 14, rx: 2, fill: part.shade })), part.name)).reverse());
-  return el('figure', { class: 'chart' }, el('figcaption', {}, title, sub ? el('span', { class: 'sub' }, sub) : null), key, box, numbers(spec));
+  new ResizeObserver(() =>
+    requestAnimationFrame(() => {
+      const found = Math.floor(box.clientWidth);
+      if (found !== width) {
+        width = found;
+        draw();
+      }
+    }),
+  ).observe(box);
+  const key = el(
+    'div',
+    { class: 'legend still' },
+    parts
+      .map((part) =>
+        el(
+          'span',
+          { class: 'key' },
+          svg(
+            'svg',
+            { width: 14, height: 14, 'aria-hidden': 'true' },
+            svg('rect', { width: 14, height: 14, rx: 2, fill: part.shade }),
+          ),
+          part.name,
+        ),
+      )
+      .reverse(),
+  );
+  return el(
+    'figure',
+    { class: 'chart' },
+    el('figcaption', {}, title, sub ? el('span', { class: 'sub' }, sub) : null),
+    key,
+    box,
+    numbers(spec),
+  );
 }

@@ -11,16 +11,37 @@ function stopReplay() {
 function replaySection(i) {
   const traces = DATA.browser.traces.filter((trace) => trace.item === i);
   if (!traces.length) return null;
-  const name = (trace) => `${DATA.arms[trace.arm].name}, ${trace.label === 0 ? 'one answer' : `answer ${trace.sample + 1} of n`}`;
+  const name = (trace) =>
+    `${DATA.arms[trace.arm].name}, ${trace.label === 0 ? 'one answer' : `answer ${trace.sample + 1} of n`}`;
   const place = el('div', {});
-  const preferred = Math.max(0, traces.findIndex((trace) => trace.arm === (sides.right === null ? DATA.arms.length - 1 : sides.right)));
+  const preferred = Math.max(
+    0,
+    traces.findIndex((trace) => trace.arm === (sides.right === null ? DATA.arms.length - 1 : sides.right)),
+  );
   const draw = (k) => {
     stopReplay();
     put(place, player(traces[k]));
   };
   draw(preferred);
-  return [el('h4', {}, 'Replay of the decoding'), el('div', { class: 'replay', id: 'replay' },
-    el('div', { class: 'controls' }, choice('Decoded by', traces.map((trace, k) => [k, name(trace)]), preferred, (k) => draw(Number(k)), 'replay-trace')), place)];
+  return [
+    el('h4', {}, 'Replay of the decoding'),
+    el(
+      'div',
+      { class: 'replay', id: 'replay' },
+      el(
+        'div',
+        { class: 'controls' },
+        choice(
+          'Decoded by',
+          traces.map((trace, k) => [k, name(trace)]),
+          preferred,
+          (k) => draw(Number(k)),
+          'replay-trace',
+        ),
+      ),
+      place,
+    ),
+  ];
 }
 
 function shade(confidence) {
@@ -35,9 +56,32 @@ function player(trace) {
   const { tokens, step, confidence } = trace;
   const last = Math.max(...step);
   const total = step.filter((s) => s >= 0).length;
-  const cells = tokens.map((token, i) => el('span', { class: 'token', title: step[i] < 0 ? 'given' : `position ${i}, step ${step[i] + 1}, confidence ${sure(confidence[i])}` }));
-  const canvas = el('div', { class: 'canvas', id: 'canvas', tabindex: '0', role: 'group', 'aria-label': 'The answer as it is decoded; arrow keys step, space plays' }, cells);
-  const slider = el('input', { type: 'range', id: 'step', min: 0, max: last + 1, value: last + 1, 'aria-label': 'Step', oninput: () => show(Number(slider.value)) });
+  const cells = tokens.map((token, i) =>
+    el('span', {
+      class: 'token',
+      title: step[i] < 0 ? 'given' : `position ${i}, step ${step[i] + 1}, confidence ${sure(confidence[i])}`,
+    }),
+  );
+  const canvas = el(
+    'div',
+    {
+      class: 'canvas',
+      id: 'canvas',
+      tabindex: '0',
+      role: 'group',
+      'aria-label': 'The answer as it is decoded; arrow keys step, space plays',
+    },
+    cells,
+  );
+  const slider = el('input', {
+    type: 'range',
+    id: 'step',
+    min: 0,
+    max: last + 1,
+    value: last + 1,
+    'aria-label': 'Step',
+    oninput: () => show(Number(slider.value)),
+  });
   const play = el('button', { type: 'button', id: 'play', onclick: () => toggle() }, 'Play');
   const said = el('p', { class: 'muted', id: 'step-said' });
   const map = commitMap(trace, last, (to) => show(to));
@@ -56,8 +100,12 @@ function player(trace) {
     const fresh = step.flatMap((s, i) => (now > 0 && s === now - 1 ? [i] : []));
     const done = step.filter((s) => s >= 0 && s < now).length;
     const known = fresh.map((i) => confidence[i]).filter((c) => c !== null);
-    said.textContent = `Step ${now} of ${last + 1}: ${done} of ${count(total, 'token')} committed`
-      + (fresh.length ? `, ${fresh.length} in this step` : '') + (known.length ? `, mean confidence ${(known.reduce((a, b) => a + b, 0) / known.length).toFixed(2)}` : '');
+    said.textContent =
+      `Step ${now} of ${last + 1}: ${done} of ${count(total, 'token')} committed` +
+      (fresh.length ? `, ${fresh.length} in this step` : '') +
+      (known.length
+        ? `, mean confidence ${(known.reduce((a, b) => a + b, 0) / known.length).toFixed(2)}`
+        : '');
     map.show(now);
   }
 
@@ -78,12 +126,15 @@ function player(trace) {
     }
     if (now > last) show(0);
     play.textContent = 'Pause';
-    playing = setInterval(() => {
-      if (!canvas.isConnected || now > last) {
-        stopReplay();
-        play.textContent = 'Play';
-      } else show(now + 1);
-    }, Math.max(60, Math.min(250, 12000 / (last + 1))));
+    playing = setInterval(
+      () => {
+        if (!canvas.isConnected || now > last) {
+          stopReplay();
+          play.textContent = 'Play';
+        } else show(now + 1);
+      },
+      Math.max(60, Math.min(250, 12000 / (last + 1))),
+    );
   }
 
   const keys = (event) => {
@@ -98,9 +149,23 @@ function player(trace) {
   };
   canvas.addEventListener('keydown', keys);
   slider.addEventListener('keydown', keys);
-  const step1 = (by, text, name) => el('button', { type: 'button', 'aria-label': name, onclick: () => show(now + by) }, text);
+  const step1 = (by, text, name) =>
+    el('button', { type: 'button', 'aria-label': name, onclick: () => show(now + by) }, text);
   show(last + 1);
-  return [el('div', { class: 'transport' }, play, step1(-1, '\u2190', 'One step back'), slider, step1(1, '\u2192', 'One step on')), said, rampKey(), canvas, map.node];
+  return [
+    el(
+      'div',
+      { class: 'transport' },
+      play,
+      step1(-1, '\u2190', 'One step back'),
+      slider,
+      step1(1, '\u2192', 'One step on'),
+    ),
+    said,
+    rampKey(),
+    canvas,
+    map.node,
+  ];
 }
 
 // White space as it is, other than a line's end, which shows, too.
@@ -109,10 +174,18 @@ function spaced(token) {
 }
 
 function rampKey() {
-  const names = Array.from({ length: CLASSES }, (_, i) => `${(i / CLASSES).toFixed(1)}\u2013${((i + 1) / CLASSES).toFixed(1)}`);
-  return el('div', { class: 'ramp', role: 'group', 'aria-label': 'Key' }, el('span', {}, 'confidence when committed'),
+  const names = Array.from(
+    { length: CLASSES },
+    (_, i) => `${(i / CLASSES).toFixed(1)}\u2013${((i + 1) / CLASSES).toFixed(1)}`,
+  );
+  return el(
+    'div',
+    { class: 'ramp', role: 'group', 'aria-label': 'Key' },
+    el('span', {}, 'confidence when committed'),
     names.map((name, i) => el('span', { class: `token q${i}` }, name)),
-    el('span', { class: 'token masked still' }, 'masked'), el('span', { class: 'token q4 fresh' }, 'this step'));
+    el('span', { class: 'token masked still' }, 'masked'),
+    el('span', { class: 'token q4 fresh' }, 'this step'),
+  );
 }
 
 // Position against step, a mark a token: the order of decoding at a glance. A click goes to that step.
@@ -124,13 +197,40 @@ function commitMap({ tokens, step, confidence }, last, show) {
   let frame = null;
   let now = last + 1;
   const draw = () => {
-    const spec = { x: { label: 'position in the answer', whole: true, domain: [0, Math.max(1, tokens.length - 1)] }, y: { label: 'step of commitment', whole: true, domain: [0, last + 1] } };
+    const spec = {
+      x: { label: 'position in the answer', whole: true, domain: [0, Math.max(1, tokens.length - 1)] },
+      y: { label: 'step of commitment', whole: true, domain: [0, last + 1] },
+    };
     frame = axes(spec, [], width, height);
     const size = Math.max(3, Math.min(9, (frame.right - frame.left) / tokens.length));
     const tall = Math.max(3, Math.min(9, (frame.bottom - frame.top) / (last + 2)));
-    const marks = step.flatMap((s, i) => (s < 0 ? [] : [svg('rect', { x: frame.x.at(i) - size / 2, y: frame.y.at(s + 1) - tall / 2, width: size, height: tall, class: shade(confidence[i]) })]));
+    const marks = step.flatMap((s, i) =>
+      s < 0
+        ? []
+        : [
+            svg('rect', {
+              x: frame.x.at(i) - size / 2,
+              y: frame.y.at(s + 1) - tall / 2,
+              width: size,
+              height: tall,
+              class: shade(confidence[i]),
+            }),
+          ],
+    );
     line = svg('line', { x1: frame.left, x2: frame.right, class: 'now' });
-    const root = svg('svg', { width, height, viewBox: `0 0 ${width} ${height}`, role: 'img', 'aria-label': 'Step at which each position was committed' }, frame.nodes, marks, line);
+    const root = svg(
+      'svg',
+      {
+        width,
+        height,
+        viewBox: `0 0 ${width} ${height}`,
+        role: 'img',
+        'aria-label': 'Step at which each position was committed',
+      },
+      frame.nodes,
+      marks,
+      line,
+    );
     root.addEventListener('click', (event) => {
       const y = event.clientY - root.getBoundingClientRect().top;
       show(Math.round(((frame.bottom - y) / (frame.bottom - frame.top)) * (last + 1)));
@@ -143,15 +243,20 @@ function commitMap({ tokens, step, confidence }, last, show) {
     line.setAttribute('y1', frame.y.at(now));
     line.setAttribute('y2', frame.y.at(now));
   };
-  new ResizeObserver(() => requestAnimationFrame(() => {
-    const found = Math.floor(box.clientWidth);
-    if (found && found !== width) {
-      width = found;
-      draw();
-    }
-  })).observe(box);
-  return { node: box, show: (to) => {
-    now = to;
-    place();
-  } };
+  new ResizeObserver(() =>
+    requestAnimationFrame(() => {
+      const found = Math.floor(box.clientWidth);
+      if (found && found !== width) {
+        width = found;
+        draw();
+      }
+    }),
+  ).observe(box);
+  return {
+    node: box,
+    show: (to) => {
+      now = to;
+      place();
+    },
+  };
 }

@@ -14,7 +14,11 @@ function extent(values) {
 function roundStep(span, wanted, whole) {
   const rough = span / Math.max(1, wanted);
   const power = 10 ** Math.floor(Math.log10(rough));
-  return [1, 2, 2.5, 5, 10].map((m) => m * power).find((step) => step >= rough * 0.8 && (!whole || Number.isInteger(step))) || 1;
+  return (
+    [1, 2, 2.5, 5, 10]
+      .map((m) => m * power)
+      .find((step) => step >= rough * 0.8 && (!whole || Number.isInteger(step))) || 1
+  );
 }
 
 function linear(domain, range, wanted, whole) {
@@ -25,7 +29,8 @@ function linear(domain, range, wanted, whole) {
   }
   const step = roundStep(high - low, wanted, whole);
   const ticks = [];
-  for (let i = Math.ceil(low / step - 1e-9); i * step <= high + step * 1e-9; i += 1) ticks.push(Number((i * step).toPrecision(12)));
+  for (let i = Math.ceil(low / step - 1e-9); i * step <= high + step * 1e-9; i += 1)
+    ticks.push(Number((i * step).toPrecision(12)));
   return { at: (v) => range[0] + ((v - low) / (high - low)) * (range[1] - range[0]), ticks, low, high };
 }
 
@@ -36,10 +41,19 @@ function logarithmic(domain, range, wanted) {
   const inside = (v) => Math.log10(v) >= low - 1e-9 && Math.log10(v) <= high + 1e-9;
   const powers = [];
   for (let e = Math.floor(low); e <= Math.ceil(high); e += 1) powers.push(e);
-  const mantissas = powers.length - 1 <= 1 ? [1, 2, 3, 5, 7] : powers.length - 1 <= wanted / 2 ? [1, 2, 5] : [1];
+  const mantissas =
+    powers.length - 1 <= 1 ? [1, 2, 3, 5, 7] : powers.length - 1 <= wanted / 2 ? [1, 2, 5] : [1];
   const every = Math.max(1, Math.ceil(powers.length / (wanted + 1)));
-  const ticks = powers.filter((e) => e % every === 0).flatMap((e) => mantissas.map((m) => Number((m * 10 ** e).toPrecision(3)))).filter(inside);
-  return { at, ticks: ticks.length > 1 ? ticks : linear([10 ** low, 10 ** high], range, wanted).ticks, low: 10 ** low, high: 10 ** high };
+  const ticks = powers
+    .filter((e) => e % every === 0)
+    .flatMap((e) => mantissas.map((m) => Number((m * 10 ** e).toPrecision(3))))
+    .filter(inside);
+  return {
+    at,
+    ticks: ticks.length > 1 ? ticks : linear([10 ** low, 10 ** high], range, wanted).ticks,
+    low: 10 ** low,
+    high: 10 ** high,
+  };
 }
 
 // The middle of each category's share of the axis.

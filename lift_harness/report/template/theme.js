@@ -6,7 +6,9 @@
   let chosen = 'auto';
   try {
     chosen = localStorage.getItem('lift-harness-theme') || 'auto';
-  } catch (error) { /* a page from a file may have no storage */ }
+  } catch (error) {
+    /* a page from a file may have no storage */
+  }
   function apply() {
     const dark = chosen === 'dark' || (chosen === 'auto' && system.matches);
     root.dataset.theme = dark && !printing ? 'dark' : 'light';
@@ -14,8 +16,14 @@
   let printing = false;
   apply();
   system.addEventListener('change', apply);
-  window.addEventListener('beforeprint', () => { printing = true; apply(); });
-  window.addEventListener('afterprint', () => { printing = false; apply(); });
+  window.addEventListener('beforeprint', () => {
+    printing = true;
+    apply();
+  });
+  window.addEventListener('afterprint', () => {
+    printing = false;
+    apply();
+  });
   window.reportTheme = {
     get: () => chosen,
     set: (theme) => {
@@ -23,7 +31,9 @@
       apply();
       try {
         localStorage.setItem('lift-harness-theme', theme);
-      } catch (error) { /* then it lasts as long as the page */ }
+      } catch (error) {
+        /* then it lasts as long as the page */
+      }
     },
   };
 })();
