@@ -186,7 +186,7 @@ def test_priority_by_the_real_rules(tokenizer):
     pytest.importorskip("lift_harness.training.priority")
     math = Record((("user", "?"),), "so 12 + 30 = 42", "<reasoning>", "math")
     assert {"12", "30", "42"} <= set(
-        "".join(chosen(tokenizer, math, priority="auto")).replace("+", " ").split()
+        "".join(chosen(tokenizer, math, priority="auto")).replace("+", " ").replace("=", " ").split()
     )
 
 

@@ -85,9 +85,10 @@ def train(
             f"training.eval_steps={settings.eval_steps}: there are no validation examples; set `validation`"
         )
     set_seed(seed)
+    arguments = training_arguments(settings, output, seed)
     reference = None
     if needs_reference(objective) and settings.lora is None:
-        reference = copy.deepcopy(model).eval().requires_grad_(False)
+        reference = copy.deepcopy(model).eval().requires_grad_(False).to(arguments.device)
     if settings.lora is not None:
         model = with_lora(model, settings.lora)
     output.mkdir(parents=True, exist_ok=True)
@@ -95,7 +96,7 @@ def train(
     check_trackers(settings.report_to)
     trainer = ObjectiveTrainer(
         model=model,
-        args=training_arguments(settings, output, seed),
+        args=arguments,
         data_collator=SlotCollator(tokenizer.eos_token_id),
         callbacks=[*callbacks, stop, LogAtTheEnd()],
         examples=examples,

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from lift_harness.training.objectives import Loss
 
-REGIMES = ("hardest", "random", "easiest")  # -1, 0, 1 of `objectives.lift`
+REGIMES = ("hardest", "random", "easiest")  # -1, 0, 1 of `objectives.lookahead`
 T_BINS = 10
 SUMS = ("loss", "rows", "confidence", "tokens", "passes")
 

@@ -112,7 +112,8 @@ def training(recipe: Recipe, method: Method, where: str, parameters: int, length
     rows = steps * step if settings.max_steps else round(len(lengths) * settings.epochs)
     mean = settings.pad_to or sum(lengths) / len(lengths)
     scoring = scoring_share(method)
-    views = 2 if method.objective.name == "density" else 1
+    options = method.objective.model_extra or {}
+    views = 2 if method.objective.name == "density" and options.get("complementary", True) else 1
     backward = 1 if settings.lora else 2
     passes = rows * (views + scoring)
     flops = 2 * parameters * mean * rows * (views * (1 + backward) + scoring)
