@@ -294,7 +294,7 @@ def test_a_bad_recipe_value_is_one_line_that_names_the_key(sets, message):
         (["model=/no/such/model"], "no model folder '/no/such/model'"),
         (["methods.0.objective.name=vanila"], "unknown objective 'vanila'; did you mean vanilla"),
         (["methods.1.objective.h=3"], "objective 'lift' has no option 'h'; it has: H"),
-        (["methods.1.objective.H=1"], "objective.H=1: LIFT needs a whole number of regimes"),
+        (["methods.1.objective.H=1"], "objective.H=1: must be a whole number of regimes"),
         (
             ["data.0.source=sudoko"],
             "unknown data source 'sudoko' (nor a path, nor a Hub id owner/name); did you mean",
