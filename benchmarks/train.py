@@ -15,8 +15,9 @@ positions in float32, all rows padded to the longest example of the data.
 Times t are spread evenly over the rows of a step (a variant's cost depends on them), rho and masks are drawn.
 Lengths are those of GSM8K's training set, in words and signs, where LIFT_DATA_DIR has it, else drawn from a
 log-normal fitted to them; `--length` makes all rows that long. Columns: operations are those of products and
-attention, counted as they run; `of rate` is the share of the machine's rate that the operations needed reach
-(operations.py; model FLOPs utilisation); `beyond` is memory beyond weights and optimiser.
+attention, counted in the first step; `of rate` (with `--length`) is the share of the machine's rate that the
+operations needed reach (operations.py; model FLOPs utilisation); `beyond` is memory beyond weights and
+optimiser.
 """
 
 from __future__ import annotations
@@ -332,7 +333,8 @@ def report(variants: list[Variant], rate: float, args: argparse.Namespace, conso
             row[4] = TARGETS.get(variant.name, "")
             row[5] = f"{variant.operations.computed / base.operations.computed:.3f}"
             row[6] = f"{variant.tokens / sum(variant.seconds):.0f}"
-            row[7] = f"{variant.operations.needed / seconds / rate:.0%}"
+            if args.length:  # else the step that was counted is not as long as those that were timed
+                row[7] = f"{variant.operations.needed / seconds / rate:.0%}"
         table.add_row(*row)
     console.print(table)
 
