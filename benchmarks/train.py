@@ -50,9 +50,10 @@ from torch import Tensor, nn
 from lift_harness.models.configuration_llada import LLaDAConfig
 from lift_harness.models.modeling_llada import LLaDAModelLM
 from lift_harness.tasks.prompts import INSTRUCTIONS, user_turn
-from lift_harness.training.data import Collator, Example, LengthGrouped
+from lift_harness.training.data import Collator, Example
 from lift_harness.training.objectives import OBJECTIVES, Batch, Loss, NoiseKey, get_objective
 from lift_harness.training.objectives.base import EPS
+from lift_harness.training.order import Steps
 
 SHAPES: dict[str, dict[str, Any]] = {
     "nano": dict(
@@ -184,7 +185,8 @@ def steps_of(args: argparse.Namespace, vocabulary: int) -> list[list[Example]]:
     """The examples of each step, in the order of training."""
     rows = args.batch * args.accumulate
     lengths = lengths_of(args)
-    order = list(LengthGrouped([p + r for p, r in lengths], rows, seed=0))
+    steps = Steps([p + r for p, r in lengths], rows, 1, 0, lambda: 0)
+    order = [slot.example for slot in steps]
     draw = random.Random(1)
     found = []
     for step in range(args.rounds + 1):

@@ -5,7 +5,9 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Mapping, Sequence
 from functools import cache
+from math import sqrt
 from pathlib import Path
+from statistics import mean, stdev
 from typing import Any
 
 from lift_harness.tasks.settings import expand
@@ -100,6 +102,13 @@ def evaluate_model(
     )
     label = peft or model
     return evaluate(lm, names, label=label, gen_kwargs=simple_parse_args_string(gen_kwargs), **options)
+
+
+def over_seeds(values: Sequence[float]) -> dict[str, Any]:
+    """A metric over several trainings: {"value" (the mean), "stderr" (of it), "n_seeds"}."""
+    n = len(values)
+    error = stdev(values) / sqrt(n) if n > 1 else None
+    return {"value": mean(values) if n else None, "stderr": error, "n_seeds": n}
 
 
 def metric_table(row: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

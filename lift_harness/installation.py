@@ -27,6 +27,8 @@ from rich.console import Console
 
 from lift_harness import __version__
 from lift_harness.errors import LiftError, first_line
+from lift_harness.pipeline.hardware import version_of
+from lift_harness.terminal import say
 
 PACKAGE = "lift-harness"
 EXTRAS = ("gpu", "track")
@@ -136,14 +138,6 @@ def _extras(report: Report) -> None:
 def need_text(need: Requirement) -> str:
     """A requirement as pip takes it."""
     return f"{need.name}{need.specifier}"
-
-
-def version_of(package: str) -> str | None:
-    """The installed version."""
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None
 
 
 # ---------------------------------------------------------------- lm-eval
@@ -349,11 +343,6 @@ def show_installation(report: Report, console: Console) -> None:
 def installation_json(report: Report) -> dict[str, Any]:
     """The report for json.dumps."""
     return {"sound": not report.problems, **vars(report)}
-
-
-def say(console: Console, text: str) -> None:
-    """A line as it is: no markup, no folding."""
-    console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def tilde(path: Any) -> str:

@@ -9,7 +9,7 @@ from math import fsum, nan, sqrt
 from lift_harness.tasks.answers import END_OF_TEXT, after, before, is_well_formed
 from lift_harness.tasks.sudoku import is_valid_grid
 
-Cells = tuple[int, int]  # cells filled correctly, cells that were empty
+Cells = tuple[float, float]  # cells filled correctly, cells that were empty
 
 
 def readings(text: str) -> Iterator[str | None]:

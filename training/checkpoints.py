@@ -7,30 +7,22 @@ before it is used.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
 import warnings
 from pathlib import Path
 
+from lift_harness.files import files_sha256
+
 LIST = "files.json"
 PREFIX = "checkpoint-"
-
-
-def digest(file: Path) -> str:
-    """sha256 of a file."""
-    found = hashlib.sha256()
-    with file.open("rb") as handle:
-        while chunk := handle.read(1 << 22):
-            found.update(chunk)
-    return found.hexdigest()
 
 
 def seal(folder: Path) -> None:
     """List the files of a finished checkpoint in it, and have all of it on disk."""
     files = [file for file in sorted(folder.rglob("*")) if file.is_file()]
-    listed = {str(file.relative_to(folder)): [file.stat().st_size, digest(file)] for file in files}
+    listed = {str(file.relative_to(folder)): [file.stat().st_size, files_sha256(file)] for file in files}
     (folder / LIST).write_text(json.dumps(listed, indent=1), encoding="utf-8")
     for path in (*files, folder / LIST, folder):
         handle = os.open(path, os.O_RDONLY)
@@ -50,7 +42,7 @@ def damage(folder: Path) -> str | None:
                 return f"{name} is missing"
             if file.stat().st_size != size:
                 return f"{name} has {file.stat().st_size} bytes instead of {size}"
-            if digest(file) != sha256:
+            if files_sha256(file) != sha256:
                 return f"{name} is not as it was written"
     except (OSError, ValueError, TypeError, AttributeError) as error:
         return f"{LIST} cannot be read ({error})"

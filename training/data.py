@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Sampler
 
 from lift_harness.errors import LiftError, first_line
 from lift_harness.models.chat import Encoded, encode_examples
@@ -254,35 +253,3 @@ class Collator:
         if any(example.priority is not None for example in examples):
             batch["priority"] = priority
         return batch
-
-
-class LengthGrouped(Sampler[int]):
-    """A random order in which examples of about the same length share an optimiser step.
-
-    `batch_size` is the examples of a whole step (over accumulation and processes), so that what a step
-    sees does not depend on how it is cut up.
-
-    Every epoch is a new shuffle; each run of `batches` batches is sorted by length, and then the
-    batches are shuffled again, so that no order of lengths is left (1: no grouping).
-    """
-
-    def __init__(self, lengths: Sequence[int], batch_size: int, seed: int, batches: int = 8) -> None:
-        self.lengths, self.batch_size, self.batches = lengths, batch_size, batches
-        self.seed, self.epoch = seed, 0
-
-    def set_epoch(self, epoch: int) -> None:
-        """Called by accelerate before each epoch."""
-        self.epoch = epoch
-
-    def __len__(self) -> int:
-        return len(self.lengths)
-
-    def __iter__(self) -> Iterator[int]:
-        noise = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
-        order = torch.randperm(len(self.lengths), generator=noise).tolist()
-        run = self.batch_size * self.batches
-        for start in range(0, len(order), run):
-            order[start : start + run] = sorted(order[start : start + run], key=self.lengths.__getitem__)
-        whole = len(order) // self.batch_size
-        for batch in [*torch.randperm(whole, generator=noise).tolist(), whole]:
-            yield from order[batch * self.batch_size : (batch + 1) * self.batch_size]

@@ -23,31 +23,44 @@ def recipe_data(recipe: Any) -> tuple[Any, int | None, Data]:
 
 def split_records(recipe: Any, records: Sequence[Record]) -> tuple[list[Record], list[Record]]:
     """(train, validation) records of a recipe."""
-    return validation_split(records, getattr(recipe, "validation", 0), recipe.seed)
+    return validation_split(records, recipe.validation, recipe.seed)
+
+
+def limits(settings: Any, context: int | None, objective: str) -> dict[str, Any]:
+    """How a method's examples are tokenised: the arguments of `tokenize`.
+
+    Args:
+        settings: of training (`max_length`, `long`, `pad_to`).
+        context: the model's; nothing longer is trained on.
+        objective: its name; density needs to know the priority tokens.
+    """
+    return {
+        "max_length": least(context, settings.pad_to, settings.max_length),
+        "long": settings.long,
+        "priority": "auto" if objective == "density" else None,
+    }
 
 
 def method_examples(
     records: Sequence[Record], tokenizer: Any, settings: Any, context: int | None, objective: str
 ) -> tuple[list[Example], TokenCounts]:
-    """The examples that a method trains on, and what became of the records.
-
-    Args:
-        records: of `load_data`.
-        tokenizer: the model's.
-        settings: of training (`max_length`, `long`, `pad_to`).
-        context: the model's; nothing longer is trained on.
-        objective: its name; density needs to know the priority tokens.
-    """
+    """The examples that a method trains on, and what became of the records; arguments as for `limits`."""
     counts = TokenCounts()
-    examples = tokenize(
-        records,
-        tokenizer,
-        max_length=least(context, settings.pad_to, getattr(settings, "max_length", None)),
-        long=getattr(settings, "long", "error"),
-        priority="auto" if objective == "density" else None,
-        counts=counts,
-    )
-    return examples, counts
+    return tokenize(records, tokenizer, counts=counts, **limits(settings, context, objective)), counts
+
+
+def check_methods(recipe: Any, records: Sequence[Record], tokenizer: Any, context: int | None) -> None:
+    """Tokenise the records as every method will, once for methods that do it alike.
+
+    Raises:
+        LiftError: a record that a method refuses.
+    """
+    seen = []
+    for method in recipe.methods:
+        found = limits(recipe.training_of(method), context, method.objective.name)
+        if found not in seen:
+            seen.append(found)
+            tokenize(records, tokenizer, **found)
 
 
 def tokenizer_of(name: str) -> tuple[Any, int | None]:

@@ -22,11 +22,11 @@ SUMS = ("loss", "rows", "confidence", "tokens", "passes")
 class Statistics:
     """Sums since the last log, and of confidences since the beginning."""
 
-    def __init__(self) -> None:
-        self.loss = torch.zeros((), dtype=torch.float64)
-        self.rows = torch.zeros(len(REGIMES), dtype=torch.int64)
-        self.confidence = torch.zeros(2, T_BINS, dtype=torch.float64)  # kept, dropped
-        self.tokens = torch.zeros(2, T_BINS, dtype=torch.int64)
+    def __init__(self, device: torch.device) -> None:
+        self.loss = torch.zeros((), dtype=torch.float64, device=device)
+        self.rows = torch.zeros(len(REGIMES), dtype=torch.int64, device=device)
+        self.confidence = torch.zeros(2, T_BINS, dtype=torch.float64, device=device)  # kept, dropped
+        self.tokens = torch.zeros(2, T_BINS, dtype=torch.int64, device=device)
         self.passes = torch.zeros(2, dtype=torch.int64)  # sequences and tokens that went through the model
         self.logged_step = 0
 
@@ -41,8 +41,6 @@ class Statistics:
 
     def add(self, found: Loss) -> None:
         """Count one micro-batch."""
-        for name in ("loss", "rows", "confidence", "tokens"):
-            setattr(self, name, getattr(self, name).to(found.loss.device))
         self.loss += found.loss.detach().double()
         if found.regime is not None:
             real = found.supervised.any(-1)  # a filler row has no regime
@@ -93,4 +91,5 @@ class Statistics:
         self.logged_step = state["logged_step"]
         if first:
             for name in SUMS:
-                setattr(self, name, torch.tensor(state[name], dtype=getattr(self, name).dtype))
+                sums = getattr(self, name)
+                sums.copy_(torch.tensor(state[name], dtype=sums.dtype))

@@ -18,6 +18,7 @@ from lift_harness.likelihood import Text, elbo
 from lift_harness.training import checkpoints
 from lift_harness.training.data import Example, describe
 from lift_harness.training.objectives import Batch, Loss, NoiseKey, Objective
+from lift_harness.training.objectives.base import scoring
 from lift_harness.training.order import Slots, Steps
 from lift_harness.training.settings import TrainSettings
 from lift_harness.training.statistics import Statistics
@@ -59,7 +60,7 @@ class ObjectiveTrainer(Trainer):
         self.mask_id, self.noise_seed, self.folder = mask_id, noise_seed, folder
         self.model_accepts_loss_kwargs = True  # the Trainer counts the response tokens of a whole step
         self.control: TrainerControl
-        self.statistics = Statistics()
+        self.statistics = Statistics(self.args.device)
         self.staging: Path | None = None
 
     # ------------------------------------------------------------ the loss
@@ -115,11 +116,8 @@ class ObjectiveTrainer(Trainer):
         texts = [Text(tuple(one.prompt), tuple(one.response), one.id) for one in self.validation]
         mine = texts[self.args.process_index :: self.args.world_size]
         model = self.accelerator.unwrap_model(self.model)
-        training = model.training
-        model.eval()
-        with torch.no_grad():
+        with scoring(model):
             found = elbo(model, mine, mask_id=self.mask_id, mc_num=self.settings.eval_samples)
-        model.train(training)
         sums = torch.tensor(
             [-sum(one.value for one in found), sum(len(text.target) for text in mine)], dtype=torch.float64
         )

@@ -19,6 +19,7 @@ from lift_harness.analysis.arguments import STATE, SUMMARY, Options, check_outpu
 from lift_harness.analysis.examples import Corpus, load_corpus
 from lift_harness.analysis.passes import batches, masked_confidences, pass_tokens
 from lift_harness.analysis.trend import Trend, find_trend
+from lift_harness.terminal import say
 
 CURVES = 8  # tokens whose curves are plotted by default
 
@@ -225,11 +226,6 @@ def bar(console: Console, label: str, total: int, done: int) -> Iterator[Callabl
     with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
         task = progress.add_task(label, total=total, completed=done)
         yield lambda n: progress.advance(task, n)
-
-
-def say(console: Console, text: str) -> None:
-    """A line as it is: no markup, no colours of numbers, no folding."""
-    console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def show(found: Analysis, console: Console) -> None:

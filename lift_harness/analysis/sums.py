@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from lift_harness.analysis.passes import Seen
 from lift_harness.errors import LiftError
+from lift_harness.files import whole
 
 Floats = NDArray[np.float64]
 GROUPS = 64  # that the bootstrap draws from; with no more examples than this, each is a group
@@ -125,12 +126,14 @@ def count(kinds: NDArray[np.int64], confidence: Floats) -> tuple[NDArray[np.int6
 def save(file: Path, state: State, settings: dict[str, Any]) -> None:
     """Write whole or not at all; what was there before stays until the new file is complete."""
     progress = {"settings": settings, "batches": state.batches, "examples": state.examples}
-    part = file.with_name(f"{file.name}.part")
-    with part.open("wb") as stream:
-        np.savez(stream, progress=np.array(json.dumps(progress)), **state.arrays())
-        stream.flush()
-        os.fsync(stream.fileno())
-    os.replace(part, file)
+
+    def write(part: Path) -> None:
+        with part.open("wb") as stream:
+            np.savez(stream, progress=np.array(json.dumps(progress)), **state.arrays())
+            stream.flush()
+            os.fsync(stream.fileno())
+
+    whole(file, write)
 
 
 def load(file: Path, state: State, settings: dict[str, Any]) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import math
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from rich.table import Table
 from lift_harness.analysis.correlation import Estimate
 from lift_harness.analysis.sums import Floats, State
 from lift_harness.analysis.trend import Trend, says
+from lift_harness.files import whole
 
 Row = dict[str, Any]
 ALL = "all"  # of column t: all times together
@@ -132,13 +132,6 @@ def plain(data: Any) -> Any:
     if isinstance(data, (list, tuple)):
         return [plain(value) for value in data]
     return None if isinstance(data, float) and math.isnan(data) else data
-
-
-def whole(file: Path, write: Any) -> None:
-    """Let `write(path)` make the file, whole or not at all."""
-    part = file.with_name(f"{file.name}.part")
-    write(part)
-    os.replace(part, file)
 
 
 # ---------------------------------------------------------------- the terminal

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ from lift_harness.compare.read import load
 from lift_harness.compare.records import Comparison, Flip
 from lift_harness.compare.render import FORMATS, SUFFIXES, as_rich, render
 from lift_harness.errors import LiftError, did_you_mean
+from lift_harness.files import write_whole
 
 
 def run_compare(
@@ -120,9 +120,7 @@ def flip_line(flip: Flip) -> str:
 
 def write(path: Path, text: str) -> None:
     """Write a file whole or not at all."""
-    part = path.with_name(f"{path.name}.part")
     try:
-        part.write_text(text, encoding="utf-8")
-        os.replace(part, path)
+        write_whole(path, text)
     except OSError as error:
         raise LiftError(f"{path}: cannot be written: {error.strerror}") from error

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import json
-import math
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-RESULTS = re.compile(r"results_(?P<time>\d{4}-\d\d-\d\dT[\d.:-]+)\.json")
-LOG = re.compile(r"samples_(?P<task>.+)_(?P<time>\d{4}-\d\d-\d\dT[\d.:-]+?)(?P<again>\.scored)?\.jsonl")
-SAMPLED = re.compile(r"(pass|avg)@(\d+)")
+from lift_harness.sample_logs import SAMPLED, as_text, json_lines, number
 
 Score = tuple[float, float]  # points, of
 
@@ -267,19 +263,11 @@ def read_lines(file: Path, notes: list[str]) -> Iterator[dict[str, Any]]:
     """The objects of a JSON-lines file; what cannot be read is noted."""
     broken = 0
     try:
-        with file.open(encoding="utf-8", errors="replace", newline="\n") as stream:
-            for text in stream:
-                if not text.strip():
-                    continue
-                try:
-                    line = json.loads(text)
-                except (ValueError, RecursionError):
-                    broken += 1
-                    continue
-                if isinstance(line, dict):
-                    yield line
-                else:
-                    broken += 1
+        for line in json_lines(file):
+            if isinstance(line, dict):
+                yield line
+            else:
+                broken += 1
     except OSError as error:
         notes.append(f"{file} cannot be read: {error.strerror}")
     if broken:
@@ -305,22 +293,6 @@ def read_object(file: Path, notes: list[str]) -> dict[str, Any]:
 def mapping(value: Any) -> dict[str, Any]:
     """A dict as it is, anything else as an empty one."""
     return value if isinstance(value, dict) else {}
-
-
-def number(value: Any) -> float | None:
-    """A finite number as a float, None for anything else."""
-    if not isinstance(value, (int, float)):
-        return None
-    try:
-        found = float(value)
-    except OverflowError:
-        return None
-    return found if math.isfinite(found) else None
-
-
-def as_text(value: Any) -> str:
-    """A text as it is, anything else as JSON."""
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
 
 
 def hashed(text: str) -> str:

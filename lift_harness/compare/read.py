@@ -11,18 +11,16 @@ from typing import Any
 import yaml
 
 from lift_harness.compare.logs import (
-    LOG,
-    RESULTS,
     Evaluation,
     mapping,
     model_of,
-    number,
     read_items,
     read_object,
     read_results,
 )
 from lift_harness.compare.published import method_name
 from lift_harness.errors import LiftError
+from lift_harness.sample_logs import LOG, RESULTS, number
 
 LABELS = re.compile(r"one|one-(?P<length>\d+)|samples")
 UNNAMED = "answers"  # the task of logs that do not say which they are of

@@ -15,6 +15,7 @@ from lift_harness.decoding import Generation
 from lift_harness.errors import LiftError
 from lift_harness.interactive import canvas
 from lift_harness.interactive.session import Answer, Session
+from lift_harness.terminal import say
 
 
 def generate(
@@ -129,8 +130,3 @@ def described(session: Session, answer: Answer) -> dict[str, Any]:
         "step": out.step,
         "confidence": out.confidence,
     }
-
-
-def say(console: Console, text: str) -> None:
-    """Text as it is: no markup, no colours of numbers, no folding."""
-    console.print(text, markup=False, highlight=False, soft_wrap=True)

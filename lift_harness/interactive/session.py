@@ -15,6 +15,7 @@ from lift_harness.decoding import DecodingConfig, Generation, Request, run
 from lift_harness.errors import LiftError, did_you_mean, first_line
 from lift_harness.models import load_model
 from lift_harness.models.chat import encode_prompt, render_chat, stop_ids
+from lift_harness.values import yaml_value
 
 OnStep = Callable[[Generation], None]
 Message = dict[str, str]
@@ -175,12 +176,10 @@ def parse_settings(texts: Iterable[str]) -> dict[str, Any]:
 
 def parse_value(text: str) -> Any:
     """A YAML scalar; 1e-3 is a number, None is null."""
-    if re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)[eE][+-]?\d+", text):
-        return float(text)
     if text == "None":
         return None
     try:
-        return yaml.safe_load(text)
+        return yaml_value(text)
     except yaml.YAMLError:
         return text
 

@@ -2,34 +2,30 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import Any
 
-from lift_harness.models.loading import BUILT_IN
+from lift_harness.files import files_sha256
+from lift_harness.models.checkpoint import BUILT_IN, commit_of
 
 WEIGHTS = ("*.safetensors", "*.bin")
 
 
 def weights_hash(folder: str | Path) -> str:
     """sha256 of the weights files of a folder, in name order."""
-    digest = hashlib.sha256()
-    for pattern in WEIGHTS:
-        for file in sorted(Path(folder).glob(pattern)):
-            with file.open("rb") as handle:
-                while chunk := handle.read(2**22):
-                    digest.update(chunk)
-    return digest.hexdigest()
+    return files_sha256(*(file for pattern in WEIGHTS for file in sorted(Path(folder).glob(pattern))))
 
 
-def model_identity(model: Any, pretrained: str) -> dict[str, Any]:
-    """A base model for keys and manifests: {"name", "revision" (of the Hub), "sha256" (of a folder)}."""
-    folder = BUILT_IN.get(pretrained, Path(pretrained))
-    return {
-        "name": pretrained,
-        "revision": getattr(model.config, "_commit_hash", None),
-        "sha256": weights_hash(folder) if folder.is_dir() else None,
-    }
+def model_identity(folder: Path, name: str) -> dict[str, Any]:
+    """A base model for keys and manifests: {"name", "revision" (of the Hub), "sha256" (of a folder)}.
+
+    Args:
+        folder: where `find_folder` found it.
+        name: as it was asked for.
+    """
+    commit = commit_of(folder)
+    local = name in BUILT_IN or Path(name).is_dir()
+    return {"name": name, "revision": commit, "sha256": weights_hash(folder) if local else None}
 
 
 def checkpoint_id(model: Any, pretrained: str, peft: str | None = None) -> str:

@@ -19,10 +19,11 @@ PACKAGES = (
 
 def packages() -> dict[str, str | None]:
     """Versions of what numbers depend on."""
-    return {name: _version(name) for name in PACKAGES} | {"python": platform.python_version()}
+    return {name: version_of(name) for name in PACKAGES} | {"python": platform.python_version()}
 
 
-def _version(name: str) -> str | None:
+def version_of(name: str) -> str | None:
+    """The installed version of a package."""
     try:
         return version(name)
     except PackageNotFoundError:

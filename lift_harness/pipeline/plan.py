@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil
 from pathlib import Path
 
@@ -90,18 +90,23 @@ def plan(recipe: Recipe, only: str | None) -> Iterator[Stage]:
     from lift_harness.training.prepare import method_examples, recipe_data, split_records
 
     parameters = count_parameters(recipe)
-    if recipe.eval and only != "train":
-        yield evaluation(recipe, recipe.eval, "base", parameters)
+    evaluated = evaluation(recipe, recipe.eval, parameters) if recipe.eval and only != "train" else None
+    if evaluated:
+        yield replace(evaluated, where="base/eval")
     tokenizer, context, data = recipe_data(recipe)
     records, _ = split_records(recipe, data.records)
+    lengths: dict[str, list[int]] = {}
     for method, _seed, where in trained_ones(recipe):
-        get_objective(method.objective.name, **(method.objective.model_extra or {}))
+        name = method.objective.name
+        get_objective(name, **(method.objective.model_extra or {}))
         if only != "eval":
-            settings = recipe.training_of(method)
-            examples, _ = method_examples(records, tokenizer, settings, context, method.objective.name)
-            yield training(recipe, method, where, parameters, [len(example) for example in examples])
-        if recipe.eval and only != "train":
-            yield evaluation(recipe, recipe.eval, where, parameters)
+            if method.name not in lengths:  # the same for every seed
+                settings = recipe.training_of(method)
+                examples, _ = method_examples(records, tokenizer, settings, context, name)
+                lengths[method.name] = [len(example) for example in examples]
+            yield training(recipe, method, where, parameters, lengths[method.name])
+        if evaluated:
+            yield replace(evaluated, where=f"{where}/eval")
 
 
 def training(recipe: Recipe, method: Method, where: str, parameters: int, lengths: list[int]) -> Stage:
@@ -137,8 +142,8 @@ def scoring_share(method: Method) -> float:
     return 2 / H if method.objective.name == "lift" else SCORING.get(method.objective.name, 0.0)
 
 
-def evaluation(recipe: Recipe, settings: EvalSettings, where: str, parameters: int) -> Stage:
-    """The evaluation of one checkpoint."""
+def evaluation(recipe: Recipe, settings: EvalSettings, parameters: int) -> Stage:
+    """The evaluation of a checkpoint, whichever it is."""
     from lift_harness.pipeline.evaluating import evaluations
     from lift_harness.tasks.protocol import load_task
     from lift_harness.tasks.settings import generation_settings
@@ -157,9 +162,7 @@ def evaluation(recipe: Recipe, settings: EvalSettings, where: str, parameters: i
             passes += answers * decoding["steps"]
             tokens += round(answers * decoding["steps"] * (prompt + decoding["gen_length"]))
         notes.append(f"{run.label}: {len(run.tasks)} tasks")
-    return Stage(
-        f"{where}/eval", items, passes, tokens, 2.0 * parameters * tokens, parameters * 4, ", ".join(notes)
-    )
+    return Stage("eval", items, passes, tokens, 2.0 * parameters * tokens, parameters * 4, ", ".join(notes))
 
 
 def count_parameters(recipe: Recipe) -> int:

@@ -8,7 +8,6 @@ dotted key of the method, e.g. {objective.H: [2, 3]}; each combination becomes a
 from __future__ import annotations
 
 import copy
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
 from pathlib import Path
@@ -18,6 +17,7 @@ import yaml
 
 from lift_harness.errors import LiftError, did_you_mean
 from lift_harness.pipeline.schema import Recipe, merged, validated
+from lift_harness.values import yaml_value
 
 RECIPES = Path(__file__).parent.parent / "recipes"
 
@@ -117,12 +117,10 @@ def apply_override(raw: dict[str, Any], override: str) -> None:
     if not equals or not key:
         raise LiftError(f"--set {override!r}: write key=value, e.g. --set training.max_steps=100")
     try:
-        parsed = yaml.safe_load(value)
+        parsed = yaml_value(value)
     except yaml.YAMLError as error:
         said = " ".join(str(error).split())
         raise LiftError(f"--set {override!r}: the value is not YAML: {said}") from error
-    if isinstance(parsed, str) and re.fullmatch(r"[+-]?\d+(\.\d+)?[eE][+-]?\d+", parsed):
-        parsed = float(parsed)  # YAML 1.1 takes 1e-4 for a text
     set_value(raw, key, parsed, f"--set {override!r}")
 
 

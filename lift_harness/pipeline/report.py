@@ -8,6 +8,7 @@ from typing import Any
 from rich.table import Table
 
 from lift_harness.pipeline.schema import Recipe
+from lift_harness.report.run import metric_order
 
 LEADING = ("acc", "solved")  # then pass@k; format and avg@n stay in results.json
 
@@ -15,8 +16,7 @@ LEADING = ("acc", "solved")  # then pass@k; format and avg@n stay in results.jso
 def shown_metrics(scores: dict[str, Any], task: str) -> list[str]:
     """The metrics of a task that the tables show, in order."""
     found = next(iter(scores.values()))[task]
-    passes = [name for name in found if name.startswith("pass@")]
-    return [name for name in LEADING if name in found] + sorted(passes, key=lambda name: int(name[5:]))
+    return [name for name in metric_order(list(found)) if name in LEADING or name.startswith("pass@")]
 
 
 def percent(metric: dict[str, Any]) -> str:

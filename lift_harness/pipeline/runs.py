@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import time
 from collections.abc import Callable
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from lift_harness.errors import LiftError
+from lift_harness.files import write_whole
 from lift_harness.pipeline.display import Display
 
 Progress = Callable[..., None]  # progress(done, total, note="")
@@ -93,9 +93,7 @@ def prepare_output(folder: Path, recipe_text: str, resume: bool, overwrite: bool
                 "another folder"
             )
     folder.mkdir(parents=True, exist_ok=True)
-    part = folder / "recipe.yaml.part"
-    part.write_text(recipe_text, encoding="utf-8")
-    os.replace(part, resolved)
+    write_whole(resolved, recipe_text)
 
 
 def read_json(file: Path) -> Any:
@@ -105,6 +103,4 @@ def read_json(file: Path) -> Any:
 
 def write_json(file: Path, data: Any) -> None:
     """Write whole or not at all."""
-    part = file.with_suffix(".part")
-    part.write_text(json.dumps(data, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    os.replace(part, file)
+    write_whole(file, json.dumps(data, indent=2, ensure_ascii=False) + "\n")

@@ -6,9 +6,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from math import sqrt
 from pathlib import Path
-from statistics import mean, stdev
 from typing import Any, Literal
 
 import yaml
@@ -16,7 +14,7 @@ from rich.console import Console
 
 from lift_harness import __version__
 from lift_harness.errors import LiftError, Stopped
-from lift_harness.evaluation import Scores
+from lift_harness.evaluation import Scores, over_seeds
 from lift_harness.pipeline.display import Display
 from lift_harness.pipeline.evaluating import (
     check_evaluation,
@@ -134,23 +132,19 @@ def summary(
     """What `results.json` holds: nothing in it depends on when or how often the run was interrupted."""
     scores = {BASE: base} if base else {}
     for method, by_seed in seeds.items():
-        scores[method] = over_seeds(list(by_seed.values()))
+        scores[method] = mean_scores(list(by_seed.values()))
     found = {"recipe": recipe.name, "version": __version__, "scores": scores, "training": trainings}
     return found | ({"seeds": seeds} if recipe.seeds > 1 else {})
 
 
-def over_seeds(found: Sequence[Scores]) -> Scores:
-    """The scores of one training as they are; of several their mean, its standard error, and their number."""
+def mean_scores(found: Sequence[Scores]) -> Scores:
+    """The scores of one training as they are; of several the mean of each metric, with its error."""
     if len(found) == 1:
         return found[0]
-    table: Scores = {}
-    for task, metrics in found[0].items():
-        for name in metrics:
-            values = [scores[task][name]["value"] for scores in found]
-            error = stdev(values) / sqrt(len(values))
-            row = {"value": mean(values), "stderr": error, "n_seeds": len(values)}
-            table.setdefault(task, {})[name] = row
-    return table
+    return {
+        task: {name: over_seeds([scores[task][name]["value"] for scores in found]) for name in metrics}
+        for task, metrics in found[0].items()
+    }
 
 
 def finish(

@@ -9,35 +9,34 @@ from lift_harness.pipeline.runs import Progress, read_json, stage_key, write_jso
 from lift_harness.pipeline.schema import Method, NewModel, Recipe
 
 
-def training_data(recipe: Recipe) -> Any:
-    """The recipe's training data as text (`training.sources.Data`)."""
-    from lift_harness.training.prepare import recipe_data
-
-    return recipe_data(recipe)[2]
-
-
 def check_training(recipe: Recipe) -> tuple[Any, dict[str, Any]]:
-    """The training data, and the model as the manifest names it, once all is found to be in order.
+    """The training data (`training.sources.Data`), and the model as the manifest names it.
+
+    Weights are looked at, not loaded.
 
     Raises:
         LiftError: whatever is wrong with methods, data or model, before anything is written.
     """
+    from lift_harness.models.checkpoint import find_folder, read_headers
     from lift_harness.models.identity import model_identity
+    from lift_harness.models.loading import check_weights, empty_model
+    from lift_harness.models.tiny import tiny_config
     from lift_harness.training.objectives import get_objective
-    from lift_harness.training.prepare import method_examples, split_records
+    from lift_harness.training.prepare import check_methods, recipe_data, split_records
 
     for method in recipe.methods:
         get_objective(method.objective.name, **(method.objective.model_extra or {}))
-    data = training_data(recipe)
-    model, tokenizer = base_model(recipe, data.records)
-    context = model.config.max_position_embeddings
-    split_records(recipe, data.records)
-    for method in recipe.methods:
-        settings = recipe.training_of(method)
-        method_examples(data.records, tokenizer, settings, context, method.objective.name)
+    tokenizer, context, data = recipe_data(recipe)
     if isinstance(recipe.model, NewModel):
-        return data, {"name": None, "new": recipe.model.model_dump()}
-    return data, model_identity(model, recipe.model)
+        context = tiny_config(tokenizer, **recipe.model.model_dump()).max_position_embeddings
+        model = {"name": None, "new": recipe.model.model_dump()}
+    else:
+        folder = find_folder(recipe.model)
+        check_weights(recipe.model, empty_model(folder, recipe.model)[1], read_headers(folder))
+        model = model_identity(folder, recipe.model)
+    split_records(recipe, data.records)
+    check_methods(recipe, data.records, tokenizer, context)
+    return data, model
 
 
 def training_key(recipe: Recipe, method: Method, seed: int, data: Any, model: dict[str, Any]) -> str:

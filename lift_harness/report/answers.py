@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os.path
 import re
 from collections.abc import Iterator, Sequence
@@ -12,10 +11,10 @@ from typing import Any
 
 from lift_harness.report.files import Notes, counted, number, read_lines
 from lift_harness.report.run import Run
+from lift_harness.sample_logs import LOG, as_text
 
 LABELS = ("one", "samples")  # the answers under the protocol; n sampled answers for pass@k
 LENGTH = re.compile(r"one-(\d+)")  # label of an evaluation at another gen_length: its tasks are TASK@LENGTH
-LOG = re.compile(r"samples_(?P<task>.+?)_(?P<time>\d{4}-\d{2}-\d{2}T[\d.:-]+)\.jsonl")
 SPECIAL = re.compile(r"<\|[^|<>]{1,40}\|>")
 
 Points = tuple[float, float]  # (points, of): (1, 1), or (right cells, empty cells)
@@ -82,7 +81,7 @@ def sample_logs(folder: Path) -> Iterator[tuple[str, str, Path]]:
     newest: dict[tuple[str, str], tuple[str, Path]] = {}
     for file in sorted(folder.rglob("samples_*.jsonl")):
         match = LOG.fullmatch(file.name)
-        if match:
+        if match and not match["again"]:
             key = place(file.relative_to(folder).parts[0], match["task"])
             newest[key] = max(newest.get(key, ("", file)), (match["time"], file))
     for (label, task), (_, file) in sorted(newest.items(), key=lambda found: LABELS.index(found[0][0])):
@@ -150,11 +149,6 @@ def points(value: Any) -> Points | None:
 def is_right(score: Points | None) -> int | None:
     """Whether a score is full."""
     return None if score is None else int(score[0] >= score[1])
-
-
-def as_text(value: Any) -> str:
-    """A text as it is, anything else as JSON."""
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def length(text: str) -> int:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import csv
 import json
-import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
+
+from lift_harness import sample_logs
+from lift_harness.sample_logs import BROKEN, json_lines
 
 
 class Notes:
@@ -66,20 +68,13 @@ def read_yaml(text: str | None) -> dict[str, Any]:
 
 
 def read_lines(file: Path, notes: Notes, name: str) -> Iterator[dict[str, Any]]:
-    """The objects of a JSON-lines file, one at a time; broken lines (an interrupted run) are noted."""
+    """The objects of a JSON-lines file, nothing where it is absent; broken lines are noted."""
     broken = 0
     try:
-        with file.open(encoding="utf-8", errors="replace", newline="\n") as stream:
-            for line in stream:
-                if not line.strip():
-                    continue
-                try:
-                    row = json.loads(line)
-                except ValueError:
-                    broken += 1
-                    continue
-                if isinstance(row, dict):
-                    yield row
+        for row in json_lines(file):
+            broken += row is BROKEN
+            if isinstance(row, dict):
+                yield row
     except OSError:
         return
     if broken:
@@ -94,13 +89,12 @@ def read_csv(file: Path) -> list[dict[str, str]]:
 
 def number(value: Any) -> float | None:
     """A finite number (or a text that is one) as a float, None for anything else."""
-    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
-        return float(value) if isinstance(value, bool) else None
-    try:
-        found = float(value)
-    except (ValueError, OverflowError):
-        return None
-    return found if math.isfinite(found) else None
+    if isinstance(value, str):
+        try:
+            value = float(value)
+        except ValueError:
+            return None
+    return sample_logs.number(value)
 
 
 def counted(n: int, noun: str, plural: str | None = None) -> str:

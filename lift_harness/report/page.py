@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import html
-import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 
 from lift_harness import __version__
 from lift_harness.errors import LiftError
+from lift_harness.files import write_whole
 from lift_harness.report.answers import read_problems
 from lift_harness.report.breakdown import breakdowns, by_generation_length
 from lift_harness.report.embed import browser, encode, size
@@ -43,10 +43,8 @@ def write_report(run_folder: Path, output: Path | None = None) -> Path:
     """
     page = render(page_data(Path(run_folder)))
     file = Path(output) if output else Path(run_folder) / "report.html"
-    part = file.with_name(f"{file.name}.part")
     try:
-        part.write_text(page, encoding="utf-8", newline="\n")
-        os.replace(part, file)
+        write_whole(file, page)
     except OSError as error:
         raise LiftError(
             f"report {str(file)!r} cannot be written ({error.strerror}); give another file"

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from lift_harness.errors import LiftError
+from lift_harness.evaluation import over_seeds
 from lift_harness.report.files import Notes, mapping, number, read_mapping, read_text, read_yaml
-
-PASS = re.compile(r"(pass|avg)@(\d+)")
+from lift_harness.sample_logs import SAMPLED
 
 
 @dataclass(frozen=True)
@@ -128,11 +127,7 @@ def mean_scores(seeds: Sequence[dict[str, Any]]) -> dict[str, Any]:
         for metric in metrics:
             found = [number((seed.get(task) or {}).get(metric, {}).get("value")) for seed in seeds]
             values = [value for value in found if value is not None]
-            n = len(values)
-            mean = sum(values) / n if n else None
-            spread = sum((v - mean) ** 2 for v in values) / (n - 1) if n > 1 and mean is not None else None
-            stderr = None if spread is None else (spread / n) ** 0.5
-            means.setdefault(task, {})[metric] = {"value": mean, "stderr": stderr, "n_seeds": n}
+            means.setdefault(task, {})[metric] = over_seeds(values)
     return means
 
 
@@ -140,7 +135,7 @@ def metric_order(metrics: Sequence[str]) -> list[str]:
     """acc, solved, pass@k by k, the others, avg@n."""
 
     def key(name: str) -> tuple[int, int, str]:
-        sampled = PASS.fullmatch(name)
+        sampled = SAMPLED.fullmatch(name)
         if sampled:
             return (2 if sampled[1] == "pass" else 4, int(sampled[2]), name)
         return ({"acc": 0, "solved": 1}.get(name, 3), 0, name)

@@ -10,21 +10,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lift_harness.compare.statistics import t_quantile, wilson
 from lift_harness.tasks.passk import ks_for, pass_at_k
+from lift_harness.tasks.score_sudoku import CellShare
 
 Z = 1.959963984540054  # 97.5 % of the normal distribution
-# The same of Student's t with 1, 2, ... 10 degrees of freedom: for means over few seeds.
-T = (12.7062, 4.3027, 3.1824, 2.7764, 2.5706, 2.4469, 2.3646, 2.3060, 2.2622, 2.2281)
 RESAMPLES = 1000
 
 Interval = tuple[float, float]
-
-
-def wilson(share: float, n: int) -> Interval:
-    """Wilson's score interval for a share of n independent items; sound for 0 of n and n of n, too."""
-    centre = (share + Z**2 / (2 * n)) / (1 + Z**2 / n)
-    half = Z * math.sqrt(share * (1 - share) / n + Z**2 / (4 * n**2)) / (1 + Z**2 / n)
-    return (max(0.0, centre - half) if share > 0 else 0.0), (min(1.0, centre + half) if share < 1 else 1.0)
 
 
 def interval(
@@ -39,7 +32,9 @@ def interval(
         binary: each problem is right or wrong and there is one answer a problem: Wilson's interval.
     """
     if items and 0 <= value <= 1 and (binary or not stderr):
-        return wilson(value, items)  # a standard error of 0 says that all were alike, not that all is known
+        return wilson(
+            value * items, items
+        )  # a standard error of 0 says that all were alike, not that all is known
     if not stderr:
         return None
     return clipped(value - Z * stderr, value + Z * stderr)
@@ -55,16 +50,9 @@ def over_seeds(
     """
     if stderr is None or of_problems is None:
         return None
-    half = student(seeds - 1) * stderr
+    half = t_quantile(seeds - 1) * stderr
     low, high = of_problems
     return clipped(value - math.hypot(value - low, half), value + math.hypot(high - value, half))
-
-
-def student(freedom: int) -> float:
-    """97.5 % of Student's t; beyond the table by its expansion about the normal distribution, to 1e-3."""
-    if freedom <= len(T):
-        return T[freedom - 1]
-    return Z + (Z**3 + Z) / (4 * freedom) + (5 * Z**5 + 16 * Z**3 + 3 * Z) / (96 * freedom**2)
 
 
 def clipped(low: float, high: float) -> Interval:
@@ -83,15 +71,9 @@ def best(intervals: Mapping[str, Interval | None], values: Mapping[str, float]) 
 
 
 def ratio(problems: Sequence[tuple[float, float]]) -> tuple[float, Interval | None]:
-    """sum(right) / sum(of) over problems (right, of), e.g. cells of Sudokus, and its interval.
-
-    The standard error is that of a ratio of sums (delta method):
-    sqrt(n / (n - 1) sum_i (right_i - R of_i)^2) / sum(of).
-    """
-    right, of = np.array(problems, float).T
-    n, share = len(problems), float(right.sum() / of.sum())
-    errors = right - share * of
-    stderr = math.sqrt(n / (n - 1) * float(errors @ errors)) / float(of.sum()) if n > 1 else 0.0
+    """sum(right) / sum(of) over problems (right, of), e.g. cells of Sudokus, and its interval."""
+    cells, n = CellShare(), len(problems)
+    share, stderr = cells(problems), cells.stderr(problems) if n > 1 else 0.0
     return share, interval(share, 0.0 if stderr < 1e-12 else stderr, items=n)
 
 
@@ -125,5 +107,5 @@ def pass_curve(problems: Sequence[Sequence[tuple[int, int]]]) -> dict[str, list[
     ]
     low, high = np.quantile(np.concatenate(means), [0.025, 0.975], axis=0)
     for i in np.flatnonzero(np.ptp(table, axis=0) == 0):
-        low[i], high[i] = wilson(float(value[i]), items)
+        low[i], high[i] = wilson(float(value[i]) * items, items)
     return {"k": ks, "value": value.tolist(), "low": low.tolist(), "high": high.tolist()}

@@ -7,8 +7,9 @@ from typing import Any
 
 from lift_harness.report.answers import Answers, Points, Problem
 from lift_harness.report.files import mapping, number, read_mapping
-from lift_harness.report.run import PASS, Arm, Run, metric_order
+from lift_harness.report.run import Arm, Run, metric_order
 from lift_harness.report.statistics import Interval, best, interval, over_seeds, pass_curve, ratio
+from lift_harness.sample_logs import SAMPLED
 
 Logged = dict[tuple[str, str, str], dict[str, Answers]]  # (task, arm, label) -> problem -> answers
 
@@ -69,7 +70,7 @@ def scored_arms(run: Run, logged: Logged, row: str, task: str, metric: str) -> l
     """problem -> score in a metric, for each seed of a row; of pass@k from the sampled answers, if any."""
     found = []
     for arm in run.arms_of(row):
-        for label in ("samples", "one") if PASS.fullmatch(metric) else ("one",):
+        for label in ("samples", "one") if SAMPLED.fullmatch(metric) else ("one",):
             answers = logged.get((task, arm.name, label), {})
             scores = {doc: one.metrics[metric] for doc, one in answers.items() if metric in one.metrics}
             if scores:
@@ -138,7 +139,7 @@ def scored_curve(run: Run, row: str, task: str) -> dict[str, Any] | None:
     found: dict[str, list[Any]] = {"k": [], "value": [], "low": [], "high": []}
     scores = run.scores.get(row, {}).get(task)
     for name in metric_order(list(scores or {})):
-        match = PASS.fullmatch(name)
+        match = SAMPLED.fullmatch(name)
         one = cell(run, {}, row, task, name) if match and match[1] == "pass" else None
         if match and one:
             found["k"].append(int(match[2]))

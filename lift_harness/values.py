@@ -1,0 +1,19 @@
+"""Values as a command line has them."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import yaml
+
+
+def yaml_value(text: str) -> Any:
+    """A YAML value; 1e-3 is a number, which YAML 1.1 takes for a text.
+
+    Raises:
+        yaml.YAMLError: it is no YAML.
+    """
+    if re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)[eE][+-]?\d+", text.strip()):
+        return float(text)
+    return yaml.safe_load(text)
