@@ -6,6 +6,10 @@ from pathlib import Path
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+# One thread: these models are too small for two, and on a busy machine two wait for each other (300 s in place
+# of 4 for a golden transcript test, beside a training). In the environment, so that it holds for the processes
+# that tests start: sums of two threads differ from those of one in the last bits.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 import torch
@@ -17,9 +21,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 @pytest.fixture(scope="session", autouse=True)
 def repeatable():
-    # One thread: these models are too small for two, and on a busy machine two wait for each other
-    # (300 s in place of 4 for a golden transcript test, beside a training).
-    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", 1)))
+    torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     # On a GPU some operations (cumsum) have no deterministic form.
     torch.use_deterministic_algorithms(True, warn_only=torch.cuda.is_available())
     transformers_logging.disable_progress_bar()
