@@ -29,7 +29,7 @@ def evaluate(
     """Run tasks through lm-eval.
 
     Args:
-        lm: an lm-eval model.
+        lm: a `LiftDLM`. Of several processes as many work as there are problems in the smallest task.
         tasks: names of tasks of ours.
         label: names the folder of this run's files below `output`.
         samples: answers a problem; None: as many as the task says.
@@ -50,18 +50,20 @@ def evaluate(
     evaluator.get_git_commit_hash = git_hash
     tracker = EvaluationTracker(output_path=str(output)) if output else None
     config: dict[str, Any] = {} if samples is None else {"repeats": samples}
-    results = evaluator.simple_evaluate(
-        model=lm,
-        model_args={"pretrained": label},  # names lm-eval's output folder
-        task_manager=TaskManager(include_defaults=False),  # indexing lm-eval's own takes 10 s
-        tasks=[load_task(task, **config) for task in tasks],
-        limit=limit,
-        gen_kwargs=dict(gen_kwargs or {}),
-        evaluation_tracker=tracker,
-        log_samples=True,
-        confirm_run_unsafe_code=confirm_run_unsafe_code,
-    )
-    if results is None:  # not the process that gathers
+    loaded = [load_task(task, **config) for task in tasks]
+    with lm.ranks.first(min(task.count(limit) for task in loaded)) as takes_part:
+        results = takes_part and evaluator.simple_evaluate(
+            model=lm,
+            model_args={"pretrained": label},  # names lm-eval's output folder
+            task_manager=TaskManager(include_defaults=False),  # indexing lm-eval's own takes 10 s
+            tasks=loaded,
+            limit=limit,
+            gen_kwargs=dict(gen_kwargs or {}),
+            evaluation_tracker=tracker,
+            log_samples=True,
+            confirm_run_unsafe_code=confirm_run_unsafe_code,
+        )
+    if not results:  # not the process that gathers
         return {}
     logged = results.pop("samples")
     if tracker:

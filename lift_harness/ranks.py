@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
 from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor
+
+# How long a process waits for another before the launch is given up: shares of an evaluation are uneven, and
+# NCCL's own ten minutes are too few for them.
+PATIENCE = timedelta(hours=2)
 
 
 class Ranks:
@@ -20,11 +27,12 @@ class Ranks:
     def __init__(self, device: str | None) -> None:
         """Join the launch, if the environment tells of one; `device` "cpu" keeps it off the GPUs."""
         self.state: Any = None
+        self.group: Any = None  # those that take part now; None: all
         if int(os.environ.get("WORLD_SIZE", 1)) > 1:
             from accelerate import PartialState
 
             # Without a GPU it must be told, or it starts the group and takes itself for alone.
-            self.state = PartialState(cpu=device == "cpu" or not torch.cuda.is_available())
+            self.state = PartialState(cpu=device == "cpu" or not torch.cuda.is_available(), timeout=PATIENCE)
 
     @property
     def rank(self) -> int:
@@ -33,8 +41,27 @@ class Ranks:
 
     @property
     def world_size(self) -> int:
-        """Number of processes."""
-        return self.state.num_processes if self.state else 1
+        """Number of processes that take part."""
+        return torch.distributed.get_world_size(self.group) if self.state else 1
+
+    @contextmanager
+    def first(self, n: int) -> Iterator[bool]:
+        """Only the first `n` processes, where there are more; yields whether this is one of them.
+
+        The others go on at once to the end of the block, and wait there.
+        """
+        if n >= self.world_size:
+            yield True
+            return
+        self.group = torch.distributed.new_group(range(n), timeout=PATIENCE)
+        member = self.rank < n
+        if not member:
+            self.group = None
+        try:
+            yield member
+        finally:
+            self.group = None
+        self.barrier()
 
     @cached_property
     def device(self) -> str | None:
@@ -46,7 +73,7 @@ class Ranks:
         if not self.state:
             return tensor
         parts = [torch.zeros_like(tensor) for _ in range(self.world_size)]
-        torch.distributed.all_gather(parts, tensor)
+        torch.distributed.all_gather(parts, tensor, group=self.group)
         return torch.cat([part.reshape(-1) for part in parts])
 
     def gather_object(self, thing: Any, dst: int = 0) -> list[Any] | None:
@@ -54,12 +81,14 @@ class Ranks:
         if not self.state:
             return [thing]
         found = [None] * self.world_size if self.rank == dst else None
-        torch.distributed.gather_object(thing, found, dst=dst)
+        torch.distributed.gather_object(thing, found, dst=dst, group=self.group)
         return found
 
     def barrier(self) -> None:
-        """Wait for all."""
-        if self.state:
+        """Wait for all that take part."""
+        if self.group is not None:
+            torch.distributed.barrier(self.group)
+        elif self.state:
             self.state.wait_for_everyone()
 
     def sum(self, counts: Counter[str]) -> Counter[str]:
@@ -67,5 +96,5 @@ class Ranks:
         if not self.state:
             return counts
         found: list[Any] = [None] * self.world_size
-        torch.distributed.all_gather_object(found, dict(counts))
+        torch.distributed.all_gather_object(found, dict(counts), group=self.group)
         return sum(map(Counter, found), Counter())

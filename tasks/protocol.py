@@ -132,6 +132,11 @@ class ProtocolTask(ConfigurableTask):
         self._chat_template = getattr(lm, "protocol_chat_template", None) or None
         self._unisolated = confirm_run_unsafe_code
 
+    def count(self, limit: int | None = None, samples: list[int] | None = None) -> int:
+        """Problems that are asked: those numbered in `samples`, or the first `limit`, or all."""
+        whole = len(self.eval_docs)
+        return len(samples) if samples is not None else min(limit or whole, whole)
+
     def build_all_requests(self, **kwargs: Any) -> None:
         """Build the requests; contexts come from no cache.
 
@@ -141,6 +146,11 @@ class ProtocolTask(ConfigurableTask):
         n = self.config.repeats
         if not isinstance(n, int) or n < 1:
             raise LiftError(f"{self.task_name}: repeats: {n!r}: give a whole number of samples, 1 or more")
+        count, processes = self.count(kwargs.get("limit"), kwargs.get("samples")), kwargs.get("world_size", 1)
+        if count < processes:
+            raise LiftError(
+                f"{self.task_name}: {count} problem(s) for {processes} processes; start at most {count}"
+            )
         if self.benchmark.ready and "bypass" not in self._metric_fn_list:
             self.config.metadata["sandbox"] = self.benchmark.ready(self._unisolated)
         super().build_all_requests(**{**kwargs, "cache_requests": False})

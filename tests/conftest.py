@@ -6,9 +6,9 @@ from pathlib import Path
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-# One thread: these models are too small for two, and on a busy machine two wait for each other (300 s in place
-# of 4 for a golden transcript test, beside a training). In the environment, so that it holds for the processes
-# that tests start: sums of two threads differ from those of one in the last bits.
+# One thread: these models are too small for two, and on a busy machine two wait for each other (300 s in
+# place of 4 for a golden transcript test, beside a training). In the environment, so that it holds for the
+# processes that tests start: sums of two threads differ from those of one in the last bits.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest

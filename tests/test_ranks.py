@@ -11,6 +11,8 @@ import json, sys
 import lm_eval.evaluator
 lm_eval.evaluator.add_env_info = lambda storage: None
 from lm_eval.tasks import TaskManager
+from lift_harness.errors import LiftError
+from lift_harness.evaluation import evaluate
 from lift_harness.lm import LiftDLM
 from lift_harness.tasks.protocol import load_task
 
@@ -23,10 +25,25 @@ results = lm_eval.simple_evaluate(
     bootstrap_iters=2,
     gen_kwargs={"temperature": 0.8},
 )
+alone = evaluate(lm, ["lift_countdown_mini"], label="lift-tiny", limit=1)  # fewer problems than processes
+again = evaluate(lm, ["lift_countdown_mini"], label="lift-tiny", limit=2)  # all take part again
+try:
+    lm_eval.simple_evaluate(
+        model=lm,
+        tasks=[load_task("lift_countdown_mini")],
+        task_manager=TaskManager(include_defaults=False),
+        limit=1,
+    )
+    refused = None
+except LiftError as error:
+    refused = str(error)
 if lm.rank == 0:
     samples = sorted(results["samples"]["lift_countdown_mini"], key=lambda s: s["doc"]["input"])
     found = {
         "results": results["results"],
+        "alone": alone,
+        "again": again,
+        "refused": refused,
         "texts": [sample["resps"][0][:2] for sample in samples],
         "requests": results["config"]["decoding_statistics"]["requests"],
     }
@@ -51,5 +68,9 @@ def test_two_processes_give_the_results_of_one(tmp_path):
         )
         assert done.returncode == 0, done.stderr[-3000:]
         found.append(json.loads(out.read_text()))
-    assert found[0] == found[1]
+    assert [one.pop("refused") for one in found] == [
+        None,
+        "lift_countdown_mini: 1 problem(s) for 2 processes; start at most 1",
+    ]
+    assert found[0] == found[1] and found[0]["alone"]["lift_countdown_mini"]["acc"]
     assert found[0]["requests"] == 10
