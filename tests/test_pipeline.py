@@ -10,6 +10,7 @@ import time
 import numpy as np
 import pytest
 import torch
+from forking import fork, outcome
 from rich.console import Console
 
 from lift_harness.cli import main
@@ -129,16 +130,12 @@ def test_killed_at_ten_random_moments_it_ends_with_the_same_results(first_run, t
     recipe, run, chance = load_recipe("quickstart", CUT_DOWN), tmp_path / "run", random.Random(1)
     kills = 0
     for _ in range(60):
-        pid = os.fork()
-        if pid == 0:
-            try:
-                train_eval(recipe, run, console=quiet_console())
-            finally:
-                os._exit(0)
+        pid = fork(lambda run=run: bool(train_eval(recipe, run, console=quiet_console())) - 1)
         if kills < 10:
             time.sleep(chance.uniform(0.5, 4))
             os.kill(pid, signal.SIGKILL)
-        code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        code = outcome(pid)
+        assert code in (0, -signal.SIGKILL)
         kills += code == -signal.SIGKILL
         if code == 0 and kills >= 10:
             break

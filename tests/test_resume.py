@@ -6,12 +6,12 @@ import random
 import resource
 import signal
 import time
-import traceback
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from forking import fork, outcome
 from llada_reference import EOS, MASK
 from safetensors.torch import load_file
 
@@ -59,31 +59,20 @@ def start(llada_folder):
         model.save_pretrained(output / "final")
 
     def start(output, resume=False, file_limit=None, **values):
-        if pid := os.fork():
-            return pid
-        code = 1
-        try:
+        def work():
             if file_limit:
                 resource.setrlimit(resource.RLIMIT_FSIZE, (file_limit, file_limit))
                 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-            run(output, resume, values)
-            code = 0
-        except Stopped as stop:
-            (output / "said").write_text(str(stop))
-            code = stop.exit_code
-        except LiftError as error:
-            (output / "said").write_text(str(error))
-            code = 2
-        except BaseException:
-            traceback.print_exc()
-        finally:
-            os._exit(code)
+            try:
+                run(output, resume, values)
+            except LiftError as error:
+                (output / "said").write_text(str(error))
+                return error.exit_code if isinstance(error, Stopped) else 2
+            return 0
+
+        return fork(work)
 
     return start
-
-
-def outcome(pid: int) -> int:
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
 @pytest.fixture

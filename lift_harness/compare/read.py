@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,9 +19,9 @@ from lift_harness.compare.logs import (
 )
 from lift_harness.compare.published import method_name
 from lift_harness.errors import LiftError
+from lift_harness.run_layout import ONE, length_of, seed_folders, task_at
 from lift_harness.sample_logs import LOG, RESULTS, number
 
-LABELS = re.compile(r"one|one-(?P<length>\d+)|samples")
 UNNAMED = "answers"  # the task of logs that do not say which they are of
 MAKES = "give a run folder of train-eval, an lm-eval output folder, a results_*.json or a *.scored.jsonl"
 
@@ -120,12 +119,12 @@ def row_of_log(file: Path) -> Row:
         raise LiftError(f"{notes[0] if notes else f'{file} holds no samples'}; give a log of lm-eval's")
     match = LOG.fullmatch(file.name)
     task = named or (match["task"] if match else UNNAMED)
-    one = Evaluation(task, "one", file, log=file, items=items, n_items=len(items))
+    one = Evaluation(task, ONE, file, log=file, items=items, n_items=len(items))
     row = Row(file.name.removesuffix(".jsonl").removesuffix(".scored"), file, {"": [one]}, notes=notes)
     beside = file.parent / f"results_{match['time']}.json" if match else None
     if beside and beside.is_file():
         data = read_object(beside, notes)
-        for found in read_results(data, beside, "one"):
+        for found in read_results(data, beside, ONE):
             if found.task == task:  # its numbers are those of the first scoring, not of this log
                 one.settings, one.n_total = found.settings, found.n_total
         set_model(row, data)
@@ -159,7 +158,7 @@ def row_of_results(
 ) -> Row:
     """The row of one model's results files: of each task the newest."""
     row = Row(name or "results", path, {"": []}, notes=notes)
-    row.seeds[""] = newest(files, "one", None, row.notes)
+    row.seeds[""] = newest(files, ONE, None, row.notes)
     set_model(row, files[-1][1])
     return row
 
@@ -183,8 +182,7 @@ def newest(
         log = one.source.parent / f"samples_{one.task}_{match['time']}.jsonl" if match else None
         if log and log.is_file():
             one.log, (one.items, _) = log, read_items(log, notes)
-        if length:
-            one.task = f"{one.task}@{length}"
+        one.task = task_at(one.task, length)
     return list(found.values())
 
 
@@ -247,9 +245,7 @@ def read_recipe(file: Path, notes: list[str]) -> dict[str, Any]:
 
 def seeds_of(folder: Path, row: Row) -> dict[str, list[Evaluation]]:
     """The evaluations of METHOD/, or of METHOD/seed-N/ each."""
-    places = {place.name.removeprefix("seed-"): place for place in folder.glob("seed-*") if place.is_dir()}
-    order = sorted(places, key=lambda seed: (len(seed), seed))
-    found = {seed: list(evaluations_of(places[seed], row)) for seed in order}
+    found = {seed: list(evaluations_of(place, row)) for seed, place in seed_folders(folder).items()}
     found = {seed: known for seed, known in found.items() if known}
     return found or {"": list(evaluations_of(folder, row))}
 
@@ -261,9 +257,8 @@ def evaluations_of(folder: Path, row: Row) -> Iterator[Evaluation]:
         data = read_object(file, row.notes)
         if mapping(data.get("results")):
             files.setdefault(file.relative_to(folder / "eval").parts[0], []).append((file, data))
-    for label in sorted(files, key=lambda label: (label != "one", label)):
-        match = LABELS.fullmatch(label)
-        yield from newest(files[label], label, match["length"] if match else None, row.notes)
+    for label in sorted(files, key=lambda label: (label != ONE, label)):
+        yield from newest(files[label], label, length_of(label), row.notes)
 
 
 def expected_of(scores: Mapping[str, Any]) -> dict[str, dict[str, float]]:
@@ -282,7 +277,7 @@ def without_files(file: Path, scores: Mapping[str, Any]) -> list[Evaluation]:
     """A row of which only results.json is left: values and standard errors."""
     found = []
     for task, metrics in scores.items():
-        one = Evaluation(str(task), "one", file)
+        one = Evaluation(str(task), ONE, file)
         for name, metric in mapping(metrics).items():
             value = number(mapping(metric).get("value"))
             if value is not None:

@@ -11,6 +11,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from lift_harness import run_layout
 from lift_harness.errors import LiftError
 from lift_harness.evaluation import Scores, evaluate
 from lift_harness.pipeline.runs import KEY, Progress, stage_key
@@ -42,7 +43,7 @@ class Evaluation(NamedTuple):
 
     def name(self, task: str) -> str:
         """What the results call a task of this run."""
-        return f"{task}@{self.length}" if self.length else task
+        return run_layout.task_at(task, self.length)
 
 
 def evaluations(recipe: Recipe, settings: EvalSettings) -> list[Evaluation]:
@@ -61,7 +62,7 @@ def evaluations(recipe: Recipe, settings: EvalSettings) -> list[Evaluation]:
     runs = []
     for length, tasks in by_length.items():
         own = {"gen_length": length, "steps": length // 2} if length else {}
-        label = f"one-{length}" if length else "one"
+        label = run_layout.label(length)
         runs.append(
             Evaluation(label, list(dict.fromkeys(tasks)), length, None, settings.limit, {**common, **own})
         )
@@ -69,7 +70,7 @@ def evaluations(recipe: Recipe, settings: EvalSettings) -> list[Evaluation]:
     if settings.samples > 1 and single:
         limit = settings.sample_limit or settings.limit
         sampled = {**common, "temperature": settings.temperature}
-        runs.append(Evaluation("samples", single, None, settings.samples, limit, sampled))
+        runs.append(Evaluation(run_layout.SAMPLES, single, None, settings.samples, limit, sampled))
     return runs
 
 

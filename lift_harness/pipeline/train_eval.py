@@ -28,6 +28,7 @@ from lift_harness.pipeline.runs import prepare_output, run_stage, write_json
 from lift_harness.pipeline.schema import Method, Recipe
 from lift_harness.pipeline.training import check_training, train_method, training_key
 from lift_harness.report import write_report
+from lift_harness.run_layout import method_folder
 
 Kind = Literal["train", "eval"]
 BASE = "base"
@@ -102,7 +103,7 @@ def trained_ones(recipe: Recipe) -> Iterator[tuple[Method, int, str]]:
     """(method, seed, folder below the run's) of every training."""
     for method in recipe.methods:
         for seed in recipe.all_seeds():
-            yield method, seed, method.name if recipe.seeds == 1 else f"{method.name}/seed-{seed}"
+            yield method, seed, method_folder(method.name, seed, recipe.seeds)
 
 
 @contextmanager

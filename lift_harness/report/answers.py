@@ -11,10 +11,10 @@ from typing import Any
 
 from lift_harness.report.files import Notes, counted, number, read_lines
 from lift_harness.report.run import Run
+from lift_harness.run_layout import ONE, SAMPLES, length_of, task_at
 from lift_harness.sample_logs import LOG, as_text
 
-LABELS = ("one", "samples")  # the answers under the protocol; n sampled answers for pass@k
-LENGTH = re.compile(r"one-(\d+)")  # label of an evaluation at another gen_length: its tasks are TASK@LENGTH
+LABELS = (ONE, SAMPLES)  # the answers under the protocol; n sampled answers for pass@k
 SPECIAL = re.compile(r"<\|[^|<>]{1,40}\|>")
 
 Points = tuple[float, float]  # (points, of): (1, 1), or (right cells, empty cells)
@@ -90,10 +90,7 @@ def sample_logs(folder: Path) -> Iterator[tuple[str, str, Path]]:
 
 def place(label: str, task: str) -> tuple[str, str]:
     """Label and task of an evaluation: "one-512" is the label "one" of "TASK@512"."""
-    length = LENGTH.fullmatch(label)
-    if length:
-        return LABELS[0], f"{task}@{length[1]}"
-    return label if label in LABELS else LABELS[0], task
+    return label if label in LABELS else ONE, task_at(task, length_of(label))
 
 
 def read_log(file: Path, notes: Notes, name: str) -> Iterator[dict[str, Any]]:

@@ -11,6 +11,7 @@ import numpy as np
 from lift_harness.report.answers import Problem, frame, length
 from lift_harness.report.run import Run
 from lift_harness.report.statistics import interval, ratio
+from lift_harness.run_layout import ONE, SAMPLES
 
 BINS = 5
 CLASSES = 12  # more different values of a difficulty than this, and they are put into bins
@@ -96,7 +97,7 @@ def breakdown(
     run: Run, problems: Sequence[Problem], task: str, name: str, unit: str, value: Value
 ) -> dict[str, Any] | None:
     """Accuracy of one task by one property, of the answer under the protocol (else of the first sample)."""
-    label = "one" if any(key[1] == "one" for p in problems for key in p.answers) else "samples"
+    label = ONE if any(key[1] == ONE for p in problems for key in p.answers) else SAMPLES
     cases: dict[str, list[Case]] = {}
     for i, problem in enumerate(problems):
         for arm in run.arms:

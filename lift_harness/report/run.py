@@ -10,6 +10,7 @@ from typing import Any
 from lift_harness.errors import LiftError
 from lift_harness.evaluation import over_seeds
 from lift_harness.report.files import Notes, mapping, number, read_mapping, read_text, read_yaml
+from lift_harness.run_layout import seed_folders
 from lift_harness.sample_logs import SAMPLED
 
 
@@ -96,10 +97,8 @@ def find_arms(folder: Path, order: Sequence[str]) -> list[Arm]:
     places.sort(key=lambda place: order.index(place.name) if place.name in order else len(order))
     arms = []
     for place in places:
-        seeds = [seed for seed in place.glob("seed-*") if seed.is_dir() and holds(seed)]
-        for seed in sorted(seeds, key=lambda seed: (len(seed.name), seed.name)):
-            n = seed.name.removeprefix("seed-")
-            arms.append(Arm(f"{place.name} seed {n}", place.name, n, seed))
+        seeds = {n: seed for n, seed in seed_folders(place).items() if holds(seed)}
+        arms += [Arm(f"{place.name} seed {n}", place.name, n, seed) for n, seed in seeds.items()]
         if not seeds and holds(place):
             arms.append(Arm(place.name, place.name, None, place))
     return arms

@@ -9,6 +9,7 @@ from lift_harness.report.answers import Answers, Points, Problem
 from lift_harness.report.files import mapping, number, read_mapping
 from lift_harness.report.run import Arm, Run, metric_order
 from lift_harness.report.statistics import Interval, best, interval, over_seeds, pass_curve, ratio
+from lift_harness.run_layout import ONE, SAMPLES
 from lift_harness.sample_logs import SAMPLED
 
 Logged = dict[tuple[str, str, str], dict[str, Answers]]  # (task, arm, label) -> problem -> answers
@@ -70,7 +71,7 @@ def scored_arms(run: Run, logged: Logged, row: str, task: str, metric: str) -> l
     """problem -> score in a metric, for each seed of a row; of pass@k from the sampled answers, if any."""
     found = []
     for arm in run.arms_of(row):
-        for label in ("samples", "one") if SAMPLED.fullmatch(metric) else ("one",):
+        for label in (SAMPLES, ONE) if SAMPLED.fullmatch(metric) else (ONE,):
             answers = logged.get((task, arm.name, label), {})
             scores = {doc: one.metrics[metric] for doc, one in answers.items() if metric in one.metrics}
             if scores:
@@ -126,7 +127,7 @@ def pass_curves(run: Run, problems: Sequence[Problem]) -> list[dict[str, Any]]:
 
 def sampled(problem: Problem, arm: str) -> tuple[int, int] | None:
     """(samples, right ones) of a problem, where there are several."""
-    for label in ("samples", "one"):
+    for label in (SAMPLES, ONE):
         answers = problem.answers.get((arm, label))
         known = [verdict for verdict in answers.correct if verdict is not None] if answers else []
         if len(known) > 1:

@@ -1,0 +1,40 @@
+"""How a run's folder is laid out, for those who write it and those who read it. Only the standard library.
+
+METHOD/ holds `train.json`, `train/`, `eval.json` and `eval/`; with several seeds METHOD/seed-N/ does. Below
+`eval/` each lm-eval run has a folder by its label: `one` (the protocol's one answer a problem), `one-512` (at
+that gen_length; its tasks are called TASK@512) and `samples` (several answers, for pass@k).
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+ONE, SAMPLES = "one", "samples"
+
+
+def label(length: int | None) -> str:
+    """The label of the run with one answer a problem, at a gen_length of its own or the task's."""
+    return ONE if length is None else f"{ONE}-{length}"
+
+
+def length_of(label: str) -> str | None:
+    """512 of `one-512`, None of other labels."""
+    match = re.fullmatch(rf"{ONE}-(\d+)", label)
+    return match and match[1]
+
+
+def task_at(task: str, length: int | str | None) -> str:
+    """What the results call a task that was run at a gen_length of its own."""
+    return task if length is None else f"{task}@{length}"
+
+
+def method_folder(method: str, seed: int, seeds: int) -> str:
+    """Where one training of a method is, of as many as there are seeds."""
+    return method if seeds == 1 else f"{method}/seed-{seed}"
+
+
+def seed_folders(folder: Path) -> dict[str, Path]:
+    """The seeds' folders of a method by their numbers, in order; {} where there is one training."""
+    found = {place.name.removeprefix("seed-"): place for place in folder.glob("seed-*") if place.is_dir()}
+    return dict(sorted(found.items(), key=lambda one: (len(one[0]), one[0])))
