@@ -49,7 +49,10 @@ def run_compare(
     """
     if format is not None and format not in FORMATS:
         raise LiftError(f"format={format!r} is not known; {did_you_mean(format, FORMATS)}")
-    format = format or SUFFIXES.get(output.suffix if output else "", "table")
+    suffix = output.suffix if output else ""
+    if format is None and suffix not in (*SUFFIXES, "", ".txt"):
+        raise LiftError(f"--output {output}: no format is known for {suffix}; give --format as well")
+    format = format or SUFFIXES.get(suffix, "table")
     found = compare(
         load(paths, named(names)),
         baseline=baseline,
