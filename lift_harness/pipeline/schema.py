@@ -108,7 +108,7 @@ def validated(kind: type[Any], raw: dict[str, Any], where: str) -> Any:
         path = [str(part) for part in first["loc"] if part not in ("NewModel", "str")]
         key = ".".join(path)
         if first["type"] == "extra_forbidden":
-            raise LiftError(f"{where}: unknown key {key!r}; {did_you_mean(path[-1], _all_keys())}") from None
+            raise LiftError(f"{where}: unknown key {key!r}; {_meant(kind, path)}") from None
         if first["type"] == "missing":
             raise LiftError(f"{where}: {key!r} is missing") from None
         message = first["msg"].removeprefix("Value error, ")
@@ -116,7 +116,20 @@ def validated(kind: type[Any], raw: dict[str, Any], where: str) -> Any:
         raise LiftError(f"{where}: {shown}{message}") from None
 
 
-def _all_keys() -> set[str]:
-    """Every key that a recipe can have."""
-    parts = (Recipe, NewModel, DataSource, Method, TrainSettings, LoraSettings, EvalSettings)
-    return {name for part in parts for name in part.model_fields}
+SECTIONS: dict[str, type[BaseModel]] = {
+    "": Recipe,
+    "model": NewModel,
+    "data": DataSource,
+    "methods": Method,
+    "training": TrainSettings,
+    "training.lora": LoraSettings,
+    "eval": EvalSettings,
+}
+
+
+def _meant(kind: type[BaseModel], path: list[str]) -> str:
+    """What an unknown key may have been meant as: one of its section, or one of that name in another."""
+    section = ".".join(part for part in path[:-1] if not part.isdigit())
+    own = (SECTIONS.get(section, kind) if kind is Recipe else kind).model_fields
+    elsewhere = [f"{place}.{path[-1]}" for place, part in SECTIONS.items() if path[-1] in part.model_fields]
+    return f"did you mean {' or '.join(elsewhere)}?" if elsewhere else did_you_mean(path[-1], own)
