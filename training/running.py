@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
 from torch import nn
 from transformers import TrainerCallback, TrainingArguments, set_seed
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
@@ -62,6 +61,8 @@ def train(
 ) -> tuple[nn.Module, list[dict[str, float]]]:
     """Train and return the model (with adapters, if any) and the log.
 
+    One process saves the model, by its `save_pretrained`: whole, also where each has only a part of it.
+
     Args:
         model: a masked diffusion model; changed in place.
         tokenizer: for the mask and end-of-text ids.
@@ -109,6 +110,11 @@ def train(
     )
     for printing in (PrinterCallback, ProgressCallback):
         trainer.remove_callback(printing)
+    if settings.eval_steps and trainer.sharded and not trainer.accelerator.is_fsdp2:
+        raise LiftError(
+            f"training.eval_steps={settings.eval_steps}: under ZeRO-3 and FSDP 1 there is no evaluation "
+            "while training; set it to null, or take --strategy fsdp, zero2 or ddp"
+        )
     checkpoint = checkpoints.newest(output) if resume else None
     trainer.restore_log(checkpoint)
     counting = trainer.statistics.count_passes(trainer.accelerator.unwrap_model(model))
@@ -117,8 +123,9 @@ def train(
     counting.remove()
     stop.check(output)
     if settings.select == "best":
-        load_weights(trainer.model, output / f"{checkpoints.PREFIX}{trainer.state.best_global_step}")
+        trainer.take_best(output / f"{checkpoints.PREFIX}{trainer.state.best_global_step}")
     trainer.check_weights()
+    trainer.gather_for_saving()
     sequences, tokens = trainer.total(trainer.statistics.passes).tolist()
     by_t = trainer.statistics.confidence_by_t(trainer.total)
     if trainer.is_world_process_zero():
@@ -136,17 +143,6 @@ class LogAtTheEnd(TrainerCallback):
         """Called by the Trainer after each optimiser step."""
         if state.global_step >= state.max_steps:
             control.should_log = True
-
-
-def load_weights(model: Any, checkpoint: Path) -> None:
-    """Put the weights of a checkpoint into the model that was trained."""
-    if hasattr(model, "peft_config"):
-        from peft import set_peft_model_state_dict
-
-        set_peft_model_state_dict(model, load_file(checkpoint / "adapter_model.safetensors"))
-    else:
-        for file in sorted(checkpoint.glob("model*.safetensors")):
-            model.load_state_dict(load_file(file), strict=False)
 
 
 def check_lengths(examples: Sequence[Example], context: int) -> None:

@@ -5,13 +5,18 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule
 from transformers import Trainer, TrainerControl
+from transformers.integrations import is_deepspeed_zero3_enabled
 
 from lift_harness.errors import LiftError, first_line
 from lift_harness.likelihood import Text, elbo
@@ -116,7 +121,7 @@ class ObjectiveTrainer(Trainer):
         texts = [Text(tuple(one.prompt), tuple(one.response), one.id) for one in self.validation]
         mine = texts[self.args.process_index :: self.args.world_size]
         model = self.accelerator.unwrap_model(self.model)
-        with scoring(model):
+        with self.whole_weights(), scoring(model):
             found = elbo(model, mine, mask_id=self.mask_id, mc_num=self.settings.eval_samples)
         sums = torch.tensor(
             [-sum(one.value for one in found), sum(len(text.target) for text in mine)], dtype=torch.float64
@@ -126,6 +131,45 @@ class ObjectiveTrainer(Trainer):
         self.log(dict(metrics))
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
+
+    # ------------------------------------------------------------ weights in parts
+
+    @property
+    def sharded(self) -> bool:
+        """Whether each process holds a part of the weights, which are whole only inside a pass."""
+        return bool(self.is_fsdp_enabled or is_deepspeed_zero3_enabled())
+
+    @contextmanager
+    def whole_weights(self) -> Iterator[None]:
+        """FSDP 2: all weights in every process meanwhile.
+
+        Inside, passes need no other process: evaluations of several lengths make different numbers of them.
+        """
+        parts = [module for module in self.model.modules() if isinstance(module, FSDPModule)]
+        for part in parts:
+            part.set_reshard_after_forward(False, recurse=False)
+            part.unshard()
+        try:
+            yield
+        finally:
+            for part in parts:
+                part.reshard()
+                part.set_reshard_after_forward(self.accelerator.state.fsdp_plugin.reshard_after_forward)
+
+    def gather_for_saving(self) -> None:
+        """Let the model's `save_pretrained`, which one process calls, write the weights of all of them."""
+        if self.sharded:
+            whole = self.accelerator.get_state_dict(self.model_wrapped)
+            self.model.save_pretrained = partial(self.model.save_pretrained, state_dict=whole)
+
+    def take_best(self, checkpoint: Path) -> None:
+        """Put the weights of a checkpoint into the model."""
+        if self.sharded:
+            self._load_from_checkpoint(str(checkpoint), self.model_wrapped)
+        else:
+            load_weights(self.model, checkpoint)
+
+    # ------------------------------------------------------------ sums over processes
 
     def total(self, tensor: Tensor) -> Tensor:
         """Added up over processes."""
@@ -206,6 +250,17 @@ class ObjectiveTrainer(Trainer):
                     f"training diverged: {name} is not finite after step {self.state.global_step}, learning "
                     f"rate {self._get_learning_rate():.3g}; lower training.learning_rate"
                 )
+
+
+def load_weights(model: Any, checkpoint: Path) -> None:
+    """Put the weights of a checkpoint into the model that was trained."""
+    if hasattr(model, "peft_config"):
+        from peft import set_peft_model_state_dict
+
+        set_peft_model_state_dict(model, load_file(checkpoint / "adapter_model.safetensors"))
+    else:
+        for file in sorted(checkpoint.glob("model*.safetensors")):
+            model.load_state_dict(load_file(file), strict=False)
 
 
 def as_line(logged: dict[str, Any]) -> str:

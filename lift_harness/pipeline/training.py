@@ -101,7 +101,7 @@ def train_method(
     result = {
         "checkpoint": kind,
         "sha256": weights_hash(folder / kind),
-        "parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
+        "parameters": sum(getattr(p, "ds_numel", p.numel()) for p in model.parameters() if p.requires_grad),
         **{
             name: [{"step": line["step"], name: line[name]} for line in found]
             for name, found in lines.items()
