@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from accelerate.state import DistributedType, PartialState
 from llada_reference import EOS, MASK
 from safetensors.torch import load_file
 
@@ -76,19 +77,43 @@ def fit(folder: Path, model_folder: str, method: str, resume: bool = False, **va
     return {"seen": objective.seen, "log": log}
 
 
+FSDP = {  # what `accelerate launch` makes of recipes/accelerate/fsdp.yaml
+    "ACCELERATE_USE_FSDP": "true",
+    "FSDP_VERSION": "2",
+    "FSDP_AUTO_WRAP_POLICY": "TRANSFORMER_BASED_WRAP",
+    "FSDP_RESHARD_AFTER_FORWARD": "true",
+    "FSDP_STATE_DICT_TYPE": "FULL_STATE_DICT",
+    "FSDP_CPU_RAM_EFFICIENT_LOADING": "false",
+}
+
+
+def take_cpus_for_gpus():
+    """accelerate shards over GPUs only; torch does it on the CPU as well."""
+    init = PartialState.__init__
+
+    def pretend(state, *args, **options):
+        init(state, *args, **options)
+        if state.distributed_type == DistributedType.MULTI_CPU:
+            state.distributed_type = DistributedType.MULTI_GPU
+
+    PartialState.__init__ = pretend
+
+
 if __name__ == "__main__":
+    if "ACCELERATE_USE_FSDP" in os.environ:
+        take_cpus_for_gpus()
     folder, model_folder, method, resume, values = json.loads(sys.argv[1])
     found = fit(Path(folder), model_folder, method, resume, **values)
     (Path(folder) / f"rank{os.environ['RANK']}.json").write_text(json.dumps(found))
 
 
-def launch(folder, model_folder, method, resume=False, **values):
+def launch(folder, model_folder, method, resume=False, environment=None, **values):
     folder.mkdir(exist_ok=True)
     task = json.dumps([str(folder), str(model_folder), method, resume, {"batch_size": 2, **values}])
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
     done = subprocess.run(
         [*command, __file__, task],
-        env=os.environ | {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"},
+        env=os.environ | {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"} | (environment or {}),
         capture_output=True,
         text=True,
         timeout=250,
@@ -126,3 +151,26 @@ def test_two_processes_resume_where_they_stopped(llada_folder, tmp_path):
     )
     for name, weights in expected.items():
         torch.testing.assert_close(found[name], weights, atol=0, rtol=0)
+
+
+@pytest.mark.parametrize("lora", [None, {"r": 4, "alpha": 8, "dropout": 0.0}], ids=["full", "lora"])
+def test_weights_in_parts_are_trained_evaluated_kept_and_saved_as_one(llada_folder, tmp_path, lora):
+    """FSDP 2: rank 0 saves all of the weights, the best step's, which it holds only a part of."""
+    values = {"lora": lora, "eval_steps": 1, "select": "best", "learning_rate": 5e-2, "save_total_limit": 4}
+    one = fit(tmp_path / "one", str(llada_folder()), "lift", **values)
+    parts = tmp_path / "parts"
+    ranks = launch(parts, llada_folder(), "lift", environment=FSDP, **values)
+    for ours, theirs in zip(one["log"], ranks[0]["log"], strict=True):
+        assert theirs == pytest.approx(ours, rel=1e-4)
+
+    def saved(folder):
+        (file,) = (folder / "final").glob("*.safetensors")
+        return load_file(file)
+
+    torch.testing.assert_close(saved(parts), saved(tmp_path / "one"), atol=5e-5, rtol=1e-3)
+    whole = saved(parts)
+    for step in (3, 4):
+        for file in (parts / f"checkpoint-{step}").rglob("*"):
+            file.unlink()
+    launch(parts, llada_folder(), "lift", resume=True, environment=FSDP, **values)
+    torch.testing.assert_close(saved(parts), whole, atol=0, rtol=0)
