@@ -5,6 +5,7 @@ Heavy imports wait until a command needs them.
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -123,7 +124,7 @@ def analyze_command(
         str, typer.Option("--t-bins", help="Diffusion times, numbers or powers.")
     ] = "2^-2,2^-1,2^-1/2,2^-1/4",
     examples: Annotated[int, typer.Option(min=0, help="Examples the model sees; 0: all.")] = 4000,
-    seed: Annotated[int, typer.Option(help="Of the draw of examples, the masks and the bootstrap.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of the draw, the masks and the bootstrap.")] = 0,
     bins: Annotated[int, typer.Option(min=1, help="Frequency bins.")] = 12,
     min_count: Annotated[int, typer.Option(min=1, help="Times that a token must be masked to count.")] = 5,
     bootstrap: Annotated[int, typer.Option(min=1, help="Replicates of the bootstrap.")] = 1000,
@@ -183,11 +184,19 @@ def generate_command(
     from lift_harness.interactive.session import open_session
 
     settings = [*(set_ or ()), *([gen_kwargs] if gen_kwargs else ())]
-    text = sys.stdin.read().rstrip("\n") if prompt == "-" else prompt
+    text = read_stdin() if prompt == "-" else prompt
     session = open_session(
         model, peft=peft, model_args=model_args, settings=settings, seed=seed, prefix=prefix
     )
     generate(session, text, raw=raw, system=system, show=show, as_json=json_, delay=delay)
+
+
+def read_stdin() -> str:
+    """All of the standard input."""
+    try:
+        return sys.stdin.read().rstrip("\n") if sys.stdin else ""
+    except UnicodeDecodeError as error:
+        raise LiftError(f"standard input is not UTF-8: {error.reason} at byte {error.start}") from error
 
 
 @app.command("chat")
@@ -291,4 +300,11 @@ def main() -> None:
         sys.exit(stop.exit_code)
     except LiftError as error:
         sys.stderr.write(f"error: {error}\n")
+        sys.exit(2)
+    except BrokenPipeError:  # the reader has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except OSError as error:  # a full disk, a folder that may not be written to
+        where = f"{error.filename}: " if error.filename else ""
+        sys.stderr.write(f"error: {where}{error.strerror or error}\n")
         sys.exit(2)

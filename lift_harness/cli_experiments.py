@@ -74,10 +74,13 @@ def run_recipe(
     strategy: str,
 ) -> None:
     """What `train-eval` and `train` share."""
+    from lift_harness.pipeline.launch import STRATEGIES
     from lift_harness.pipeline.recipe import load_recipe
 
     if only not in (None, "train", "eval"):
         raise LiftError(f"--only {only}: give train or eval")
+    if strategy not in STRATEGIES:
+        raise LiftError(f"--strategy {strategy}: give one of {', '.join(STRATEGIES)}")
     loaded = load_recipe(recipe, set_ or [])
     folder = output or Path("runs") / loaded.name
     if dry_run:

@@ -10,10 +10,24 @@ from typing import Any
 
 
 def whole(file: Path, write: Callable[[Path], Any]) -> None:
-    """Let `write(path)` make the file beside its place, then put it there: whole or not at all."""
+    """Let `write(path)` make the file beside its place, then put it there: whole or not at all.
+
+    A link stays one. What is no file (/dev/stdout) is written to as it is.
+
+    Raises:
+        OSError: as `write`, and for a folder; nothing is left behind.
+    """
+    if file.exists() and not file.is_file():
+        write(file)
+        return
+    file = file.resolve()
     part = file.with_name(f"{file.name}.part")
-    write(part)
-    os.replace(part, file)
+    try:
+        write(part)
+        os.replace(part, file)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
 
 
 def write_whole(file: Path, text: str) -> None:

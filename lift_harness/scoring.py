@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
-import tempfile
 from collections.abc import Iterator
 from math import sqrt
 from pathlib import Path
 from typing import Any
 
 from lift_harness.errors import LiftError
+from lift_harness.files import whole
 from lift_harness.tasks.benchmarks import BENCHMARKS, Benchmark
 from lift_harness.tasks.settings import task_config
 from lift_harness.tasks.verdicts import judge
@@ -64,13 +63,19 @@ def score_file(
 
 
 def read_log(path: Path) -> Iterator[tuple[int, Row]]:
-    """The lines with their numbers, checked: a row, and the same number of answers in each."""
-    n, line = 0, 0
+    """The lines with their numbers, checked: a row, and the same number of answers in each.
+
+    Where a problem has a line for each of lm-eval's filters, with the same answers, the first filter's.
+    """
+    n, line, first = 0, 0, None
     try:
-        with path.open(encoding="utf-8") as file:
+        with path.open("rb") as file:
             for line, text in enumerate(file, start=1):
                 if text.strip():
-                    row = _checked(text, f"{path}: line {line}")
+                    row = _checked(text.decode("utf-8"), f"{path}: line {line}")
+                    first = row.get("filter") if n == 0 else first
+                    if row.get("filter") != first:
+                        continue
                     n = n or len(row["resps"][0])
                     if len(row["resps"][0]) != n:
                         found = len(row["resps"][0])
@@ -83,7 +88,7 @@ def read_log(path: Path) -> Iterator[tuple[int, Row]]:
             f"{path}: {error.strerror}; give a log that lm-eval wrote with --log_samples"
         ) from error
     except UnicodeDecodeError as error:
-        raise LiftError(f"{path}: line {line + 1}: not UTF-8 ({error.reason})") from error
+        raise LiftError(f"{path}: line {line}: not UTF-8 ({error.reason})") from error
     if not n:
         raise LiftError(f"{path}: no samples in it")
 
@@ -101,33 +106,30 @@ def _checked(text: str, where: str) -> Row:
     one = answers[0] if isinstance(answers, list) and len(answers) == 1 else None
     if not isinstance(one, list) or not one or not all(isinstance(answer, str) for answer in one):
         raise LiftError(f'{where}: resps: must be [["text", ...]], not {_short(answers)}')
+    verdicts = row["doc"].get("verdicts")
+    asked = verdicts.get("n_samples") if isinstance(verdicts, dict) else None
+    if type(asked) is int and asked > 0:
+        del one[asked:]  # lm-eval pads the last problem of a process that has fewer than another
     return row
 
 
 def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
+    text, most = (str(value), 300) if isinstance(value, Exception) else (repr(value), 60)
+    return text if len(text) <= most else text[: most - 3] + "..."
 
 
 def write_log(path: Path, rows: list[Row]) -> None:
     """Write the lines, all or none."""
-    try:
-        handle, part = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
-    except OSError as error:
-        raise LiftError(f"{path}: cannot be written: {error.strerror}") from error
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
+
+    def write(part: Path) -> None:
+        with part.open("w", encoding="utf-8") as file:
             for row in rows:
                 file.write(json.dumps(row) + "\n")  # escaped: an answer may hold half a surrogate pair
-        mask = os.umask(0)
-        os.umask(mask)
-        os.chmod(part, 0o666 & ~mask)  # as any new file; mkstemp's are the owner's only
-        os.replace(part, path)
-    except BaseException as error:
-        os.unlink(part)
-        if isinstance(error, OSError):
-            raise LiftError(f"{path}: cannot be written: {error.strerror}") from error
-        raise
+
+    try:
+        whole(path, write)
+    except OSError as error:
+        raise LiftError(f"{path}: cannot be written: {error.strerror}") from error
 
 
 # ---------------------------------------------------------------- the verdicts
@@ -139,11 +141,11 @@ def scored(row: Row, benchmark: Benchmark, prefix: str, where: str) -> dict[str,
     try:
         doc["verdicts"], metrics = judge(benchmark, doc, [prefix + text for text in texts])
     except LiftError as error:
-        raise LiftError(f"{where}: {error}") from error
+        raise LiftError(f"{where}: {_short(error)}") from error
     except KeyError as error:
         raise LiftError(f"{where}: doc: no field {error}; is this a log of another task?") from error
     except (TypeError, ValueError, AttributeError, IndexError) as error:
-        raise LiftError(f"{where}: doc: not a row of this task's dataset ({error})") from error
+        raise LiftError(f"{where}: doc: not a row of this task's dataset ({_short(error)})") from error
     row.update(metrics)
     return metrics
 

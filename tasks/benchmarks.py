@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from lift_harness.tasks import prompts, score_code, score_countdown, score_gsm8k, score_math, score_sudoku
@@ -73,7 +74,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "humaneval": Benchmark(
         question=lambda doc: doc["prompt"],
         target=lambda doc: doc["canonical_solution"],
-        score=score_code.score,
+        score=partial(score_code.score, fields=score_code.HUMANEVAL),
         metrics=PROGRAM,
         correct="acc",
         ready=score_code.ready,
@@ -82,7 +83,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "mbpp": Benchmark(
         question=lambda doc: prompts.mbpp_question(doc["prompt"], doc["test_list"]),
         target=lambda doc: doc["code"],
-        score=score_code.score,
+        score=partial(score_code.score, fields=score_code.MBPP),
         metrics=PROGRAM,
         correct="acc",
         ready=score_code.ready,

@@ -175,10 +175,11 @@ class ProtocolTask(ConfigurableTask):
         """Keep all n responses of a problem, where lm-eval's default keeps the first.
 
         And no more than n: on several ranks lm-eval pads with repetitions of the last request, whose
-        responses land on the real one.
+        responses land on the real one, and would stand in the log of samples.
         """
         for instance in self._instances or []:
-            instance.filtered_resps[FILTER] = instance.resps[: instance.repeats]
+            del instance.resps[instance.repeats :]
+            instance.filtered_resps[FILTER] = list(instance.resps)
         if self.benchmark.prepare and "bypass" not in self._metric_fn_list:
             kept = [(one.doc, one.filtered_resps[FILTER]) for one in self._instances or []]
             self.benchmark.prepare(

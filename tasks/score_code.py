@@ -81,15 +81,16 @@ def program(doc: Doc, text: str) -> Program | None:
     """What is run for an answer, None when it holds no code.
 
     Raises:
-        LiftError: the row is of neither benchmark.
+        LiftError: the row is of neither benchmark, or has no tests.
     """
     kinds = {HUMANEVAL: humaneval_program, MBPP: mbpp_program}
     made = next((kinds[fields] for fields in kinds if all(field in doc for field in fields)), None)
     if made is None:
-        raise LiftError(
-            f"not a row of HumanEval ({', '.join(HUMANEVAL)}) or MBPP ({', '.join(MBPP)}): "
-            f"it has {', '.join(map(str, doc)) or 'no fields'}"
-        )
+        raise LiftError(f"not a row of HumanEval ({', '.join(HUMANEVAL)}) or MBPP ({', '.join(MBPP)})")
+    if made is mbpp_program:
+        tests = doc["test_list"]
+        if not isinstance(tests, list) or not tests or not all(isinstance(test, str) for test in tests):
+            raise LiftError("not a row of MBPP: test_list must be a list of tests")
     code = code_block(text)
     return None if code is None else made(doc, code)
 
@@ -113,11 +114,17 @@ def score_many(answers: Iterable[tuple[Doc, str]], workers: int | None = None) -
     ]
 
 
-def score(doc: Doc, text: str) -> dict[str, float]:
+def score(doc: Doc, text: str, fields: tuple[str, ...] = ()) -> dict[str, float]:
     """Metrics of one answer.
 
     Args:
         doc: a row of HumanEval or MBPP.
         text: all that the assistant said, the `<reasoning>` it was given included.
+        fields: those of the benchmark that it must be of, HUMANEVAL or MBPP; (): either.
+
+    Raises:
+        LiftError: a row of another benchmark.
     """
+    if missing := [field for field in fields if field not in doc]:
+        raise LiftError(f"doc: no field {missing[0]!r}; is this a log of another task?")
     return score_many([(doc, text)])[0]

@@ -61,6 +61,8 @@ def score(doc: Mapping[str, str | int], text: str) -> dict[str, float | Cells]:
         text: all that the assistant said, the `<reasoning>` it was given included.
     """
     puzzle, solution, grid = str(doc["Puzzle"]).zfill(16), str(doc["Solution"]), extract(text)
+    if not re.fullmatch("[0-4]{16}", puzzle) or not re.fullmatch("[1-4]{16}", solution):
+        raise ValueError("Puzzle and Solution must be 16 digits each")
     return {
         "acc": cells(puzzle, solution, grid),
         "solved": float(is_solved(puzzle, grid)),

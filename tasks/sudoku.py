@@ -66,7 +66,7 @@ def _grid_array() -> np.ndarray:
 
 
 def generate(split: str, seed: int, blanks: tuple[int, int] = (4, 6)) -> Iterator[dict[str, str]]:
-    """Endless distinct puzzles with one solution: {"Puzzle", "Solution"}, fields as in d1's file.
+    """Distinct puzzles with one solution, until almost none is left: {"Puzzle", "Solution"}, as in d1's file.
 
     Args:
         split: "train" or "test"; they share no solution grid.
@@ -75,12 +75,15 @@ def generate(split: str, seed: int, blanks: tuple[int, int] = (4, 6)) -> Iterato
     """
     rng = np.random.default_rng([seed, split == "test"])
     grids, seen = split_grids(split), set()
-    while True:
+    misses = 0
+    while misses < 5000:
+        misses += 1
         solution = grids[rng.integers(len(grids))]
         empty = set(rng.permutation(16)[: rng.integers(blanks[0], blanks[1] + 1)].tolist())
         puzzle = "".join("0" if i in empty else digit for i, digit in enumerate(solution))
         if puzzle not in seen and len(solutions(puzzle)) == 1:
             seen.add(puzzle)
+            misses = 0
             yield {"Puzzle": puzzle, "Solution": solution}
 
 

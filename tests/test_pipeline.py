@@ -18,6 +18,7 @@ from lift_harness.errors import LiftError
 from lift_harness.models import load_model
 from lift_harness.pipeline.evaluating import evaluations
 from lift_harness.pipeline.recipe import load_recipe, recipe_names
+from lift_harness.pipeline.reproduce import reproduce
 from lift_harness.pipeline.schema import EvalSettings
 from lift_harness.pipeline.train_eval import train_eval
 
@@ -275,7 +276,14 @@ def test_every_recipe_in_the_package_is_valid():
         (["training.lr_scheduler=linaer"], "training.lr_scheduler='linaer'"),
         (["methods.0.name=base"], "the name 'base' is taken"),
         (["methods.0.training.max_stepz=1"], "unknown key 'max_stepz'; did you mean max_steps"),
+        (["methods.0.name=LIFT-h3"], "the name 'lift-h3' is taken"),
+        (["methods.0.name=results.json"], "the name 'results.json' is taken"),
         (["methods.5.name=x"], "'5' is not an index below 2"),
+        (["methods.²=x"], "'²' is not an index below 2"),
+        (["training.epochs=.inf"], "training.epochs=inf: Input should be a finite number"),
+        (["seed=-1"], "seed=-1: Input should be greater than or equal to 0"),
+        (["training.adam_betas=[0.9, 1.0]"], "training: adam_betas=[0.9, 1.0]: both must be"),
+        (["data.0.source="], "data.0.source"),
         (["nonsense"], "write key=value"),
     ],
 )
@@ -298,7 +306,14 @@ def test_a_bad_recipe_value_is_one_line_that_names_the_key(sets, message):
             "unknown data source 'sudoko' (nor a path, nor a Hub id owner/name); did you mean",
         ),
         (["data.0.options={blank: [1, 2]}"], "has no option 'blank'; did you mean blanks?"),
+        (["data.0.options={blanks: [17, 20]}"], "blanks=[17, 20]: give the least and most empty cells"),
+        (["data.1.options={largest_number: x}"], "largest_number='x': must be a whole number from 2 to 99"),
         (["eval.gen_kwargs={gen_length: 30}"], "gen_length=30 is not divisible"),
+        (["eval.tasks=[gsm8k@²]"], "after @ comes a gen_length"),
+        (["training.report_to=[wundb]"], "wundb is not installed, or unknown to transformers"),
+        (["training.eval_steps=1"], "training.eval_steps=1: there are no validation examples"),
+        (["training.pad_to=1000"], "training.pad_to=1000 is more than the model's context of 512"),
+        (["training.lora.target_modules=[q_prj]"], "lift-tiny has no 'q_prj'; did you mean q_proj"),
     ],
 )
 def test_bad_input_leaves_no_folder_behind(sets, message, tmp_path, monkeypatch, capsys):
@@ -312,6 +327,54 @@ def test_bad_input_leaves_no_folder_behind(sets, message, tmp_path, monkeypatch,
     lines = capsys.readouterr().err.strip().splitlines()
     assert len(lines) == 1 and lines[0].startswith("error: ") and message in lines[0]
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("sets", [["training.lora.target_modules=[q_prj]"], ["training.epochs=.inf"]])
+def test_a_dry_run_refuses_what_the_run_would(sets, monkeypatch, capsys):
+    arguments = [word for item in sets for word in ("--set", item)]
+    monkeypatch.setattr("sys.argv", ["lift-harness", "train-eval", "--dry-run", *arguments])
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    assert stopped.value.code == 2 and capsys.readouterr().err.startswith("error: ")
+
+
+@pytest.mark.parametrize("damage", ["half a record", "no result", "no weights", "no folder"])
+def test_what_is_damaged_in_a_run_is_done_again(first_run, tmp_path, damage):
+    folder, results = first_run
+    run = tmp_path / "run"
+    shutil.copytree(folder, run)
+    record, place = run / "vanilla" / "train.json", run / "vanilla" / "train"
+    if damage == "half a record":
+        record.write_text(record.read_text()[:50])
+    elif damage == "no result":
+        record.write_text("[]")
+    elif damage == "no weights":
+        (place / "adapter" / "adapter_model.safetensors").unlink()
+    else:
+        shutil.rmtree(place)
+        place.write_text("")
+    recipe = load_recipe("quickstart", CUT_DOWN)
+    assert train_eval(recipe, run, console=quiet_console()) == results
+    assert (place / "adapter" / "adapter_model.safetensors").is_file()
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(tmp_path, monkeypatch, capsys):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr(
+        "sys.argv", ["lift-harness", "train-eval", "--output", str(tmp_path / "file" / "run")]
+    )
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    assert stopped.value.code == 2
+    said = capsys.readouterr().err
+    assert "Not a directory" in said and "Traceback" not in said and str(tmp_path / "file") in said
+
+
+def test_a_damaged_manifest_cannot_be_reproduced(first_run, tmp_path):
+    for name, text in (("results.json", "{}"), ("manifest.json", "{}")):
+        (tmp_path / name).write_text(text)
+    with pytest.raises(LiftError, match="damaged .no code, hardware, packages, recipe"):
+        reproduce(tmp_path, None)
 
 
 def test_a_recipe_that_is_not_there_or_not_yaml(tmp_path):

@@ -44,7 +44,7 @@ if lm.rank == 0:
         "alone": alone,
         "again": again,
         "refused": refused,
-        "texts": [sample["resps"][0][:2] for sample in samples],
+        "texts": [sample["resps"][0] for sample in samples],
         "requests": results["config"]["decoding_statistics"]["requests"],
     }
     with open(sys.argv[1], "w") as file:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from lift_harness.errors import LiftError, did_you_mean
 from lift_harness.training.data import Example, TokenCounts, least, tokenize
 from lift_harness.training.sources import Data, Record, load_data, validation_split
 
@@ -61,6 +62,41 @@ def check_methods(recipe: Any, records: Sequence[Record], tokenizer: Any, contex
         if found not in seen:
             seen.append(found)
             tokenize(records, tokenizer, **found)
+
+
+def check_settings(recipe: Any, context: int | None) -> None:
+    """Refuse training settings that would be refused when it begins, after the base model's evaluation.
+
+    Raises:
+        LiftError: an unknown tracker, nothing to evaluate on, modules that the model lacks, rows longer
+            than the context.
+    """
+    from lift_harness.models.checkpoint import find_folder
+    from lift_harness.models.loading import empty_model
+    from lift_harness.training.running import check_trackers
+
+    name = recipe.model if isinstance(recipe.model, str) else "lift-tiny"  # a new one is of the same format
+    modules = [module for module, _ in empty_model(find_folder(name, weights=False), name)[1].named_modules()]
+    for method in recipe.methods:
+        settings = recipe.training_of(method)
+        check_trackers(settings.report_to)
+        if settings.eval_steps and not recipe.validation:
+            raise LiftError(
+                f"training.eval_steps={settings.eval_steps}: there are no validation examples; set "
+                "`validation`"
+            )
+        if context and settings.pad_to and settings.pad_to > context:
+            raise LiftError(
+                f"training.pad_to={settings.pad_to} is more than the model's context of {context}"
+            )
+        for wanted in settings.lora.target_modules if settings.lora else ():
+            if not any(f".{module}".endswith(f".{wanted}") for module in modules):
+                last = {
+                    module.rpartition(".")[2] for module in modules if module and not module[-1].isdigit()
+                }
+                raise LiftError(
+                    f"training.lora.target_modules: {name} has no {wanted!r}; {did_you_mean(wanted, last)}"
+                )
 
 
 def tokenizer_of(name: str) -> tuple[Any, int | None]:

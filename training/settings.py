@@ -13,15 +13,17 @@ Scheduler = Literal["linear", "cosine", "constant", "constant_with_warmup", "inv
 class Strict(BaseModel):
     """A part of a recipe: unknown keys are errors."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
 class DataSource(Strict):
     """One part of the training data (docs/training-data.md)."""
 
-    source: str = Field(description="a generator, a published dataset's short name or Hub id, or a path")
+    source: str = Field(
+        min_length=1, description="a generator, a published dataset's short name or Hub id, or a path"
+    )
     n: int | None = Field(None, ge=1, description="examples, drawn at random; null: all")
-    seed: int = Field(0, description="of the draw, or of the generator")
+    seed: int = Field(0, ge=0, description="of the draw, or of the generator")
     kind: Literal["math", "code", "chat"] | None = Field(None, description="null: by the fields")
     fields: dict[str, str] = Field({}, description="part -> column, e.g. {question: problem}; {}: found out")
     where: dict[str, Scalar | list[Scalar]] = Field({}, description="column -> value or values to keep")
@@ -46,7 +48,7 @@ class LoraSettings(Strict):
     r: int = Field(128, ge=1)
     alpha: float = Field(256, gt=0)
     dropout: float = Field(0.05, ge=0, lt=1)
-    target_modules: list[str] = ["q_proj", "k_proj", "v_proj"]
+    target_modules: list[str] = Field(["q_proj", "k_proj", "v_proj"], min_length=1)
 
 
 class TrainSettings(Strict):

@@ -26,6 +26,9 @@ class Turn(NamedTuple):
 
 def sudoku_turns(seed: int, blanks: tuple[int, int] = (4, 6)) -> Iterator[Turn]:
     """4x4 Sudoku with the deductions as reasoning."""
+    two = isinstance(blanks, (list, tuple)) and len(blanks) == 2 and all(type(n) is int for n in blanks)
+    if not two or not 1 <= blanks[0] <= blanks[1] <= 12:
+        raise LiftError(f"source 'sudoku': blanks={blanks!r}: give the least and most empty cells, 1 to 12")
     for doc in sudoku.generate("train", seed, (blanks[0], blanks[1])):
         user = prompts.user_turn(prompts.INSTRUCTIONS["sudoku"], prompts.sudoku_question(doc["Puzzle"]))
         trace = sudoku.reasoning(doc["Puzzle"], doc["Solution"])
@@ -34,6 +37,8 @@ def sudoku_turns(seed: int, blanks: tuple[int, int] = (4, 6)) -> Iterator[Turn]:
 
 def countdown_turns(seed: int, count: int = 3, largest_number: int = 20) -> Iterator[Turn]:
     """Countdown with each operation as a step of reasoning."""
+    whole_number("countdown", "count", count, 3, 4)
+    whole_number("countdown", "largest_number", largest_number, 2, 99)
     for doc in countdown.generate("train", seed, count, largest_number):
         question = prompts.countdown_question(doc["input"], doc["output"])
         found = countdown.solve(tuple(map(int, doc["input"].split(","))), int(doc["output"]))
@@ -45,6 +50,7 @@ def countdown_turns(seed: int, count: int = 3, largest_number: int = 20) -> Iter
 
 def arithmetic_turns(seed: int, largest: int = 99) -> Iterator[Turn]:
     """One operation on two whole numbers, operands and result from 1 to `largest`."""
+    whole_number("arithmetic", "largest", largest, 2, 10**6)
     rng = np.random.default_rng(seed)
     while True:
         a, b = (countdown.Expression(int(n), str(n)) for n in rng.integers(1, largest + 1, size=2))
@@ -54,6 +60,14 @@ def arithmetic_turns(seed: int, largest: int = 99) -> Iterator[Turn]:
             user = prompts.user_turn(prompts.INSTRUCTIONS["arithmetic"], f"Expression: {expression.text}")
             answer = rf"\boxed{{{expression.value}}}"
             yield Turn(user, prompts.response(countdown.reasoning(expression), answer))
+
+
+def whole_number(source: str, option: str, value: Any, least: int, most: int) -> None:
+    """Refuse an option that is no whole number in a range."""
+    if type(value) is not int or not least <= value <= most:
+        raise LiftError(
+            f"source {source!r}: {option}={value!r}: must be a whole number from {least} to {most}"
+        )
 
 
 SOURCES: dict[str, Callable[..., Iterator[Turn]]] = {

@@ -51,9 +51,10 @@ def compare(
         for side in sides:
             if theirs and side is not theirs:
                 compare_sides(side, theirs, wanted_metrics(names, metrics), found)
-    if not found.cells:
-        known = in_order(name for names in found.tasks.values() for name in names)
-        raise LiftError(f"no values of {', '.join(metrics or ['any metric'])}; known: {', '.join(known)}")
+    known = in_order(name for names in found.tasks.values() for name in names)
+    unknown = [name for name in metrics or () if not wanted_metrics(known, [name])]
+    if unknown or not found.cells:
+        raise LiftError(f"no values of {', '.join(unknown) or 'any metric'}; known: {', '.join(known)}")
     kept = {task: wanted_metrics(names, metrics) for task, names in found.tasks.items()}
     found.tasks = {task: names for task, names in kept.items() if names}
     found.notes = list(dict.fromkeys([*found.notes, *published_notes(found)]))

@@ -47,7 +47,7 @@ class Chat:
     def take(self, line: str) -> bool:
         """Act on a line; False ends the chat."""
         line = line.strip()
-        if line == "/quit":
+        if line.split(maxsplit=1)[:1] == ["/quit"]:
             return False
         try:
             if line.startswith("/"):
@@ -120,6 +120,8 @@ def chat(session: Session, system: str | None = None) -> None:
     Ctrl-C stops the answer that is being decoded, which is then as if it had not been asked for; at the
     prompt it clears the line. In a terminal lines can be edited and called back.
     """
+    if sys.stdin is None:
+        raise LiftError("standard input is closed; there is nobody to talk with")
     terminal = sys.stdin.isatty()
     if terminal:
         with contextlib.suppress(ImportError):  # Windows has none

@@ -33,8 +33,17 @@ def render_chat(tokenizer: Any, messages: list[dict[str, str]], add_generation_p
 
 
 def encode_prompt(tokenizer: Any, text: str) -> list[int]:
-    """Ids of a rendered prompt; special tokens are taken from the text, none is added."""
-    return tokenizer(text, add_special_tokens=False)["input_ids"]
+    """Ids of a rendered prompt; special tokens are taken from the text, none is added.
+
+    Raises:
+        LiftError: text that is no Unicode (bytes that were not UTF-8).
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        bad = f"{error.object[error.start]!r} at character {error.start}"
+        raise LiftError(f"the prompt is not Unicode text ({bad}); give it in UTF-8") from error
+    return tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
 
 
 def end_of_turn_id(tokenizer: Any) -> int:

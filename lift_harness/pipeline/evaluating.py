@@ -55,7 +55,7 @@ def evaluations(recipe: Recipe, settings: EvalSettings) -> list[Evaluation]:
     by_length: dict[int | None, list[str]] = {}
     for entry in settings.tasks:
         name, at, given = entry.partition("@")
-        if at and (not given.isdigit() or int(given) < 2):
+        if at and (not given.isdecimal() or int(given) < 2):
             raise LiftError(f"eval.tasks: {entry!r}: after @ comes a gen_length, e.g. {name}@256")
         by_length.setdefault(int(given) if at else None, []).extend(expand([name]))
     common = {"seed": recipe.seed, **settings.gen_kwargs}

@@ -19,13 +19,11 @@ def launch(arguments: Sequence[str], nproc: int, strategy: str) -> None:
     """Run `lift-harness ARGUMENTS` in `nproc` processes and end as they do.
 
     Raises:
-        LiftError: an unknown strategy, or more processes than GPUs.
+        LiftError: more processes than GPUs.
         SystemExit: with their exit code.
     """
     import torch
 
-    if strategy not in STRATEGIES:
-        raise LiftError(f"--strategy {strategy}: give one of {', '.join(STRATEGIES)}")
     gpus = torch.cuda.device_count()
     if gpus and nproc > gpus:
         raise LiftError(f"--nproc {nproc}: there are {gpus} GPUs; give at most as many processes")

@@ -87,13 +87,14 @@ def plan(recipe: Recipe, only: str | None) -> Iterator[Stage]:
     """
     from lift_harness.pipeline.train_eval import trained_ones
     from lift_harness.training.objectives import get_objective
-    from lift_harness.training.prepare import method_examples, recipe_data, split_records
+    from lift_harness.training.prepare import check_settings, method_examples, recipe_data, split_records
 
     parameters = count_parameters(recipe)
     evaluated = evaluation(recipe, recipe.eval, parameters) if recipe.eval and only != "train" else None
     if evaluated:
         yield replace(evaluated, where="base/eval")
     tokenizer, context, data = recipe_data(recipe)
+    check_settings(recipe, context)
     records, _ = split_records(recipe, data.records)
     lengths: dict[str, list[int]] = {}
     for method, _seed, where in trained_ones(recipe):

@@ -8,6 +8,7 @@ dotted key of the method, e.g. {objective.H: [2, 3]}; each combination becomes a
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
 from pathlib import Path
@@ -85,14 +86,17 @@ def swept(method: dict[str, Any], sweep: Any, where: str) -> Iterator[dict[str, 
     """A method once for each combination of the values of its sweep and the recipe's."""
     own = method.pop("sweep", None) or {}
     for part in (sweep, own):
-        if not isinstance(part, dict) or not all(isinstance(v, list) and v for v in part.values()):
+        if not isinstance(part, dict) or not all(
+            isinstance(key, str) and isinstance(values, list) and values for key, values in part.items()
+        ):
             raise LiftError(f"{where}: sweep={part!r}: give lists of values, e.g. {{objective.H: [2, 3]}}")
     keys = {**sweep, **own}
     for values in product(*keys.values()):
         one = copy.deepcopy(method)
         for key, value in zip(keys, values, strict=True):
             set_value(one, key, value, f"{where}: sweep of {key!r}")
-            one["name"] = f"{one.get('name')}-{key.rpartition('.')[2]}{value}".replace(":", "")
+            shown = re.sub(r"[^\w.+-]+", "-", str(value).replace(":", "")).strip("-")
+            one["name"] = f"{one.get('name')}-{key.rpartition('.')[2]}{shown}"
         yield one
 
 
@@ -140,7 +144,7 @@ def set_value(raw: dict[str, Any], key: str, value: Any, where: str) -> None:
 def _step(here: Any, part: str, where: str) -> Any:
     """The child `part` of a list or mapping, made if a mapping lacks it."""
     if isinstance(here, list):
-        if not part.isdigit() or int(part) >= len(here):
+        if not part.isdecimal() or int(part) >= len(here):
             raise LiftError(f"{where}: {part!r} is not an index below {len(here)}")
         return here[int(part)]
     if not isinstance(here.get(part, {}), (dict, list)):

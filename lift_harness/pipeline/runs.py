@@ -45,12 +45,11 @@ def run_stage(
         only: False: not to be done now, it has to be there.
     """
     record = folder / f"{kind}.json"
-    if record.is_file() and (known := read_json(record)).get("key") == key:
+    if (known := whole_record(record, place := folder / kind)) and known["key"] == key:
         display.skip(label)
         return known
     if not only:
         raise LiftError(f"{label} is not done in {folder}, and --only leaves it out; run without --only")
-    place = folder / kind
     display.lead(lambda: begin(place, record, key))
     started = time.perf_counter()
     with display.stage(label) as progress:
@@ -60,11 +59,24 @@ def run_stage(
     return found
 
 
+def whole_record(record: Path, place: Path) -> dict[str, Any] | None:
+    """A stage's record, None if it is not there, is damaged, or is of weights that are gone."""
+    try:
+        known = read_json(record)
+        checkpoint = known["result"].get("checkpoint")
+        there = checkpoint is None or any((place / checkpoint).glob("*.safetensors"))
+        return known if there and known["key"] and known["cost"] is not None else None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
 def begin(place: Path, record: Path, key: str) -> None:
     """Make a stage's folder, without what another key left in it."""
     mark = place / KEY
     if not mark.is_file() or mark.read_text(encoding="utf-8") != key:
         shutil.rmtree(place, ignore_errors=True)
+        if place.exists():  # no folder
+            place.unlink()
     record.unlink(missing_ok=True)
     place.mkdir(parents=True, exist_ok=True)
     mark.write_text(key, encoding="utf-8")
@@ -86,7 +98,7 @@ def prepare_output(folder: Path, recipe_text: str, resume: bool, overwrite: bool
             )
         if overwrite:
             shutil.rmtree(folder)
-        elif not resume and resolved.read_text(encoding="utf-8") != recipe_text:
+        elif not resume and resolved.read_bytes() != recipe_text.encode():
             raise LiftError(
                 f"output folder {str(folder)!r} holds a run of another recipe; --resume keeps the stages "
                 "that are the same in both and redoes the others, --overwrite replaces all, --output chooses "

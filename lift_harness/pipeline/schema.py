@@ -59,13 +59,16 @@ class EvalSettings(Strict):
     traces: int = Field(16, ge=0, description="problems a task whose decoding is kept step by step")
 
 
+FILES = ("recipe.yaml", "results.json", "manifest.json", "report.md", "report.html")  # of a run's folder
+
+
 class Recipe(Strict):
     """A whole experiment."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][\w.-]*$", description="names the default output folder")
     description: str = ""
-    seed: int = 0
-    seeds: int = Field(1, ge=1, description="trainings of each method: with seed, seed + 1, ...")
+    seed: int = Field(0, ge=0, lt=2**31)
+    seeds: int = Field(1, ge=1, le=1000, description="trainings of each method: with seed, seed + 1, ...")
     model: str | NewModel = "lift-tiny"
     data: list[DataSource] = Field(min_length=1)
     validation: float = Field(0, ge=0, description="share of the data, or a count, that is not trained on")
@@ -75,10 +78,11 @@ class Recipe(Strict):
 
     @model_validator(mode="after")
     def _names_differ(self) -> Recipe:
-        names = [method.name for method in self.methods]
-        for name in names:
-            if names.count(name) > 1 or name == "base":
+        taken = {"base"}
+        for name in (method.name for method in self.methods):
+            if name.lower() in taken or name.lower().removesuffix(".part") in FILES:
                 raise ValueError(f"methods: the name {name!r} is taken; give each method its own")
+            taken.add(name.lower())  # some file systems take A for a
         return self
 
     def training_of(self, method: Method) -> TrainSettings:
@@ -112,7 +116,9 @@ def validated(kind: type[Any], raw: dict[str, Any], where: str) -> Any:
         if first["type"] == "missing":
             raise LiftError(f"{where}: {key!r} is missing") from None
         message = first["msg"].removeprefix("Value error, ")
-        shown = f"{key}={first['input']!r}: " if key else ""
+        given = first["input"]
+        shown = f"{key}={given!r}: " if not isinstance(given, Mapping) else f"{key}: "
+        shown = shown if key else ""
         raise LiftError(f"{where}: {shown}{message}") from None
 
 

@@ -114,7 +114,7 @@ def no_trace_of_bad_input(output: Path) -> Iterator[None]:
         yield
     except Stopped:
         raise
-    except LiftError:
+    except (LiftError, OSError):
         kept = ("train.json", "eval.json", "checkpoint-*")
         if not existed and not any(any(output.rglob(name)) for name in kept):
             shutil.rmtree(output, ignore_errors=True)

@@ -22,7 +22,7 @@ def check_training(recipe: Recipe) -> tuple[Any, dict[str, Any]]:
     from lift_harness.models.loading import check_weights, empty_model
     from lift_harness.models.tiny import tiny_config
     from lift_harness.training.objectives import get_objective
-    from lift_harness.training.prepare import check_methods, recipe_data, split_records
+    from lift_harness.training.prepare import check_methods, check_settings, recipe_data, split_records
 
     for method in recipe.methods:
         get_objective(method.objective.name, **(method.objective.model_extra or {}))
@@ -34,6 +34,7 @@ def check_training(recipe: Recipe) -> tuple[Any, dict[str, Any]]:
         folder = find_folder(recipe.model)
         check_weights(recipe.model, empty_model(folder, recipe.model)[1], read_headers(folder))
         model = model_identity(folder, recipe.model)
+    check_settings(recipe, context)
     split_records(recipe, data.records)
     check_methods(recipe, data.records, tokenizer, context)
     return data, model

@@ -62,7 +62,8 @@ def read_run(folder: Path) -> Run:
     manifest = read_mapping(folder / "manifest.json", notes, "manifest.json")
     recipe = read_yaml(recipe_text) or mapping(manifest, "recipe")
     arms = find_arms(folder, method_names(recipe, results))
-    if recipe_text is None and not results and not arms:
+    evaluated = any(any(arm.folder.glob("eval/**/samples_*.jsonl")) for arm in arms)
+    if recipe_text is None and not results and not manifest and not evaluated:
         raise LiftError(f"{str(folder)!r} is not a run folder: it has neither recipe.yaml nor results.json")
     for name, found in (("recipe.yaml", recipe), ("results.json", results), ("manifest.json", manifest)):
         if not found:
