@@ -123,3 +123,53 @@ def test_needs_neither_torch_nor_lm_eval():
     script += "print([name for name in ('torch', 'lm_eval', 'transformers') if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_answers_that_lm_eval_only_padded_with_do_not_count(tmp_path):
+    """On two processes the last problem of the one that has fewer is asked twice; the log tells how often."""
+    log = tmp_path / "samples.jsonl"
+    padded = json.loads(line([*boxed(17), *boxed(18)]))
+    padded["doc"]["verdicts"] = {"n_samples": 1, "n_correct": 0}
+    log.write_text(line(boxed(18)) + json.dumps(padded) + "\n")
+    found = score_file("lift_gsm8k", log)
+    assert (found["problems"], found["samples"], found["metrics"]["acc"]) == (2, 1, 0.5)
+
+
+def test_a_problem_with_a_line_for_each_filter_counts_once(tmp_path):
+    log = tmp_path / "samples.jsonl"
+    twice = [line(boxed(n), filter=name) for n in (18, 17) for name in ("strict-match", "flexible-extract")]
+    log.write_text("".join(twice))
+    found = score_file("lift_gsm8k", log)
+    assert (found["problems"], found["metrics"]["acc"]) == (2, 0.5)
+
+
+MBPP = {"prompt": "?", "code": "def f(): pass", "test_list": ["assert f() is None"], "test_imports": []}
+HUMANEVAL = {"prompt": "def f():", "test": "def check(f): pass", "entry_point": "f"}
+SUDOKU = {"Puzzle": "1230341221434321", "Solution": "1234341221434321"}
+
+
+@pytest.mark.parametrize(
+    ("task", "doc", "said"),
+    [
+        ("lift_humaneval", MBPP, "no field 'test'; is this a log of another task"),
+        ("lift_mbpp", HUMANEVAL, "no field 'code'; is this a log of another task"),
+        ("lift_mbpp", {**MBPP, "test_list": []}, "test_list must be a list of tests"),
+        ("lift_mbpp", {**MBPP, "test_list": "assert True"}, "test_list must be a list of tests"),
+        ("lift_sudoku", {**SUDOKU, "Puzzle": "abcdefghijklmnop"}, "must be 16 digits each"),
+        ("lift_sudoku", {**SUDOKU, "Puzzle": 34341200430321.0}, "must be 16 digits each"),
+        ("lift_gsm8k", {"answer": "#### x" + "y" * 100_000}, "not a row of this task"),
+    ],
+)
+def test_a_row_of_another_task_or_none_is_refused(tmp_path, task, doc, said):
+    log = tmp_path / "samples.jsonl"
+    log.write_text(json.dumps({"doc": doc, "resps": [["```python\nf = print\n```"]]}) + "\n")
+    with pytest.raises(LiftError, match=said) as error:
+        score_file(task, log)
+    assert len(str(error.value)) < 600 and "line 1" in str(error.value)
+
+
+def test_the_line_that_is_not_utf8_is_named(tmp_path):
+    log = tmp_path / "samples.jsonl"
+    log.write_bytes(line(boxed(18)).encode() * 89 + b'{"doc": "\xe9"}\n')
+    with pytest.raises(LiftError, match="line 90: not UTF-8"):
+        score_file("lift_gsm8k", log)
