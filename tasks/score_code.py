@@ -86,7 +86,10 @@ def program(doc: Doc, text: str) -> Program | None:
     kinds = {HUMANEVAL: humaneval_program, MBPP: mbpp_program}
     made = next((kinds[fields] for fields in kinds if all(field in doc for field in fields)), None)
     if made is None:
-        raise LiftError(f"not a row of HumanEval ({', '.join(HUMANEVAL)}) or MBPP ({', '.join(MBPP)})")
+        fields = ", ".join(map(repr, doc))[:80] or "nothing"
+        raise LiftError(
+            f"not a row of HumanEval ({', '.join(HUMANEVAL)}) or MBPP ({', '.join(MBPP)}): it has {fields}"
+        )
     if made is mbpp_program:
         tests = doc["test_list"]
         if not isinstance(tests, list) or not tests or not all(isinstance(test, str) for test in tests):

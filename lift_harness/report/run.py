@@ -62,8 +62,8 @@ def read_run(folder: Path) -> Run:
     manifest = read_mapping(folder / "manifest.json", notes, "manifest.json")
     recipe = read_yaml(recipe_text) or mapping(manifest, "recipe")
     arms = find_arms(folder, method_names(recipe, results))
-    evaluated = any(any(arm.folder.glob("eval/**/samples_*.jsonl")) for arm in arms)
-    if recipe_text is None and not results and not manifest and not evaluated:
+    logs = (log for arm in arms for name in LOGS for log in arm.folder.glob(name))
+    if recipe_text is None and not results and not manifest and not any(logs):
         raise LiftError(f"{str(folder)!r} is not a run folder: it has neither recipe.yaml nor results.json")
     for name, found in (("recipe.yaml", recipe), ("results.json", results), ("manifest.json", manifest)):
         if not found:
@@ -73,6 +73,11 @@ def read_run(folder: Path) -> Run:
     return Run(folder, recipe, recipe_text or "", results, manifest, arms, rows, scores, notes)
 
 
+LOGS = (
+    "train/log.jsonl",
+    "eval/traces.jsonl",
+    "eval/**/samples_*.jsonl",
+)  # what makes a folder a run's where nothing else does
 MISSING = {
     "recipe.yaml": ": settings and the commands to reproduce the run are not known.",
     "results.json": ": the run has not ended. Scores are those of the evaluations that have.",
