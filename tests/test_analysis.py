@@ -202,6 +202,12 @@ def test_killed_and_resumed_is_as_never_killed(checkpoint, data, tmp_path):
     assert again.state.examples == 14
 
 
+def test_where_chance_masks_nothing_it_says_so(checkpoint, data, tmp_path):
+    rare = options(checkpoint(LLADA), data, t_bins="0.0001", examples=1)
+    with pytest.raises(LiftError, match="no token was masked at these times"):
+        analyze(rare, tmp_path / "out", console=quiet())
+
+
 def test_only_the_same_analysis_is_resumed(checkpoint, data, tmp_path):
     wanted = options(checkpoint(LLADA), data)
     analyze(wanted, tmp_path / "out", console=quiet())

@@ -92,6 +92,7 @@ def test_settings():
         "cache": "dual",
         "top_k": 5,
     }
+    assert parse_settings(["suppress_tokens=[5, 6],steps=4"]) == {"suppress_tokens": [5, 6], "steps": 4}
     assert parse_settings(["eps=1e-3,early_stop=false,threshold=None"]) == {
         "eps": 1e-3,
         "early_stop": False,

@@ -284,6 +284,7 @@ def test_every_recipe_in_the_package_is_valid():
         (["seed=-1"], "seed=-1: Input should be greater than or equal to 0"),
         (["training.adam_betas=[0.9, 1.0]"], "training: adam_betas=[0.9, 1.0]: both must be"),
         (["data.0.source="], "data.0.source"),
+        (["model={d_model: 3}"], "model.d_model=3: Input should be a multiple of 32"),
         (["nonsense"], "write key=value"),
     ],
 )
@@ -381,6 +382,8 @@ def test_a_recipe_that_is_not_there_or_not_yaml(tmp_path):
     with pytest.raises(LiftError, match="no recipe 'quikstart' .did you mean quickstart"):
         load_recipe("quikstart")
     (tmp_path / "bad.yaml").write_text("a: [1")
+    with pytest.raises(LiftError, match="cannot be read: Is a directory"):
+        load_recipe(str(tmp_path))
     with pytest.raises(LiftError, match="not YAML") as error:
         load_recipe(str(tmp_path / "bad.yaml"))
     assert "\n" not in str(error.value)

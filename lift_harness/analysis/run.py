@@ -19,6 +19,7 @@ from lift_harness.analysis.arguments import STATE, SUMMARY, Options, check_outpu
 from lift_harness.analysis.examples import Corpus, load_corpus
 from lift_harness.analysis.passes import batches, masked_confidences, pass_tokens
 from lift_harness.analysis.trend import Trend, find_trend
+from lift_harness.errors import LiftError
 from lift_harness.terminal import say
 
 CURVES = 8  # tokens whose curves are plotted by default
@@ -91,6 +92,8 @@ def analyze(
     for note in corpus.notes:
         say(console, note)
     state = measure(model, tokenizer, corpus, settings, output / STATE, options.save_every, resume, console)
+    if not state.bins.n.sum():
+        raise LiftError("no token was masked at these times; take larger ones (--t-bins), or more --examples")
     trend = find_trend(
         times,
         corpus.frequency,

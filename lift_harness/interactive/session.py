@@ -159,6 +159,9 @@ def open_session(
     return Session(model, loaded, tokenizer, wanted, prefix)
 
 
+SEPARATOR = re.compile(r"[,\s]+(?![^\[]*\])")  # not inside [5, 6]
+
+
 def parse_settings(texts: Iterable[str]) -> dict[str, Any]:
     """Names and values of "KEY=VALUE", or of several with commas or spaces between.
 
@@ -166,7 +169,7 @@ def parse_settings(texts: Iterable[str]) -> dict[str, Any]:
         LiftError: something without a key or a value.
     """
     found: dict[str, Any] = {}
-    for part in (part for text in texts for part in re.split(r"[,\s]+", text.strip())):
+    for part in (part for text in texts for part in SEPARATOR.split(text.strip())):
         key, equals, value = part.partition("=")
         if not (key and equals and value):
             raise LiftError(f"{part!r} is no setting; write KEY=VALUE, e.g. temperature=0.7")

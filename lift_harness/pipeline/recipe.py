@@ -50,7 +50,11 @@ def read(name: str, below: tuple[str, ...] = ()) -> dict[str, Any]:
     file = RECIPES / f"{name}.yaml" if name in recipe_names() else Path(name)
     try:
         raw = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise LiftError(f"{file}: not UTF-8 ({error.reason} at byte {error.start})") from error
+    except OSError as error:
+        if file.exists():
+            raise LiftError(f"recipe {name!r} cannot be read: {error.strerror}") from error
         raise LiftError(
             f"no recipe {name!r} ({did_you_mean(name, recipe_names())}), nor such a file"
         ) from error

@@ -45,11 +45,12 @@ def run_stage(
         only: False: not to be done now, it has to be there.
     """
     record = folder / f"{kind}.json"
-    if (known := whole_record(record, place := folder / kind)) and known["key"] == key:
+    if known := done_stage(folder, kind, key):
         display.skip(label)
         return known
     if not only:
-        raise LiftError(f"{label} is not done in {folder}, and --only leaves it out; run without --only")
+        raise left_out(label, folder)
+    place = folder / kind
     display.lead(lambda: begin(place, record, key))
     started = time.perf_counter()
     with display.stage(label) as progress:
@@ -59,13 +60,18 @@ def run_stage(
     return found
 
 
-def whole_record(record: Path, place: Path) -> dict[str, Any] | None:
-    """A stage's record, None if it is not there, is damaged, or is of weights that are gone."""
+def left_out(label: str, folder: Path) -> LiftError:
+    """That a stage has to be there, and is not."""
+    return LiftError(f"{label} is not done in {folder}, and --only leaves it out; run without --only")
+
+
+def done_stage(folder: Path, kind: str, key: str) -> dict[str, Any] | None:
+    """A stage's record; None if it is of another key, is damaged or not there, or its weights are gone."""
     try:
-        known = read_json(record)
+        known = read_json(folder / f"{kind}.json")
         checkpoint = known["result"].get("checkpoint")
-        there = checkpoint is None or any((place / checkpoint).glob("*.safetensors"))
-        return known if there and known["key"] and known["cost"] is not None else None
+        there = checkpoint is None or any((folder / kind / checkpoint).glob("*.safetensors"))
+        return known if there and known["key"] == key and known["cost"] is not None else None
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 

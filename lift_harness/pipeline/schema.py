@@ -108,7 +108,9 @@ def validated(kind: type[Any], raw: dict[str, Any], where: str) -> Any:
     try:
         return kind.model_validate(raw)
     except ValidationError as error:
-        first = error.errors()[0]
+        found = error.errors()
+        # Of a union's two errors the one that a mapping asks for: model={d_model: 3} is a NewModel.
+        first = next((one for one in found if one["loc"][1:2] == ("NewModel",) and one["loc"][2:]), found[0])
         path = [str(part) for part in first["loc"] if part not in ("NewModel", "str")]
         key = ".".join(path)
         if first["type"] == "extra_forbidden":

@@ -24,7 +24,7 @@ from lift_harness.pipeline.evaluating import (
 )
 from lift_harness.pipeline.manifest import manifest
 from lift_harness.pipeline.report import markdown, score_tables, times_table
-from lift_harness.pipeline.runs import prepare_output, run_stage, write_json
+from lift_harness.pipeline.runs import done_stage, left_out, prepare_output, run_stage, write_json
 from lift_harness.pipeline.schema import Method, Recipe
 from lift_harness.pipeline.training import check_training, train_method, training_key
 from lift_harness.report import write_report
@@ -80,6 +80,10 @@ def train_eval(
             )
             return done["result"]
 
+        if only == "eval":  # before the first evaluation
+            for method, seed, where in trained_ones(recipe):
+                if not done_stage(output / where, "train", training_key(recipe, method, seed, data, model)):
+                    raise left_out(f"{where}: train", output / where)
         if only != "train":
             base = evaluate(BASE, None, str(model))
         for method, seed, where in trained_ones(recipe):
