@@ -53,10 +53,8 @@ class Ranks:
         if n >= self.world_size:
             yield True
             return
-        self.group = torch.distributed.new_group(range(n), timeout=PATIENCE)
-        member = self.rank < n
-        if not member:
-            self.group = None
+        member, group = self.rank < n, torch.distributed.new_group(range(n), timeout=PATIENCE)
+        self.group = group if member else None
         try:
             yield member
         finally:

@@ -273,6 +273,7 @@ def test_every_recipe_in_the_package_is_valid():
         (["training.batch_size=0"], "training.batch_size=0: Input should be greater than or equal to 1"),
         (["training.lora.rank=3"], "unknown key 'training.lora.rank'; known: alpha, dropout, r"),
         (["epochs=3"], "unknown key 'epochs'; did you mean training.epochs"),
+        (["training.seeds=3"], "unknown key 'training.seeds'; did you mean seeds?"),
         (["training.lr_scheduler=linaer"], "training.lr_scheduler='linaer'"),
         (["methods.0.name=base"], "the name 'base' is taken"),
         (["methods.0.training.max_stepz=1"], "unknown key 'max_stepz'; did you mean max_steps"),

@@ -73,18 +73,14 @@ def check_settings(recipe: Any, context: int | None) -> None:
     """
     from lift_harness.models.checkpoint import find_folder
     from lift_harness.models.loading import empty_model
-    from lift_harness.training.running import check_trackers
+    from lift_harness.training.running import check_trackers, check_validation
 
     name = recipe.model if isinstance(recipe.model, str) else "lift-tiny"  # a new one is of the same format
     modules = [module for module, _ in empty_model(find_folder(name, weights=False), name)[1].named_modules()]
     for method in recipe.methods:
         settings = recipe.training_of(method)
         check_trackers(settings.report_to)
-        if settings.eval_steps and not recipe.validation:
-            raise LiftError(
-                f"training.eval_steps={settings.eval_steps}: there are no validation examples; set "
-                "`validation`"
-            )
+        check_validation(settings, bool(recipe.validation))
         if context and settings.pad_to and settings.pad_to > context:
             raise LiftError(
                 f"training.pad_to={settings.pad_to} is more than the model's context of {context}"

@@ -81,10 +81,7 @@ def train(
         Stopped: SIGTERM or Ctrl-C, after a checkpoint.
     """
     check_lengths([*examples, *validation], model.config.max_position_embeddings)
-    if settings.eval_steps and not validation:
-        raise LiftError(
-            f"training.eval_steps={settings.eval_steps}: there are no validation examples; set `validation`"
-        )
+    check_validation(settings, bool(validation))
     set_seed(seed)
     arguments = training_arguments(settings, output, seed)
     reference = None
@@ -153,6 +150,14 @@ def check_lengths(examples: Sequence[Example], context: int) -> None:
                 f"training example {example.origin or example.id} has {len(example)} tokens, more than the "
                 f"model's context of {context}; leave such examples out (long: drop) or shorten it"
             )
+
+
+def check_validation(settings: TrainSettings, there: bool) -> None:
+    """Refuse to evaluate where there are no validation examples."""
+    if settings.eval_steps and not there:
+        raise LiftError(
+            f"training.eval_steps={settings.eval_steps}: there are no validation examples; set `validation`"
+        )
 
 
 def check_trackers(names: Sequence[str]) -> None:

@@ -67,12 +67,12 @@ def read_run(folder: Path) -> dict[str, Any]:
             raise LiftError(
                 f"{folder}: no readable {name}.json ({error}); give the folder of a finished train-eval run"
             ) from error
-    missing = {"recipe", "code", "packages", "hardware"} - set(found["manifest"] or ())
-    if missing or not isinstance(found["manifest"], dict) or not isinstance(found["results"], dict):
-        what = f"no {', '.join(sorted(missing))}" if missing else "no mapping"
+    mappings = all(isinstance(one, dict) for one in found.values())
+    missing = {"recipe", "code", "packages", "hardware"} - set(found["manifest"] if mappings else ())
+    if missing:
         raise LiftError(
-            f"{folder}: manifest.json or results.json is damaged ({what}); give the folder of a finished "
-            "train-eval run"
+            f"{folder}: manifest.json or results.json is damaged (no {', '.join(sorted(missing))}); give the "
+            "folder of a finished train-eval run"
         )
     return found
 

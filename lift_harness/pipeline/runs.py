@@ -30,9 +30,7 @@ def stage_key(**parts: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def run_stage(
-    folder: Path, kind: str, key: str, display: Display, label: str, work: Work, *, only: bool = True
-) -> dict[str, Any]:
+def run_stage(folder: Path, kind: str, key: str, display: Display, label: str, work: Work) -> dict[str, Any]:
     """Do a stage, or take its record: {"key", "result", "cost", "seconds"}.
 
     Args:
@@ -42,14 +40,11 @@ def run_stage(
         display: shows progress.
         label: names it there.
         work: does it. It finds what an interrupted attempt with the same key left, and may go on from there.
-        only: False: not to be done now, it has to be there.
     """
     record = folder / f"{kind}.json"
     if known := done_stage(folder, kind, key):
         display.skip(label)
         return known
-    if not only:
-        raise left_out(label, folder)
     place = folder / kind
     display.lead(lambda: begin(place, record, key))
     started = time.perf_counter()
@@ -58,11 +53,6 @@ def run_stage(
     found = {"key": key, **done, "seconds": round(time.perf_counter() - started, 1)}
     display.lead(lambda: write_json(record, found))
     return found
-
-
-def left_out(label: str, folder: Path) -> LiftError:
-    """That a stage has to be there, and is not."""
-    return LiftError(f"{label} is not done in {folder}, and --only leaves it out; run without --only")
 
 
 def done_stage(folder: Path, kind: str, key: str) -> dict[str, Any] | None:

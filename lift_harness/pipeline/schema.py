@@ -139,5 +139,6 @@ def _meant(kind: type[BaseModel], path: list[str]) -> str:
     """What an unknown key may have been meant as: one of its section, or one of that name in another."""
     section = ".".join(part for part in path[:-1] if not part.isdigit())
     own = (SECTIONS.get(section, kind) if kind is Recipe else kind).model_fields
-    elsewhere = [f"{place}.{path[-1]}" for place, part in SECTIONS.items() if path[-1] in part.model_fields]
+    places = [place for place, part in SECTIONS.items() if path[-1] in part.model_fields]
+    elsewhere = [f"{place}.{path[-1]}" if place else path[-1] for place in places]
     return f"did you mean {' or '.join(elsewhere)}?" if elsewhere else did_you_mean(path[-1], own)

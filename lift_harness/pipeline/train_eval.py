@@ -24,7 +24,7 @@ from lift_harness.pipeline.evaluating import (
 )
 from lift_harness.pipeline.manifest import manifest
 from lift_harness.pipeline.report import markdown, score_tables, times_table
-from lift_harness.pipeline.runs import done_stage, left_out, prepare_output, run_stage, write_json
+from lift_harness.pipeline.runs import done_stage, prepare_output, run_stage, write_json
 from lift_harness.pipeline.schema import Method, Recipe
 from lift_harness.pipeline.training import check_training, train_method, training_key
 from lift_harness.report import write_report
@@ -76,21 +76,24 @@ def train_eval(
             key = evaluation_key(recipe, recipe.eval, sha256)
             work = partial(evaluate_checkpoint, recipe, recipe.eval, checkpoint)
             stages[f"{where}/eval"] = done = run_stage(
-                output / where, "eval", key, display, f"{where}: eval", work, only=only != "train"
+                output / where, "eval", key, display, f"{where}: eval", work
             )
             return done["result"]
 
         if only == "eval":  # before the first evaluation
             for method, seed, where in trained_ones(recipe):
                 if not done_stage(output / where, "train", training_key(recipe, method, seed, data, model)):
-                    raise left_out(f"{where}: train", output / where)
+                    raise LiftError(
+                        f"{where}: train is not done in {output / where}, and --only leaves it out; run "
+                        "without --only"
+                    )
         if only != "train":
             base = evaluate(BASE, None, str(model))
         for method, seed, where in trained_ones(recipe):
             key = training_key(recipe, method, seed, data, model)
             work = partial(train_method, recipe, data, method, seed)
             stages[f"{where}/train"] = done = run_stage(
-                output / where, "train", key, display, f"{where}: train", work, only=only != "eval"
+                output / where, "train", key, display, f"{where}: train", work
             )
             trainings[where] = done["result"]
             if only != "train":
