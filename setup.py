@@ -25,7 +25,7 @@ PACKAGES = [
 PTH_NAME = "lift_harness_startup.pth"
 PTH_LINE = (
     "import os; os.environ.get('LIFT_HARNESS_NO_PLUGIN') == '1' or "
-    r"exec('try:\n import lift_harness._startup as s; s.install()\nexcept Exception: pass')"
+    r"exec('try:\n import lift_harness.plugin.startup as s; s.install()\nexcept Exception: pass')"
     "\n"
 )
 

@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from lift_harness.decoding import Generation
-from lift_harness.lm import LiftDLM
+from lift_harness.lm.model import LiftDLM
 from lift_harness.tasks.protocol import load_task
 
 TASKS = {"lift_sudoku_mini": "solved", "lift_countdown_mini": "acc"}

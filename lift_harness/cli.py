@@ -76,7 +76,7 @@ def eval_command(
     """Evaluate a checkpoint on the project's tasks, with any number of samples a problem."""
     from rich.console import Console
 
-    from lift_harness.evaluation import evaluate_model
+    from lift_harness.lm.evaluation import evaluate_model
     from lift_harness.pipeline.report import score_tables
 
     scores = evaluate_model(
@@ -105,7 +105,7 @@ def score_command(
     confirm_run_unsafe_code: Unsafe = False,
 ) -> None:
     """Score a log of samples again, without a model."""
-    from lift_harness.scoring import score_file
+    from lift_harness.tasks.scoring.rescore import score_file
 
     found = score_file(task, samples, output, allow_unisolated=confirm_run_unsafe_code)
     metrics = found.pop("metrics")
@@ -242,7 +242,11 @@ def doctor_command(
     if model is None:
         if peft is not None or revision is not None:
             raise LiftError("--peft and --revision belong to a model; name it: lift-harness doctor MODEL")
-        from lift_harness.installation import examine_installation, installation_json, show_installation
+        from lift_harness.doctor.installation import (
+            examine_installation,
+            installation_json,
+            show_installation,
+        )
 
         found = examine_installation()
         if json_:
@@ -251,7 +255,7 @@ def doctor_command(
             show_installation(found, Console())
         problems = found.problems
     else:
-        from lift_harness.doctor import as_json, examine, show
+        from lift_harness.doctor.checkpoint import as_json, examine, show
 
         report = examine(
             model,

@@ -185,7 +185,7 @@ def data_preview(
 
     loaded = load_recipe(recipe, set_ or [])
     from lift_harness.pipeline.evaluating import quiet
-    from lift_harness.training.preview import preview_recipe
+    from lift_harness.pipeline.preview import preview_recipe
 
     quiet()
     preview_recipe(loaded, n=n, t=t, method=method, with_model=with_model, plain=plain)

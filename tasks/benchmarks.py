@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from lift_harness.tasks import prompts, score_code, score_countdown, score_gsm8k, score_math, score_sudoku
+from lift_harness.tasks import prompts
+from lift_harness.tasks.scoring import score_code, score_countdown, score_gsm8k, score_math, score_sudoku
 
 Doc = Mapping[str, Any]
 

@@ -25,8 +25,8 @@ from lift_harness.errors import LiftError, did_you_mean
 from lift_harness.tasks import prompts
 from lift_harness.tasks.benchmarks import BENCHMARKS, Benchmark
 from lift_harness.tasks.passk import ks_for
+from lift_harness.tasks.scoring.verdicts import judge
 from lift_harness.tasks.settings import task_names
-from lift_harness.tasks.verdicts import judge
 
 FILTER = "none"  # lm-eval's name for unfiltered responses: results read "acc,none"
 
@@ -124,7 +124,7 @@ class ProtocolTask(ConfigurableTask):
         return self.benchmark.target(doc)
 
     def bind(self, lm: Any, confirm_run_unsafe_code: bool) -> None:
-        """Learn who is asked and how, before the requests are built (`lift_harness.plugin` calls it).
+        """Learn who is asked and how, before the requests are built (`lift_harness.plugin.hooks` calls it).
 
         The model's attribute `protocol_chat_template`, if it has one, is the chat template that this task
         uses without `--apply_chat_template` too: (messages, add_generation_prompt=True) -> text.

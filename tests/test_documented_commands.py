@@ -19,8 +19,8 @@ import pytest
 import torch
 from lm_eval.tasks._index import TaskIndex
 
-from lift_harness import evaluation
 from lift_harness.cli import main
+from lift_harness.lm import evaluation
 from lift_harness.training.synthetic import turns
 
 ROOT = Path(__file__).parents[1]

@@ -76,7 +76,7 @@ def test_the_startup_line_is_at_the_root_and_in_record(wheel, names):
         (record,) = (name for name in names if name.endswith(".dist-info/RECORD"))
         listed = {line.rsplit(",", 2)[0] for line in archive.read(record).decode().splitlines()}
         assert listed == names
-        assert "import lift_harness._startup" in archive.read(PTH).decode()
+        assert "import lift_harness.plugin.startup" in archive.read(PTH).decode()
 
 
 def test_the_metadata_names_the_command_and_the_plugin(wheel, names):
@@ -115,7 +115,7 @@ def test_a_wheel_installs_hooks_in_and_uninstalls(wheel, environment, checkout, 
     pip(environment, "install", "--no-deps", "--no-index", wheel, cwd=tmp_path)
     # Not even the checkout as current folder hides the installed package.
     modules, path = run(environment, "-c", HOOKED, cwd=checkout).splitlines()
-    assert modules == "['lift_harness', 'lift_harness._startup']"
+    assert modules == "['lift_harness', 'lift_harness.plugin', 'lift_harness.plugin.startup']"
     site = Path(path).parents[1]
     assert site.name == "site-packages" and (site / PTH).is_file()
 
@@ -137,7 +137,7 @@ def test_an_editable_install_does_the_same(environment, checkout, tmp_path, mode
     pip(environment, "install", "--no-deps", "--no-index", tmp_path / name, cwd=tmp_path)
     code = HOOKED + "import lift_harness.tasks; print(lift_harness.tasks.__file__)"
     modules, package, tasks = run(environment, "-c", code, cwd=tmp_path).splitlines()
-    assert modules == "['lift_harness', 'lift_harness._startup']"
+    assert modules == "['lift_harness', 'lift_harness.plugin', 'lift_harness.plugin.startup']"
     assert Path(package).resolve().parents[1] == checkout
     assert Path(tasks).resolve().parents[1] == checkout
 

@@ -12,8 +12,8 @@ import lm_eval.evaluator
 lm_eval.evaluator.add_env_info = lambda storage: None
 from lm_eval.tasks import TaskManager
 from lift_harness.errors import LiftError
-from lift_harness.evaluation import evaluate
-from lift_harness.lm import LiftDLM
+from lift_harness.lm.evaluation import evaluate
+from lift_harness.lm.model import LiftDLM
 from lift_harness.tasks.protocol import load_task
 
 lm = LiftDLM(pretrained="lift-tiny", batch_size=4)

@@ -18,8 +18,8 @@ from torch.distributed.fsdp import FSDPModule
 from transformers import Trainer, TrainerControl
 from transformers.integrations import is_deepspeed_zero3_enabled
 
+from lift_harness.decoding.likelihood import Text, elbo
 from lift_harness.errors import LiftError, first_line
-from lift_harness.likelihood import Text, elbo
 from lift_harness.training import checkpoints
 from lift_harness.training.data import Example, describe
 from lift_harness.training.objectives import Batch, Loss, NoiseKey, Objective

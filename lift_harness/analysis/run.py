@@ -19,8 +19,8 @@ from lift_harness.analysis.arguments import STATE, SUMMARY, Options, check_outpu
 from lift_harness.analysis.examples import Corpus, load_corpus
 from lift_harness.analysis.passes import batches, masked_confidences, pass_tokens
 from lift_harness.analysis.trend import Trend, find_trend
+from lift_harness.console import say
 from lift_harness.errors import LiftError
-from lift_harness.terminal import say
 
 CURVES = 8  # tokens whose curves are plotted by default
 

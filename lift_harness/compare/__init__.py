@@ -7,8 +7,8 @@
 Imports neither torch nor transformers nor lm_eval.
 """
 
-from lift_harness.compare.core import compare
-from lift_harness.compare.read import Row, load
+from lift_harness.compare.comparison import compare
 from lift_harness.compare.records import Cell, Comparison, Difference, Flip, Refusal
+from lift_harness.results.read import Row, load
 
 __all__ = ["Cell", "Comparison", "Difference", "Flip", "Refusal", "Row", "compare", "load"]

@@ -9,12 +9,12 @@ from pathlib import Path
 
 from rich.console import Console
 
-from lift_harness.compare.core import compare
-from lift_harness.compare.read import load
+from lift_harness.compare.comparison import compare
 from lift_harness.compare.records import Comparison, Flip
 from lift_harness.compare.render import FORMATS, SUFFIXES, as_rich, render
 from lift_harness.errors import LiftError, did_you_mean
 from lift_harness.files import write_whole
+from lift_harness.results.read import load
 
 
 def run_compare(

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from lift_harness.compare.logs import Evaluation, Item, mapping, number
+from lift_harness.results.logs import Evaluation, Item, mapping, number
 
 # They decide how fast the same tokens come, or which random numbers a sample gets, not how it is decoded.
 NO_MATTER = {"seed", "early_stop", "speculate", "exact"}

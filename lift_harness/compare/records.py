@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from lift_harness.compare.comparable import Mismatch
-from lift_harness.compare.logs import Item
 from lift_harness.compare.published import Published
-from lift_harness.compare.statistics import Interval
+from lift_harness.results.logs import Item
+from lift_harness.results.statistics import Interval
 
 SECONDARY = re.compile(r"format|math_verify|avg@\d+")  # not in the tables unless asked for
 

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from lift_harness.compare.comparable import Mismatch
-from lift_harness.compare.logs import SAMPLED
 from lift_harness.compare.records import SECONDARY, Cell, Comparison, Difference
-from lift_harness.compare.statistics import Interval
+from lift_harness.results.logs import SAMPLED
+from lift_harness.results.statistics import Interval
 
 SIGNIFICANT = 0.05
 

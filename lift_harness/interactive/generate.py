@@ -11,11 +11,11 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
+from lift_harness.console import say
 from lift_harness.decoding import Generation
 from lift_harness.errors import LiftError
 from lift_harness.interactive import canvas
 from lift_harness.interactive.session import Answer, Session
-from lift_harness.terminal import say
 
 
 def generate(

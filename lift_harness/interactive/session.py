@@ -11,11 +11,11 @@ from typing import Any
 
 import yaml
 
+from lift_harness.console import yaml_value
 from lift_harness.decoding import DecodingConfig, Generation, Request, run
 from lift_harness.errors import LiftError, did_you_mean, first_line
 from lift_harness.models import load_model
 from lift_harness.models.chat import encode_prompt, render_chat, stop_ids
-from lift_harness.values import yaml_value
 
 OnStep = Callable[[Generation], None]
 Message = dict[str, str]

@@ -11,11 +11,11 @@ from collections import Counter
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from lift_harness import run_layout
 from lift_harness.errors import LiftError
-from lift_harness.evaluation import Scores, evaluate
+from lift_harness.lm.evaluation import Scores, evaluate
 from lift_harness.pipeline.runs import KEY, Progress, stage_key
 from lift_harness.pipeline.schema import EvalSettings, Recipe
+from lift_harness.results import layout
 from lift_harness.tasks.settings import expand, generation_settings, task_config
 
 RESPONSES = "responses.sqlite"
@@ -43,7 +43,7 @@ class Evaluation(NamedTuple):
 
     def name(self, task: str) -> str:
         """What the results call a task of this run."""
-        return run_layout.task_at(task, self.length)
+        return layout.task_at(task, self.length)
 
 
 def evaluations(recipe: Recipe, settings: EvalSettings) -> list[Evaluation]:
@@ -62,7 +62,7 @@ def evaluations(recipe: Recipe, settings: EvalSettings) -> list[Evaluation]:
     runs = []
     for length, tasks in by_length.items():
         own = {"gen_length": length, "steps": length // 2} if length else {}
-        label = run_layout.label(length)
+        label = layout.label(length)
         runs.append(
             Evaluation(label, list(dict.fromkeys(tasks)), length, None, settings.limit, {**common, **own})
         )
@@ -70,7 +70,7 @@ def evaluations(recipe: Recipe, settings: EvalSettings) -> list[Evaluation]:
     if settings.samples > 1 and single:
         limit = settings.sample_limit or settings.limit
         sampled = {**common, "temperature": settings.temperature}
-        runs.append(Evaluation(run_layout.SAMPLES, single, None, settings.samples, limit, sampled))
+        runs.append(Evaluation(layout.SAMPLES, single, None, settings.samples, limit, sampled))
     return runs
 
 
@@ -117,7 +117,7 @@ def evaluate_checkpoint(
     Returns:
         {"result": Scores, "cost": {...}}.
     """
-    from lift_harness.lm import LiftDLM
+    from lift_harness.lm.model import LiftDLM
     from lift_harness.pipeline.hardware import peak_memory
 
     assert isinstance(recipe.model, str)

@@ -85,9 +85,9 @@ def plan(recipe: Recipe, only: str | None) -> Iterator[Stage]:
     Raises:
         LiftError: whatever `train-eval` would refuse that can be seen without the weights.
     """
+    from lift_harness.pipeline.data import check_settings, method_examples, recipe_data, split_records
     from lift_harness.pipeline.train_eval import trained_ones
     from lift_harness.training.objectives import get_objective
-    from lift_harness.training.prepare import check_settings, method_examples, recipe_data, split_records
 
     parameters = count_parameters(recipe)
     evaluated = evaluation(recipe, recipe.eval, parameters) if recipe.eval and only != "train" else None

@@ -16,9 +16,9 @@ from typing import Any
 
 import yaml
 
+from lift_harness.console import yaml_value
 from lift_harness.errors import LiftError, did_you_mean
 from lift_harness.pipeline.schema import Recipe, merged, validated
-from lift_harness.values import yaml_value
 
 RECIPES = Path(__file__).parent.parent / "recipes"
 

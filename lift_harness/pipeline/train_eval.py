@@ -14,7 +14,7 @@ from rich.console import Console
 
 from lift_harness import __version__
 from lift_harness.errors import LiftError, Stopped
-from lift_harness.evaluation import Scores, over_seeds
+from lift_harness.lm.evaluation import Scores, over_seeds
 from lift_harness.pipeline.display import Display
 from lift_harness.pipeline.evaluating import (
     check_evaluation,
@@ -28,7 +28,7 @@ from lift_harness.pipeline.runs import done_stage, prepare_output, run_stage, wr
 from lift_harness.pipeline.schema import Method, Recipe
 from lift_harness.pipeline.training import check_training, train_method, training_key
 from lift_harness.report import write_report
-from lift_harness.run_layout import method_folder
+from lift_harness.results.layout import method_folder
 
 Kind = Literal["train", "eval"]
 BASE = "base"

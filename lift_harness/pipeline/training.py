@@ -21,8 +21,8 @@ def check_training(recipe: Recipe) -> tuple[Any, dict[str, Any]]:
     from lift_harness.models.identity import model_identity
     from lift_harness.models.loading import check_weights, empty_model
     from lift_harness.models.tiny import tiny_config
+    from lift_harness.pipeline.data import check_methods, check_settings, recipe_data, split_records
     from lift_harness.training.objectives import get_objective
-    from lift_harness.training.prepare import check_methods, check_settings, recipe_data, split_records
 
     for method in recipe.methods:
         get_objective(method.objective.name, **(method.objective.model_extra or {}))
@@ -66,11 +66,11 @@ def train_method(
         (histories), "data" (counts)}, "cost": {"forward_passes" (of sequences), "tokens", ...}}.
     """
     from lift_harness.models.identity import weights_hash
+    from lift_harness.pipeline.data import method_examples, split_records
     from lift_harness.pipeline.hardware import peak_memory
     from lift_harness.ranks import Ranks
     from lift_harness.training import checkpoints
     from lift_harness.training.objectives import get_objective
-    from lift_harness.training.prepare import method_examples, split_records
     from lift_harness.training.running import train
 
     settings, options = recipe.training_of(method), dict(method.objective.model_extra or {})
@@ -122,7 +122,7 @@ def base_model(recipe: Recipe, records: Any) -> tuple[Any, Any]:
 
         from lift_harness.models.modeling_llada import LLaDAModelLM
         from lift_harness.models.tiny import tiny_config
-        from lift_harness.training.prepare import new_tokenizer
+        from lift_harness.pipeline.data import new_tokenizer
 
         set_seed(recipe.seed)
         tokenizer = new_tokenizer(records)

@@ -11,7 +11,7 @@ from typing import Any
 
 from lift_harness.report.files import Notes, counted, number, read_lines
 from lift_harness.report.run import Run
-from lift_harness.run_layout import ONE, SAMPLES, length_of, task_at
+from lift_harness.results.layout import ONE, SAMPLES, length_of, task_at
 from lift_harness.sample_logs import LOG, as_text
 
 LABELS = (ONE, SAMPLES)  # the answers under the protocol; n sampled answers for pass@k

@@ -11,7 +11,7 @@ import numpy as np
 from lift_harness.report.answers import Problem, frame, length
 from lift_harness.report.run import Run
 from lift_harness.report.statistics import interval, ratio
-from lift_harness.run_layout import ONE, SAMPLES
+from lift_harness.results.layout import ONE, SAMPLES
 
 BINS = 5
 CLASSES = 12  # more different values of a difficulty than this, and they are put into bins

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from lift_harness.errors import LiftError
-from lift_harness.evaluation import over_seeds
+from lift_harness.lm.evaluation import over_seeds
 from lift_harness.report.files import Notes, mapping, number, read_mapping, read_text, read_yaml
-from lift_harness.run_layout import seed_folders
+from lift_harness.results.layout import seed_folders
 from lift_harness.sample_logs import SAMPLED
 
 

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lift_harness.compare.statistics import t_quantile, wilson
+from lift_harness.results.statistics import t_quantile, wilson
 from lift_harness.tasks.passk import ks_for, pass_at_k
-from lift_harness.tasks.score_sudoku import CellShare
+from lift_harness.tasks.scoring.score_sudoku import CellShare
 
 Z = 1.959963984540054  # 97.5 % of the normal distribution
 RESAMPLES = 1000

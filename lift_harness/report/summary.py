@@ -9,7 +9,7 @@ from lift_harness.report.answers import Answers, Points, Problem
 from lift_harness.report.files import mapping, number, read_mapping
 from lift_harness.report.run import Arm, Run, metric_order
 from lift_harness.report.statistics import Interval, best, interval, over_seeds, pass_curve, ratio
-from lift_harness.run_layout import ONE, SAMPLES
+from lift_harness.results.layout import ONE, SAMPLES
 from lift_harness.sample_logs import SAMPLED
 
 Logged = dict[tuple[str, str, str], dict[str, Answers]]  # (task, arm, label) -> problem -> answers

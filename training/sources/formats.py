@@ -13,7 +13,7 @@ from typing import Any
 
 from lift_harness.errors import LiftError, did_you_mean
 from lift_harness.tasks import prompts
-from lift_harness.tasks.answers import answer_tag, last_boxed
+from lift_harness.tasks.scoring.tags import answer_tag, last_boxed
 from lift_harness.training.sources.records import Record
 from lift_harness.training.sources.unit_tests import assertions
 

@@ -1,0 +1,1 @@
+"""`lift-harness doctor`: of a checkpoint (`checkpoint`), or of the installation (`installation`)."""

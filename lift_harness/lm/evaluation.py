@@ -1,0 +1,144 @@
+"""One lm-eval run of the project's tasks on a loaded model: for `lift-harness eval` and train-eval."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Mapping, Sequence
+from functools import cache
+from math import sqrt
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+from lift_harness.tasks.settings import expand
+
+Scores = dict[str, dict[str, dict[str, Any]]]  # task -> metric -> {"value", "stderr"}
+
+
+def evaluate(
+    lm: Any,
+    tasks: Sequence[str],
+    *,
+    label: str,
+    samples: int | None = None,
+    limit: int | None = None,
+    gen_kwargs: Mapping[str, Any] | None = None,
+    output: Path | None = None,
+    confirm_run_unsafe_code: bool = False,
+) -> Scores:
+    """Run tasks through lm-eval.
+
+    Args:
+        lm: a `LiftDLM`. Of several processes as many work as there are problems in the smallest task.
+        tasks: names of tasks of ours.
+        label: names the folder of this run's files below `output`.
+        samples: answers a problem; None: as many as the task says.
+        limit: problems a task; None: all.
+        gen_kwargs: decoding settings, above those of the task and of the model.
+        output: where lm-eval's result and sample files go; None: nowhere.
+        confirm_run_unsafe_code: run generated code where no sandbox can be had.
+    """
+    from lm_eval import evaluator
+    from lm_eval.loggers import EvaluationTracker
+    from lm_eval.tasks import TaskManager
+
+    from lift_harness.plugin import startup
+    from lift_harness.tasks.protocol import load_task
+
+    startup.install()
+    evaluator.add_env_info = lambda storage: storage.update(environment())
+    evaluator.get_git_commit_hash = git_hash
+    tracker = EvaluationTracker(output_path=str(output)) if output else None
+    config: dict[str, Any] = {} if samples is None else {"repeats": samples}
+    loaded = [load_task(task, **config) for task in tasks]
+    with lm.ranks.first(min(task.count(limit) for task in loaded)) as takes_part:
+        results = takes_part and evaluator.simple_evaluate(
+            model=lm,
+            model_args={"pretrained": label},  # names lm-eval's output folder
+            task_manager=TaskManager(include_defaults=False),  # indexing lm-eval's own takes 10 s
+            tasks=loaded,
+            limit=limit,
+            gen_kwargs=dict(gen_kwargs or {}),
+            evaluation_tracker=tracker,
+            log_samples=True,
+            confirm_run_unsafe_code=confirm_run_unsafe_code,
+        )
+    if not results:  # not the process that gathers
+        return {}
+    logged = results.pop("samples")
+    if tracker:
+        tracker.save_results_aggregated(results=results, samples=logged)
+        for task in results["configs"]:
+            tracker.save_results_samples(task_name=task, samples=logged[task])
+    return {task: metric_table(results["results"][task]) for task in tasks}
+
+
+def evaluate_model(
+    model: str, tasks: Sequence[str], *, model_args: str, gen_kwargs: str, batch_size: str, **options: Any
+) -> Scores:
+    """Load a checkpoint and run tasks on it; arguments as the command line has them.
+
+    Args:
+        model: folder, Hub id or a model inside the package.
+        tasks: names of tasks or groups of ours, with or without `lift_`.
+        model_args: of `LiftDLM`, "KEY=VALUE,...".
+        gen_kwargs: decoding settings in the same form.
+        batch_size: a number or "auto".
+        options: `peft`, and those of `evaluate`.
+
+    Raises:
+        LiftError: whatever is wrong with these, before the model is loaded where possible.
+    """
+    from lm_eval.utils import simple_parse_args_string
+
+    from lift_harness.lm.model import LiftDLM
+    from lift_harness.tasks.protocol import load_task
+
+    names = expand(name.strip() for name in tasks)
+    for name in names:
+        load_task(name)  # its data is in order
+    peft = options.pop("peft", None)
+    adapter = {"peft": peft} if peft else {}
+    lm = LiftDLM(
+        **{"pretrained": model, "batch_size": batch_size, **adapter, **simple_parse_args_string(model_args)}
+    )
+    label = peft or model
+    return evaluate(lm, names, label=label, gen_kwargs=simple_parse_args_string(gen_kwargs), **options)
+
+
+def over_seeds(values: Sequence[float]) -> dict[str, Any]:
+    """A metric over several trainings: {"value" (the mean), "stderr" (of it), "n_seeds"}."""
+    n = len(values)
+    error = stdev(values) / sqrt(n) if n > 1 else None
+    return {"value": mean(values) if n else None, "stderr": error, "n_seeds": n}
+
+
+def metric_table(row: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """lm-eval's flat "acc,none" and "acc_stderr,none" as {"acc": {"value", "stderr"}}."""
+    table = {}
+    for key, value in row.items():
+        name, comma, filter_name = key.partition(",")
+        if comma and not name.endswith("_stderr"):
+            stderr = row.get(f"{name}_stderr,{filter_name}")
+            table[name] = {"value": value, "stderr": stderr if isinstance(stderr, float) else None}
+    return table
+
+
+@cache
+def environment() -> dict[str, Any]:
+    """lm-eval's description of the machine; it takes seconds, so it is made once."""
+    from lm_eval.loggers.utils import add_env_info
+
+    storage: dict[str, Any] = {}
+    add_env_info(storage)
+    return storage
+
+
+@cache
+def git_hash() -> str | None:
+    """The commit of the working folder, None outside of a repository."""
+    try:
+        done = subprocess.run(["git", "describe", "--always"], capture_output=True, text=True, check=False)
+    except OSError:
+        return None
+    return done.stdout.strip() or None

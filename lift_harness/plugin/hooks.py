@@ -1,0 +1,318 @@
+"""What lift-harness adds to lm-eval: models and other entry points, the task folder, three call-backs.
+
+lm-eval 0.4.13 reads no entry points, looks for tasks only in its own folder and in `include_path`,
+gives an unknown aggregation no standard error, and tells a task nothing about the model. The
+functions here add just that, each to one lm-eval module right after it has been imported
+(`lift_harness.plugin.startup` calls them). Each can run twice on the same module without harm.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import logging
+import sys
+from collections.abc import Callable, Iterator
+from importlib.metadata import entry_points
+from importlib.util import find_spec
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from lift_harness.errors import LiftError
+from lift_harness.plugin import startup
+
+_MARK = "_lift_harness"  # on our wrappers; `functools.wraps` copies it to a wrapper around them
+
+
+def activate() -> None:
+    """Extend lm-eval in this process, whether or not the start-up hook has run.
+
+    For programs that start with `LIFT_HARNESS_NO_PLUGIN=1` or from a Python without the `.pth`.
+    """
+    startup.install()
+
+
+# ---------------------------------------------------------------- entry points
+
+
+def register_models(models: ModuleType) -> None:
+    """Group `lm_eval.models`, after lm-eval has registered its own.
+
+    Not earlier: lm-eval imports `lm_eval.models` on demand only while the registry is empty.
+    """
+    _register("lm_eval.models", "model_registry")
+
+
+def register_filters(filters: ModuleType) -> None:
+    """Group `lm_eval.filters`, after lm-eval's own."""
+    _register("lm_eval.filters", "filter_registry")
+
+
+def register_metrics(metrics: ModuleType) -> None:
+    """Groups `lm_eval.metrics` and `lm_eval.aggregations`, after lm-eval's own."""
+    _register("lm_eval.metrics", "metric_registry")
+    _register("lm_eval.aggregations", "aggregation_registry")
+
+
+def _register(group: str, registry_name: str) -> None:
+    """Register a group's entry points without importing what they point at.
+
+    An lm-eval with `registry.load_plugins` (its main branch, after 0.4.13) does this itself and is
+    left alone. A name that is taken is left alone too, as that lm-eval does, so that its built-ins win
+    and nothing breaks should an lm-eval discover entry points by some other means.
+    """
+    from lm_eval.api import registry
+
+    if hasattr(registry, "load_plugins"):
+        return
+    components = getattr(registry, registry_name)
+    for point in entry_points(group=group):
+        if point.name not in components:
+            # A string, for then `@register_model(name)` on the class is no conflict. The registry
+            # takes no dotted attribute in a string; an entry point can load that itself.
+            plain = "." not in point.attr
+            components.register(point.name, target=f"{point.module}:{point.attr}" if plain else point)
+
+
+# ---------------------------------------------------------------- tasks
+
+
+def task_folder() -> Path | None:
+    """The folder of `lift_harness.tasks`, found without importing it."""
+    spec = find_spec("lift_harness.tasks")
+    if spec is None or not spec.submodule_search_locations:
+        return None
+    return Path(next(iter(spec.submodule_search_locations)))
+
+
+def index_tasks(manager: Any) -> None:
+    """Make every `TaskManager` index the project's tasks.
+
+    Later paths win: lm-eval's own tasks, then ours, then the user's `include_path`.
+    """
+    original = manager.TaskManager.__init__
+    if hasattr(original, _MARK):
+        return
+    signature = inspect.signature(original)
+
+    @functools.wraps(original)
+    def __init__(self, *args, **kwargs):
+        call = signature.bind(self, *args, **kwargs)
+        users = call.arguments.get("include_path")
+        call.arguments["include_path"] = _with_task_folder(users)
+        original(*call.args, **call.kwargs)
+        self.include_path = users  # what the caller asked for, as without us
+
+    manager.TaskManager.__init__ = _mark(__init__)
+
+
+def _with_task_folder(include_path: Any) -> list[Any]:
+    """The task folder before the user's paths, and only once (twice, lm-eval warns of each task)."""
+    if not include_path:
+        paths = []
+    else:
+        paths = list(include_path) if isinstance(include_path, (list, tuple)) else [include_path]
+    folder = task_folder()
+    if folder is None or any(Path(path).resolve() == folder.resolve() for path in paths):
+        return paths
+    return [folder, *paths]
+
+
+# ---------------------------------------------------------------- task names
+
+# Under `lift_dlm` these names of DESIGN's brief mean the project's tasks; lm-eval's own are "stock:gsm8k".
+BARE_NAMES = ("gsm8k", "math500", "countdown", "sudoku", "aime24", "aime25", "humaneval", "mbpp")
+STOCK = "stock:"
+
+
+class StockName(str):
+    """The name of one of lm-eval's own tasks, asked for as such: not to be renamed again."""
+
+    __slots__ = ()
+
+
+def own_name(task: Any, ours: bool) -> Any:
+    """The task that a name means; `ours`: whether the model is `lift_dlm`."""
+    if not isinstance(task, str) or isinstance(task, StockName):
+        return task
+    if task.startswith(STOCK):
+        return StockName(task.removeprefix(STOCK))
+    return f"lift_{task}" if ours and task in BARE_NAMES else task
+
+
+def renamed(tasks: Any, ours: bool) -> list[Any]:
+    """`own_name` for a list of tasks, or for names with commas between them; says what was renamed."""
+    names = tasks.split(",") if isinstance(tasks, str) else tasks
+    flat = [part for task in names for part in (task.split(",") if type(task) is str else [task])]
+    found = [own_name(task, ours) for task in flat]
+    changed = [f"{a} -> {b}" for a, b in zip(flat, found, strict=True) if isinstance(a, str) and str(a) != b]
+    if changed:
+        logging.getLogger("lm_eval").info(
+            "lift_dlm: tasks %s (%sNAME is lm-eval's own)", ", ".join(changed), STOCK
+        )
+    return found
+
+
+def rename_on_command_line(config: Any) -> None:
+    """Let `lm_eval --model lift_dlm --tasks gsm8k` mean `lift_gsm8k`, and `stock:gsm8k` lm-eval's."""
+    original = config.EvaluatorConfig.process_tasks
+    if hasattr(original, _MARK):
+        return
+
+    @functools.wraps(original)
+    def process_tasks(self, *args, **kwargs):
+        if self.tasks:
+            self.tasks = renamed(self.tasks, self.model == "lift_dlm")
+        stock = {task for task in self.tasks or [] if isinstance(task, StockName)}
+        manager = original(self, *args, **kwargs)
+        self.tasks = [StockName(task) if task in stock else task for task in self.tasks or []]
+        return manager
+
+    config.EvaluatorConfig.process_tasks = _mark(process_tasks)
+
+
+def rename_tasks(evaluator: Any) -> None:
+    """The same names for `simple_evaluate(model="lift_dlm", tasks=["gsm8k"])`."""
+    original = evaluator.simple_evaluate
+    if hasattr(original, _MARK):
+        return
+    signature = inspect.signature(original)
+
+    @functools.wraps(original)
+    def simple_evaluate(*args, **kwargs):
+        call = signature.bind(*args, **kwargs)
+        if call.arguments.get("tasks"):
+            model = call.arguments["model"]
+            ours = model == "lift_dlm" or type(model).__module__ == "lift_harness.lm.model"
+            call.arguments["tasks"] = renamed(call.arguments["tasks"], ours)
+        return original(*call.args, **call.kwargs)
+
+    evaluator.simple_evaluate = _mark(simple_evaluate)
+
+
+# ---------------------------------------------------------------- evaluation
+
+
+def extend_evaluator(evaluator: Any) -> None:
+    """Both changes to lm-eval's evaluator."""
+    bind_tasks(evaluator)
+    rename_tasks(evaluator)
+
+
+def bind_tasks(evaluator: Any) -> None:
+    """Before an evaluation, call `task.bind(lm, confirm_run_unsafe_code)` on each task that has it.
+
+    A task of ours may build its requests differently for `lift_dlm` than for another model, and looks for
+    a sandbox if it runs code; lm-eval hands a task only a tokenizer name and a chat template.
+    """
+    original = evaluator.evaluate
+    if hasattr(original, _MARK):
+        return
+    signature = inspect.signature(original)
+
+    @functools.wraps(original)
+    def evaluate(*args, **kwargs):
+        arguments = signature.bind(*args, **kwargs).arguments
+        lm = _without_cache(arguments["lm"])
+        for task in _leaf_tasks(arguments["task_dict"]):
+            bind = getattr(task, "bind", None)
+            if bind is not None:
+                bind(lm, bool(arguments.get("confirm_run_unsafe_code")))
+        return original(*args, **kwargs)
+
+    evaluator.evaluate = _mark(evaluate)
+
+
+def use_own_cache(model: Any) -> None:
+    """Let a model that has `use_response_cache(path)` keep its responses itself under `--use_cache`.
+
+    lm-eval's cache is keyed by the prompt alone: another checkpoint, or another sample, gets the same answer.
+    """
+    original = model.CachingLM.__new__
+    if hasattr(original, _MARK):
+        return
+
+    def __new__(cls, lm, cache_db):
+        if not hasattr(lm, "use_response_cache"):
+            return object.__new__(cls)
+        lm.use_response_cache(cache_db)
+        return lm  # and no wrapper around it
+
+    model.CachingLM.__new__ = _mark(__new__)
+
+
+def _without_cache(lm: Any) -> Any:
+    """The model inside lm-eval's `--use_cache` wrapper, or the model itself."""
+    from lm_eval.api.model import CachingLM
+
+    return lm.lm if isinstance(lm, CachingLM) else lm
+
+
+def _leaf_tasks(task_dict: Any) -> Iterator[Any]:
+    """The tasks in what `TaskManager.load` returns, or in the older nested dictionaries."""
+    for value in task_dict.get("tasks", task_dict).values():
+        if isinstance(value, dict):
+            yield from _leaf_tasks(value)
+        elif hasattr(value, "get_all_tasks"):  # a group
+            yield from value.get_all_tasks()
+        else:
+            yield value
+
+
+def use_own_stderr(evaluator_utils: Any) -> None:
+    """Let an aggregation bring its standard error, as an attribute `stderr`: list of values -> float.
+
+    lm-eval knows the standard error of its own aggregations only; others get "N/A".
+    """
+    original = evaluator_utils.stderr_for_metric
+    if hasattr(original, _MARK):
+        return
+
+    @functools.wraps(original)
+    def stderr_for_metric(metric, bootstrap_iters, *args, **kwargs):
+        own = getattr(metric, "stderr", None)
+        if callable(own) and bootstrap_iters > 0:
+            return own
+        return original(metric, bootstrap_iters, *args, **kwargs)
+
+    evaluator_utils.stderr_for_metric = _mark(stderr_for_metric)
+
+
+# ---------------------------------------------------------------- errors
+
+
+def show_errors(harness: Any) -> None:
+    """Let the `lm_eval` command print a `LiftError` as one line, with exit code 2."""
+    original = harness.HarnessCLI.execute
+    if hasattr(original, _MARK):
+        return
+
+    @functools.wraps(original)
+    def execute(self, args):
+        try:
+            return original(self, args)
+        except LiftError as error:
+            sys.stderr.write(f"error: {error}\n")
+            sys.exit(2)
+
+    harness.HarnessCLI.execute = _mark(execute)
+
+
+def _mark(wrapper: Callable) -> Callable:
+    setattr(wrapper, _MARK, True)
+    return wrapper
+
+
+# What to do after each of `startup.WATCHED` has been imported.
+HOOKS: dict[str, Callable[[ModuleType], None]] = {
+    "lm_eval._cli.harness": show_errors,
+    "lm_eval.api.metrics": register_metrics,
+    "lm_eval.api.model": use_own_cache,
+    "lm_eval.config.evaluate_config": rename_on_command_line,
+    "lm_eval.evaluator": extend_evaluator,
+    "lm_eval.evaluator_utils": use_own_stderr,
+    "lm_eval.filters": register_filters,
+    "lm_eval.models": register_models,
+    "lm_eval.tasks.manager": index_tasks,
+}

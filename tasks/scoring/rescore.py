@@ -1,0 +1,173 @@
+"""Scores a log of samples again, without a model: `lift-harness score`.
+
+Reads what lm-eval's `--log_samples` writes, a line per problem:
+{"doc": {dataset row}, "resps": [["text", ...]]}.
+Imports neither torch nor lm_eval.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator
+from math import sqrt
+from pathlib import Path
+from typing import Any
+
+from lift_harness.errors import LiftError
+from lift_harness.files import whole
+from lift_harness.tasks.benchmarks import BENCHMARKS, Benchmark
+from lift_harness.tasks.scoring.verdicts import judge
+from lift_harness.tasks.settings import task_config
+
+Row = dict[str, Any]
+
+
+def score_file(
+    task: str, samples: str | Path, output: str | Path | None = None, *, allow_unisolated: bool = False
+) -> dict[str, Any]:
+    """Score every line of a log, write the lines with their metrics, return the metrics of all.
+
+    Args:
+        task: its name, "lift_gsm8k".
+        samples: the log.
+        output: where the lines go, replaced only when all are scored; None: NAME.scored.jsonl beside the log.
+        allow_unisolated: run generated code where no sandbox can be had, as `--confirm_run_unsafe_code` does.
+
+    Returns:
+        {"task", "problems", "samples" (of a problem), "output", for code "sandbox" (what isolated it), and
+        "metrics": {name: value, name_stderr: value}}.
+    """
+    config = task_config(task)
+    kind, prefix = config["benchmark"], config.get("gen_prefix") or ""
+    benchmark = BENCHMARKS[kind]
+    numbered = list(read_log(Path(samples)))
+    rows = [row for _, row in numbered]
+    target = Path(output) if output is not None else Path(samples).with_suffix(".scored.jsonl")
+    used = {}
+    if benchmark.ready:
+        used["sandbox"] = benchmark.ready(allow_unisolated)
+    if benchmark.prepare:
+        with contextlib.suppress(LiftError, TypeError, ValueError, KeyError):  # `scored` says which row
+            benchmark.prepare((row["doc"], prefix + text) for row in rows for text in row["resps"][0])
+    values = [scored(row, benchmark, prefix, f"{samples}: line {line}") for line, row in numbered]
+    for row in rows:
+        row["task"] = task
+    write_log(target, rows)
+    n = len(rows[0]["resps"][0])
+    summary = {"task": task, "problems": len(rows), "samples": n, "output": str(target)}
+    return {**summary, **used, "metrics": aggregate(benchmark, values)}
+
+
+# ---------------------------------------------------------------- the log
+
+
+def read_log(path: Path) -> Iterator[tuple[int, Row]]:
+    """The lines with their numbers, checked: a row, and the same number of answers in each.
+
+    Where a problem has a line for each of lm-eval's filters, with the same answers, the first filter's.
+    """
+    n, line, first = 0, 0, None
+    try:
+        with path.open("rb") as file:
+            for line, text in enumerate(file, start=1):
+                if text.strip():
+                    row = _checked(text.decode("utf-8"), f"{path}: line {line}")
+                    first = row.get("filter") if n == 0 else first
+                    if row.get("filter") != first:
+                        continue
+                    n = n or len(row["resps"][0])
+                    if len(row["resps"][0]) != n:
+                        found = len(row["resps"][0])
+                        raise LiftError(
+                            f"{path}: line {line}: resps: {found} answers, {n} in the lines above"
+                        )
+                    yield line, row
+    except OSError as error:
+        raise LiftError(
+            f"{path}: {error.strerror}; give a log that lm-eval wrote with --log_samples"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise LiftError(f"{path}: line {line}: not UTF-8 ({error.reason})") from error
+    if not n:
+        raise LiftError(f"{path}: no samples in it")
+
+
+def _checked(text: str, where: str) -> Row:
+    try:
+        row = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise LiftError(f"{where}: not JSON ({error})") from error
+    if not isinstance(row, dict):
+        raise LiftError(f"{where}: not an object with doc and resps but {type(row).__name__}")
+    if not isinstance(row.get("doc"), dict):
+        raise LiftError(f"{where}: doc: must be the dataset's row, an object, not {_short(row.get('doc'))}")
+    answers = row.get("resps")
+    one = answers[0] if isinstance(answers, list) and len(answers) == 1 else None
+    if not isinstance(one, list) or not one or not all(isinstance(answer, str) for answer in one):
+        raise LiftError(f'{where}: resps: must be [["text", ...]], not {_short(answers)}')
+    verdicts = row["doc"].get("verdicts")
+    asked = verdicts.get("n_samples") if isinstance(verdicts, dict) else None
+    if type(asked) is int and asked > 0:
+        del one[asked:]  # lm-eval pads the last problem of a process that has fewer than another
+    return row
+
+
+def _short(value: Any) -> str:
+    text, most = (str(value), 300) if isinstance(value, Exception) else (repr(value), 60)
+    return text if len(text) <= most else text[: most - 3] + "..."
+
+
+def write_log(path: Path, rows: list[Row]) -> None:
+    """Write the lines, all or none."""
+
+    def write(part: Path) -> None:
+        with part.open("w", encoding="utf-8") as file:
+            for row in rows:
+                file.write(json.dumps(row) + "\n")  # escaped: an answer may hold half a surrogate pair
+
+    try:
+        whole(path, write)
+    except OSError as error:
+        raise LiftError(f"{path}: cannot be written: {error.strerror}") from error
+
+
+# ---------------------------------------------------------------- the verdicts
+
+
+def scored(row: Row, benchmark: Benchmark, prefix: str, where: str) -> dict[str, Any]:
+    """The metrics of one problem. They join its line, each answer's the line's `doc.verdicts`."""
+    doc, texts = row["doc"], row["resps"][0]
+    try:
+        doc["verdicts"], metrics = judge(benchmark, doc, [prefix + text for text in texts])
+    except LiftError as error:
+        raise LiftError(f"{where}: {_short(error)}") from error
+    except KeyError as error:
+        raise LiftError(f"{where}: doc: no field {error}; is this a log of another task?") from error
+    except (TypeError, ValueError, AttributeError, IndexError) as error:
+        raise LiftError(f"{where}: doc: not a row of this task's dataset ({_short(error)})") from error
+    row.update(metrics)
+    return metrics
+
+
+def aggregate(benchmark: Benchmark, values: list[dict[str, Any]]) -> dict[str, float]:
+    """Every metric over the problems, and its standard error as `NAME_stderr` (nan for one problem)."""
+    found: dict[str, float] = {}
+    for name in values[0]:
+        column = [value[name] for value in values]
+        how = benchmark.metrics.get(name, "mean")
+        if isinstance(how, str):
+            found[name], found[f"{name}_stderr"] = mean_and_error(column)
+        else:
+            found[name] = how(column)
+            if (error := getattr(how, "stderr", None)) is not None:
+                found[f"{name}_stderr"] = error(column)
+    return found
+
+
+def mean_and_error(values: list[float]) -> tuple[float, float]:
+    """The mean and its standard error, sample standard deviation / sqrt(n)."""
+    n = len(values)
+    mean = sum(values) / n
+    spread = sum((value - mean) ** 2 for value in values)
+    return mean, sqrt(spread / (n - 1) / n) if n > 1 else float("nan")

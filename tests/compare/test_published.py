@@ -1,0 +1,125 @@
+"""Published numbers stand beside what they were measured on, and beside nothing else."""
+
+import re
+
+import pytest
+from support.eval_files import answered, write_eval, write_run
+
+from lift_harness.compare import compare, load
+from lift_harness.compare.published import REASONING, known_model, method_name, published
+
+TASK = "lift_gsm8k"
+SIX = [1, 0, 1, 0, 1, 1]
+LLADA = "GSAI-ML/LLaDA-8B-Instruct"
+
+
+@pytest.mark.parametrize(
+    ("model", "method", "task", "metric", "options", "percent"),
+    [
+        (LLADA, "base", "lift_gsm8k", "acc", {}, 78.1),
+        (LLADA, "base", "lift_gsm8k", "acc", {"gen_length": 128}, 68.5),
+        (LLADA, "base", "lift_math500@256", "acc", {"gen_length": 256}, 32.4),
+        (LLADA, "lift H=2", "lift_countdown", "acc", {"data": ["s1k"], "gen_length": 128}, 27.9),
+        (LLADA, "lift_a H=2", "lift_sudoku", "acc", {"data": ["simplescaling/s1K"]}, 11.1),
+        (LLADA, "gift", "lift_aime25", "pass@16", {"data": ["s1k"]}, 0.0),
+        ("gsai-ml/llada-1.5", "lift H=3", "lift_gsm8k", "acc", {"data": ["s1k"]}, 82.2),
+        ("Dream-org/Dream-v0-Instruct-7B", "cart", "lift_sudoku", "acc", {"data": ["s1k"]}, 17.2),
+        (LLADA, "lift H=3", "lift_mbpp", "acc", {"data": ["kodcode"], "gen_length": 256}, 44.0),
+        (LLADA, "base", "lift_humaneval", "acc", {}, 34.8),
+        # not what the paper measured
+        ("lift-tiny", "base", "lift_gsm8k", "acc", {}, None),
+        ("/models/LLaDA-8B-Instruct-mine", "base", "lift_gsm8k", "acc", {}, None),
+        (None, "base", "lift_gsm8k", "acc", {}, None),
+        (LLADA, None, "lift_gsm8k", "acc", {}, None),
+        (LLADA, "lift H=4", "lift_gsm8k", "acc", {"data": ["s1k"]}, None),
+        (LLADA, "lift H=2", "lift_gsm8k", "acc", {"data": ["gsm8k"]}, None),
+        (LLADA, "lift H=2", "lift_gsm8k", "acc", {"data": ["s1k", "gsm8k"]}, None),
+        (LLADA, "lift H=2", "lift_mbpp", "acc", {"data": ["s1k"]}, None),
+        (LLADA, "lift H=2", "lift_mbpp", "acc", {"data": ["kodcode"], "gen_length": 512}, None),
+        (LLADA, "base", "lift_sudoku", "solved", {}, None),
+        (LLADA, "base", "lift_aime24", "pass@8", {}, None),
+        (LLADA, "base", "lift_countdown_mini", "acc", {}, None),
+        ("Dream-org/Dream-v0-Instruct-7B", "base", "lift_aime24", "pass@16", {}, None),
+    ],
+)
+def test_published_numbers_stand_beside_what_they_were_measured_on(
+    model, method, task, metric, options, percent
+):
+    found = published(model, method, task, metric, **options)
+    assert (found and 100 * found.value) == (percent if percent is None else pytest.approx(percent))
+
+
+def test_every_published_number_is_the_designs(shared):
+    text = (shared / "DESIGN.md").read_text().split("## 8.")[1].split("## 9.")[0]
+    joined = " ".join(text.split())
+    names = [*(task for task, _ in REASONING)]
+    found = {}  # (model, method, task) -> percent
+
+    def put(model, method, tasks, numbers):
+        found.update({(model, method, task): float(n) for task, n in zip(tasks, numbers, strict=True)})
+
+    for cells in re.findall(r"^\| (\w[^|]*) \|((?: [\d.]+ \|){6})", text, re.MULTILINE):
+        put(LLADA, cells[0], names, re.findall(r"[\d.]+", cells[1]))
+    for start, model, tasks in (
+        ("LLaDA-1.5:", "GSAI-ML/LLaDA-1.5", names),
+        ("(GSM8K MATH Countdown Sudoku):", "Dream-org/Dream-v0-Instruct-7B", names[:4]),
+        ("KodCode 5 epochs):", LLADA, ["lift_mbpp", "lift_humaneval"]),
+    ):
+        sentence = re.split(r"\.(?!\d)", joined.split(start)[1])[0]
+        for part in sentence.split(";"):
+            method, numbers = re.fullmatch(rf" ?(.*?)((?: [\d.]+){{{len(tasks)}}})", part).groups()
+            put(model, method, tasks, numbers.split())
+    assert len(found) == 8 * 6 + 4 * 6 + 6 * 4 + 6 * 2
+    for (model, method, task), percent in found.items():
+        metric = "pass@16" if "aime" in task else "acc"
+        data = ["kodcode"] if task in ("lift_mbpp", "lift_humaneval") else ["s1k"]
+        assert 100 * published(model, method, task, metric, data=data).value == pytest.approx(percent)
+    by_length = joined.split("Base by length 128/256/512:")[1]
+    for name, task in (("GSM8K", 0), ("MATH", 1), ("Countdown", 2), ("Sudoku", 3)):
+        numbers = re.search(rf"{name} ([\d.]+) ([\d.]+) (\d+\.\d)", by_length).groups()
+        for length, percent in zip((128, 256, 512), numbers, strict=True):
+            one = published(LLADA, "base", names[task], "acc", gen_length=length)
+            assert 100 * one.value == pytest.approx(float(percent))
+
+
+def test_a_snapshot_in_the_hubs_cache_is_that_model():
+    cached = "/home/me/hub/models--GSAI-ML--LLaDA-1.5/snapshots/0123abc/"
+    assert known_model(cached) == known_model("GSAI-ML/LLaDA-1.5") is not None
+    assert known_model("/home/me/LLaDA-1.5") is None
+
+
+@pytest.mark.parametrize(
+    ("objective", "name"),
+    [
+        ({"name": "vanilla"}, "vanilla"),
+        ({"name": "lift"}, "lift H=3"),
+        ({"name": "lift_a", "H": 2, "rho": "uniform", "variant": "release"}, "lift_a H=2"),
+        ({"name": "gift", "weight": "published", "reference": False}, "gift"),
+        ({"name": "lift", "H": 2, "rho": "fixed:0.3"}, None),
+        ({"name": "gift", "reference": True}, None),
+        ({"name": "cart", "p": 0.2}, None),
+        (None, None),
+    ],
+)
+def test_the_papers_method_is_that_with_its_options(objective, name):
+    assert method_name(objective) == name
+
+
+def test_the_published_number_of_a_run_is_in_its_cells(tmp_path):
+    run = write_run(
+        tmp_path / "run",
+        {name: {"one-256": {TASK: answered(SIX)}, "one": {TASK: answered(SIX)}} for name in ("base", "mine")},
+        model=LLADA,
+        methods=[("mine", {"name": "lift", "H": 2})],
+        data=("s1k",),
+    )
+    cells = compare(load([run])).cells
+    assert cells["base", f"{TASK}@256", "acc"].published.value == pytest.approx(0.761)
+    assert cells["mine", TASK, "acc"].published.value == pytest.approx(0.798)
+    assert "best of" in cells["mine", TASK, "acc"].published.what
+
+
+def test_a_published_number_over_more_problems_is_noted(tmp_path):
+    write_eval(tmp_path / "m", {TASK: answered(SIX)}, pretrained=LLADA, original=1319)
+    (note,) = compare(load([tmp_path / "m"])).notes
+    assert "all 1319 problems" in note and "over 6" in note

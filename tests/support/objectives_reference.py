@@ -1,0 +1,254 @@
+"""The training objectives for one row at a time: loops over tokens in float64, from the papers' formulas.
+
+Of lift_harness only the noise is taken, which is what a row's loss is a function of.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from support.llada_reference import EOS, MASK, softmax
+
+from lift_harness.training.objectives import Batch, NoiseKey
+from lift_harness.training.objectives.base import _MASK
+
+LIFT_LIKE = ("lift", "lift_a", "topk", "bottomk", "random2", "random3")
+HARDEST, RANDOM, EASIEST = -1, 0, 1
+
+
+@dataclass(frozen=True)
+class AtTimes(NoiseKey):
+    """Noise whose diffusion times are given."""
+
+    times: tuple[float, ...] = ()
+
+    def t(self, batch):
+        return torch.tensor(self.times, dtype=torch.float64)
+
+
+def make_batch(lengths, ids=None, pad_to=None, seed=0) -> Batch:
+    """Rows of (prompt, response) lengths; text and priority are functions of the example id alone."""
+    ids = list(range(len(lengths))) if ids is None else ids
+    width = pad_to or max(map(sum, lengths))
+    x0 = torch.full((len(lengths), width), EOS)
+    response = torch.ones(len(lengths), width, dtype=torch.bool)
+    priority = torch.zeros(len(lengths), width, dtype=torch.bool)
+    for row, ((prompt, answer), example) in enumerate(zip(lengths, ids, strict=True)):
+        rng, n = np.random.default_rng([seed, example]), prompt + answer
+        x0[row, :n] = torch.from_numpy(rng.integers(0, MASK, n))
+        priority[row, :n] = torch.from_numpy(rng.random(n) < 0.4)  # also in the prompt: it must not count
+        response[row, :prompt] = False
+    return Batch(x0, response, torch.tensor(ids), MASK, priority)
+
+
+def rows_of(batch: Batch, rows) -> Batch:
+    return Batch(
+        batch.x0[rows], batch.response[rows], batch.example_id[rows], batch.mask_id, batch.priority[rows]
+    )
+
+
+# ---- one row
+
+
+@dataclass
+class Row:
+    """What one row's loss is a function of; `logits_of(ids)` is the model, `initial_of` the frozen one."""
+
+    logits_of: object
+    initial_of: object
+    x0: list
+    response: list
+    priority: list
+    t: float
+    rho_share: float
+    regime_share: float
+    mask_noise: list
+    order_noise: list
+    mean_t: float
+
+    @property
+    def places(self):
+        return [i for i in range(len(self.x0)) if self.response[i]]
+
+    def hide(self, places):
+        return [MASK if i in places else self.x0[i] for i in range(len(self.x0))]
+
+    def nll(self, inputs, places):
+        logits = self.logits_of(inputs)
+        return {i: -math.log(softmax(logits[i])[self.x0[i]]) for i in places}
+
+
+@dataclass
+class View:
+    """The expected outcome: inputs, and for each supervised place its weight and -log p."""
+
+    inputs: list
+    weight: dict
+    nll: dict
+    t: float
+    rho: float = 0.0
+    regime: int | None = None
+
+    @property
+    def loss(self):
+        return sum(self.weight[i] * self.nll[i] for i in self.weight)
+
+
+def slow(name, options, row):
+    """The views of one row by DESIGN section 7: one, or density's two."""
+    if name in LIFT_LIKE:
+        return [lift_like(name, options, row)]
+    return {"vanilla": vanilla, "cart": cart, "gift": gift, "density": density}[name](options, row)
+
+
+def vanilla(options, row):
+    masked = [i for i in row.places if row.mask_noise[i] < row.t]
+    return [view(row, masked, {i: 1 / row.t for i in masked}, row.t)]
+
+
+def view(row, masked, weight, t):
+    inputs = row.hide(masked)
+    return View(inputs, weight, row.nll(inputs, masked), t)
+
+
+def cart(options, row):
+    p = options.get("p", 0.1)
+    (found,) = vanilla(options, row)
+    for i in found.weight:
+        shown = [j for j in range(len(row.x0)) if j not in found.nll]
+        found.weight[i] *= 0.5 * sum(p * (1 - p) ** (abs(i - j) - 1) for j in shown)
+    return [found]
+
+
+def gift(options, row):
+    asked = row.initial_of if options.get("reference") else row.logits_of
+    logits = asked(row.hide(row.places))
+    b = {}
+    for i in row.places:
+        q = softmax(logits[i])
+        b[i] = math.sqrt(-sum(float(x) * math.log(x) for x in q if x > 0))
+    mean = sum(b.values()) / max(1, len(b))
+    weight = {}
+    for i in row.places:
+        r = b[i] / mean
+        rate = 1 - (1 - row.t) ** r
+        if row.mask_noise[i] < rate:
+            nelbo = r * max(1 - row.t, 1e-3) ** (r - 1)
+            weight[i] = (nelbo if options.get("weight") == "nelbo" else 1) / rate
+    return [view(row, list(weight), weight, row.t)]
+
+
+def density(options, row):
+    rate = density_rates(options, row)
+    masked = [i for i in row.places if row.mask_noise[i] < rate[i]]
+    if not options.get("complementary", True):
+        return [view(row, masked, {i: 1 / row.t for i in masked}, row.t)]
+    rest = [i for i in row.places if i not in masked]
+    return [
+        view(row, masked, {i: 0.5 / row.t for i in masked}, row.t),
+        view(row, rest, {i: 0.5 / max(1 - row.t, 1e-3) for i in rest}, 1 - row.t),
+    ]
+
+
+def density_rates(options, row):
+    """Masking rates by search: the p at which as many are masked as t asks for."""
+    first = [i for i in row.places if row.priority[i]]
+    others = [i for i in row.places if not row.priority[i]]
+    wanted = row.t * len(row.places)  # tokens, on average
+    if options.get("hard"):
+        of_first = min(wanted, len(first))
+        share = {True: of_first / max(1, len(first)), False: (wanted - of_first) / max(1, len(others))}
+        return {i: share[bool(row.priority[i])] for i in row.places}
+    w, low, high = options.get("w", 2), 0.0, 1.0
+    for _ in range(100):
+        p = (low + high) / 2
+        if len(first) * min(w * p, 1) + len(others) * p < wanted:
+            low = p
+        else:
+            high = p
+    return {i: min(w * p, 1) if row.priority[i] else p for i in row.places}
+
+
+def lift_like(name, options, row):
+    t, release = row.t, options.get("variant") == "release"
+    rho = slow_rho("release" if release else options.get("rho", "uniform"), t, row.rho_share)
+    masked = [i for i in row.places if row.mask_noise[i] < t + rho]
+    regime = slow_regime(name, options, row)
+    k = (
+        round(len(masked) * t / (t + rho))
+        if release
+        else min(max(math.floor(t * len(row.places)), 1), len(masked))
+    )
+    hidden = row.hide(masked)
+    seen = row.nll(hidden, masked)
+    score = {HARDEST: lambda i: -seen[i], EASIEST: lambda i: seen[i], RANDOM: lambda i: row.order_noise[i]}
+    kept = sorted(sorted(masked, key=score[regime])[:k])
+    if name == "lift_a":
+        weight = 1 / t if release else 1 / (t + rho)
+        return View(hidden, {i: weight for i in kept}, seen, t, rho, regime)
+    shown = row.hide(kept)
+    return View(shown, {i: 1 / t for i in kept}, row.nll(shown, kept), t, rho, regime)
+
+
+def slow_rho(strategy, t, u):
+    """rho of a strategy at t, from a uniform number."""
+    if strategy == "uniform":
+        return u * (1 - t)
+    if strategy == "release":
+        return 0.1 + u * (0.9 - t) if 1 - t > 0.1 else u * (1 - t)
+    kind, k = strategy.split(":")
+    low = min(float(k), 1 - t)
+    return low if kind == "fixed" else low * (1 - u) + (1 - t) * u
+
+
+def slow_regime(name, options, row):
+    if name in ("topk", "bottomk"):
+        return EASIEST if name == "topk" else HARDEST
+    if name in ("random2", "random3"):
+        H, at = int(name[-1]), row.regime_share
+    else:
+        H, at = options.get("H", 3), row.mean_t if options.get("variant") == "release" else row.t
+    return HARDEST if at < 1 / H else EASIEST if at >= 1 - 1 / H else RANDOM
+
+
+# ---- a batch
+
+
+def rows(batch, key, logits_of, initial_of=None):
+    """The rows of a batch; the mean t is that of the rows with a response."""
+    times, real = key.t(batch).tolist(), batch.response.any(-1).tolist()
+    mean_t = sum(t for t, counts in zip(times, real, strict=True) if counts) / max(1, sum(real))
+    noise = key.rho(batch), key.regime(batch), key.per_token(_MASK, batch), key.select(batch)
+    columns = (batch.x0, batch.response, batch.priority)
+    for x0, response, priority, t, *drawn in zip(*columns, times, *noise, strict=True):
+        yield Row(
+            logits_of,
+            initial_of,
+            x0.tolist(),
+            response.tolist(),
+            priority.tolist(),
+            t,
+            *(part.tolist() for part in drawn),
+            mean_t,
+        )
+
+
+def assert_equals_slow(found, name, options, logits_of, batch, key, initial_of=None, rel=1e-6):
+    """Inputs, supervised places, weights, times, regimes and the loss, row by row."""
+    B, total = len(batch.x0), 0.0
+    for b, row in enumerate(rows(batch, key, logits_of, initial_of)):
+        expected = slow(name, options, row)
+        assert len(found.inputs) == B * len(expected)
+        for n, one in enumerate(expected):
+            r = n * B + b
+            assert found.inputs[r].tolist() == one.inputs
+            assert found.supervised[r].nonzero()[:, 0].tolist() == sorted(one.weight)
+            weights = np.array([one.weight.get(i, 0.0) for i in range(len(one.inputs))])
+            np.testing.assert_allclose(found.weight[r].numpy(), weights, rtol=rel)
+            np.testing.assert_allclose(found.t[r].item(), one.t, rtol=1e-12)
+            np.testing.assert_allclose(found.rho[r].item(), one.rho, atol=1e-12)
+            assert one.regime is None or found.regime[b].item() == one.regime
+            total += one.loss
+    assert (found.regime is None) == (name not in LIFT_LIKE)
+    np.testing.assert_allclose(found.loss.item(), total / batch.response.sum().item(), rtol=1e-4)
