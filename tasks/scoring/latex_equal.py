@@ -1,4 +1,6 @@
-r"""Whether two LaTeX answers are equal: by text, by number, else by sympy in a process that can be killed.
+r"""Whether two LaTeX answers are equal: as published, and to math-verify.
+
+What text alone does not settle is asked of a process that can be killed.
 
 The verdicts are cached: of 16 samples of a problem many give the same answer.
 """
@@ -6,37 +8,44 @@ The verdicts are cached: of 16 samples of a problem many give the same answer.
 from __future__ import annotations
 
 import re
-from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
 
 from lift_harness.tasks.scoring.killable import KillableWorker
-from lift_harness.tasks.scoring.latex_text import LONGEST, is_hostile, is_words, normalise, plain_number
+from lift_harness.tasks.scoring.published_math import (
+    LONGEST,
+    is_hostile,
+    judged_items,
+    judged_text,
+    typeset_alike,
+)
 from lift_harness.tasks.scoring.tags import END_OF_TEXT, answer_tag, before, last_boxed
 
-TOLERANCE = Fraction(1, 1_000_000)
+_WHOLE = re.compile(r"-?\d{1,15}")  # told without asking
 
 WORKER = KillableWorker(Path(__file__).with_name("latex_worker.py"), cpu_seconds=3, memory_bytes=2 << 30)
 
 
 def equal(gold: str, answer: str) -> bool:
-    """The published verdict: equal when typeset alike, or of the same value to 1e-6."""
-    if len(answer) > 2 * LONGEST:
+    """The published verdict (`published_math`)."""
+    if typeset_alike(gold, answer):
+        return True
+    texts = judged_text(gold), judged_text(answer)
+    if None in texts:
         return False
-    a, b = normalise(gold), normalise(answer)
-    # The published scorer finds no value in an amount of money: "36.00" is not "\\$36".
-    return a == b or (r"\$" not in gold + answer and _same_value(a, b))
+    return texts[0] == texts[1] or _judged_equal(*map(str, texts))
 
 
 @lru_cache(maxsize=1 << 16)
-def _same_value(gold: str, answer: str) -> bool:
-    """The same of two normalised texts that differ."""
-    a, b = plain_number(gold), plain_number(answer)
-    if a is not None and b is not None:
-        return abs(a - b) <= TOLERANCE * (abs(a) if 0 < abs(a) < 1 else 1)
-    if not answer or any(is_hostile(text) or is_words(text) for text in (gold, answer)):
+def _judged_equal(gold: str, answer: str) -> bool:
+    """The judge's verdict on two texts that differ."""
+    golds, answers = judged_items(gold), judged_items(answer)
+    if len(golds) != len(answers) or any(map(is_hostile, (*golds, *answers))):
         return False
-    return WORKER.ask({"do": "equal", "gold": gold, "answer": answer}) is True
+    if len(golds) == 1 and all(map(_WHOLE.fullmatch, (*golds, *answers))):
+        wanted, given = int(golds[0]), int(answers[0])
+        return wanted in (given, 100 * given) or given == 100 * wanted
+    return WORKER.ask({"do": "equal", "gold": golds, "answer": answers}) is True
 
 
 def math_verify(gold: str, text: str) -> bool:

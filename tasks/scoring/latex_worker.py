@@ -1,18 +1,21 @@
 r"""The process behind `latex_equal`: sympy and math-verify under limits of time and memory.
 
 Run as a script, `latex_worker.py CPU_SECONDS MEMORY_BYTES`: questions as JSON lines on stdin, one JSON
-line each on stdout. Text is parsed by a LaTeX grammar (latex2sympy2_extended), never by sympy's own
-`sympify` and `parse_expr`, which evaluate it as Python: `parse_expr` is replaced in this process.
+line each on stdout. Text is parsed by LaTeX grammars (sympy's for the published judge, math-verify's own),
+never by sympy's `sympify` and `parse_expr`, which evaluate it as Python (`reading`).
 """
 
 from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 import re
 import signal
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
 
@@ -22,114 +25,155 @@ if __name__ == "__main__":
 import math_verify.parser
 import sympy
 import sympy.parsing.sympy_parser
-from latex2sympy2_extended import latex2sympy
 from math_verify import ExprExtractionConfig, LatexExtractionConfig, parse, verify
+from sympy.parsing.latex import _parse_latex_antlr as sympy_latex
 
-TOLERANCE = sympy.Rational(1, 10**6)
-# Where two formulas are compared: arbitrary, both signs; the further symbols of a formula take the next.
-POINTS = [sympy.Rational(n, 37) for n in (23, 61, -29, 103, -71, 17, 149, -11, 43)]
+from lift_harness.tasks.scoring.published_math import other_bases, other_words
+
+PRECISION = 1e-6 * 1.01  # the judge's, which leaves room for rounding
+
+# sympy asks for the runtime of antlr 4.11 by its version. That of 4.13, which latex2sympy2_extended brings,
+# reads the same grammar (the serialised form has not changed since 4.10).
+sympy_latex.version = lambda name: "4.11"
 
 
 def numeral(text: str, *_: Any, **__: Any) -> sympy.Number:
     """In place of `parse_expr`: the number in a text of digits, ValueError for any other text.
 
-    The grammar makes numbers by `sympy.Number("12")`, which takes the text to `parse_expr` and so to
+    The grammars make numbers by `sympy.Number("12")`, which takes the text to `parse_expr` and so to
     Python's `eval`; math-verify takes "2^3" outside of LaTeX there.
     """
-    if re.fullmatch(r"\d+", text := text.strip()):
+    if re.fullmatch(r"0+|[1-9]\d*", text := text.strip()):  # as Python, which refuses 012
         return sympy.Integer(text)
     if re.fullmatch(r"\d*\.\d*", text):
         return sympy.Float(text)
     raise ValueError("not evaluated")
 
 
-math_verify.parser.parse_expr = numeral
-sympy.parsing.sympy_parser.parse_expr = numeral
+@contextmanager
+def reading() -> Iterator[None]:
+    """While a text is read: no part of it is evaluated as Python.
 
-
-def top_level(text: str, separator: str) -> list[str]:
-    """The parts of `text` between separators that stand outside of all brackets."""
-    parts, depth = [""], 0
-    for piece in re.split(rf"({re.escape(separator)}|[()\[\]{{}}])", text):
-        if piece == separator and depth == 0:
-            parts.append("")
-            continue
-        depth += (piece in ("(", "[", "{")) - (piece in (")", "]", "}"))
-        parts[-1] += piece
-    return parts
-
-
-def equal(gold: str, answer: str) -> bool:
-    """Whether two normalised answers have the same value: unions, intervals, tuples, lists, formulas."""
-    for separator in (r"\cup", ","):
-        parts = [top_level(text, separator) for text in (gold, answer)]
-        if len(parts[0]) != len(parts[1]):
-            return False
-        if len(parts[0]) > 1:
-            return all(map(equal, *parts))
-    if (a := bracketed(gold)) and (b := bracketed(answer)):
-        return a[0] == b[0] and len(a[1]) == len(b[1]) and all(map(equal, a[1], b[1]))
-    return same_value(parsed(gold), parsed(answer))
-
-
-def bracketed(text: str) -> tuple[str, list[str]] | None:
-    r"""The brackets and the elements of an interval, a tuple or a set, else None.
-
-    >>> bracketed("(1,2]")
-    ('(]', ['1', '2'])
+    Not for longer: parts of sympy that `simplify` imports late read formulas of their own with `parse_expr`.
     """
-    text = text.replace(r"\{", "(").replace(r"\}", ")")
-    if text[:1] in ("(", "[") and text[-1:] in (")", "]"):
-        elements = top_level(text[1:-1], ",")
-        if len(elements) > 1:
-            return text[0] + text[-1], elements
-    return None
+    known = sympy.parsing.sympy_parser.parse_expr
+    sympy.parsing.sympy_parser.parse_expr = math_verify.parser.parse_expr = numeral
+    try:
+        yield
+    finally:
+        sympy.parsing.sympy_parser.parse_expr = math_verify.parser.parse_expr = known
+
+
+# ---------------------------------------------------------------- the published judge
+
+
+def judged_equal(gold: list[str], answer: list[str]) -> bool:
+    """Whether each element of one list (`published_math.judged_items`) has a partner in the other."""
+    left = list(answer)
+    for item in gold:
+        partner = next((other for other in left if same_item(item, other)), None)
+        if partner is None:
+            return False
+        left.remove(partner)
+    return not left
+
+
+def same_item(gold: str, answer: str) -> bool:
+    """Whether two elements are the same text, interval, number, formula or equation."""
+    if gold == answer:
+        return gold != ""
+    if other_words(gold, answer) or other_bases(gold, answer):
+        return False
+    if is_bracketed(gold) and is_bracketed(answer):
+        try:
+            if same_intervals(gold, answer):
+                return True
+        except Exception:  # whatever the parser raises on what is no LaTeX: the judge stops here
+            return False
+    both_equations = "=" in gold and "=" in answer
+    return (
+        holds(same_decimal, gold, answer)
+        or (not both_equations and holds(same_formula, gold, answer))
+        or holds(same_equation, gold, answer)
+    )
+
+
+def holds(test: Callable[[str, str], bool], gold: str, answer: str) -> bool:
+    """Whether a test says so; where it fails, it does not."""
+    try:
+        return test(gold, answer)
+    except Exception:
+        return False
+
+
+def is_bracketed(text: str) -> bool:
+    """Whether it looks like an interval, or a union of some, or a point."""
+    return text.startswith(("(", "[")) and text.endswith((")", "]"))
+
+
+def same_intervals(gold: str, answer: str) -> bool:
+    r"""Whether the parts between `\cup` have the same brackets and ends, in this order."""
+    golds, answers = gold.split(r"\cup"), answer.split(r"\cup")
+    return len(golds) == len(answers) and all(map(same_interval, golds, answers))
+
+
+def same_interval(gold: str, answer: str) -> bool:
+    """The same of one interval; as published, what one has more than the other is not looked at."""
+    if (gold[0], gold[-1]) != (answer[0], answer[-1]):
+        return False
+    ends = zip(gold.strip("[]()").split(","), answer.strip("[]()").split(","), strict=False)
+    return all(same_formula(a, b) for a, b in ends)
+
+
+def same_decimal(gold: str, answer: str) -> bool:
+    """Whether two numbers agree, or one is a percentage of the other."""
+    wanted, given = float(gold), float(answer)
+    return any(abs(value - given) <= PRECISION for value in (wanted / 100, wanted, wanted * 100))
+
+
+def same_formula(gold: str, answer: str) -> bool:
+    """Whether two formulas (of "x = 2" the right side) have the same value everywhere."""
+    sides = [text.split("=")[1].strip() if "=" in text else text.strip() for text in (gold, answer)]
+    a, b = map(parsed, sides)
+    if a == b:
+        return sides[0] == sides[1] or getattr(a, "is_finite", None) is not False
+    a, b = (x.subs(sympy.Symbol("pi"), math.pi) for x in (a, b))
+    if a.has(sympy.Symbol) != b.has(sympy.Symbol):
+        return False
+    if a.has(sympy.Symbol):
+        return bool(abs(sympy.simplify(a - b).evalf()) < 1e-3)
+    return is_computable(a) and is_computable(b) and bool(abs(a.evalf() - b.evalf()) <= PRECISION)
+
+
+def is_computable(value: sympy.Expr) -> bool:
+    """Whether it is no power, or one of numbers with an exponent of at most 1000."""
+    if not isinstance(value, sympy.Pow):
+        return True
+    base, exponent = value.as_base_exp()
+    return bool(base.is_number and exponent.is_number and abs(exponent.evalf()) <= 1000)
+
+
+def same_equation(gold: str, answer: str) -> bool:
+    """Whether one equation is a multiple of the other, by a whole number."""
+    a, b = map(difference, (gold, answer))
+    ratios = sympy.simplify(a / b), sympy.simplify(b / a)
+    return any(ratio.is_Integer and ratio != 0 for ratio in ratios)
+
+
+def difference(equation: str) -> sympy.Expr:
+    """Left side minus right side."""
+    left, right = equation.split("=")
+    return sympy.simplify(parsed(left) - parsed(right))
 
 
 @lru_cache(maxsize=1024)
 def parsed(text: str) -> Any:
-    """The sympy object of a LaTeX text."""
-    # "4{10}" and "4(10)" are products: the grammar reads them as the mixed number 4 + 10.
-    text = re.sub(r"(?<![_^\d.])(\d+)\{([^{}]*)\}", r"\1\\cdot(\2)", text)
-    text = re.sub(r"(?<=\d)\(", r"\\cdot(", text)
-    return latex2sympy(text, normalization_config=None)
+    """The sympy object of a LaTeX text, as far as sympy's own parser reads it."""
+    with reading():
+        return sympy_latex.parse_latex(text)
 
 
-def same_value(a: Any, b: Any) -> bool:
-    """Whether two sympy objects agree: numbers to 1e-6, formulas at every point, equations side by side."""
-    if isinstance(a, sympy.MatrixBase) and isinstance(b, sympy.MatrixBase):
-        return a.shape == b.shape and all(map(same_value, a, b))
-    if isinstance(a, sympy.core.relational.Relational) and type(a) is type(b):
-        left, right = a.lhs - a.rhs, b.lhs - b.rhs
-        return same_value(left, right) or (isinstance(a, sympy.Eq) and same_value(left, -right))
-    if not (isinstance(a, sympy.Expr) and isinstance(b, sympy.Expr)):
-        return bool(a == b)
-    symbols = sorted(a.free_symbols | b.free_symbols, key=str)
-    if a == b or not symbols:
-        return a == b or is_close(a.evalf(30), b.evalf(30))
-    return formulas_agree(a, b, symbols)
-
-
-def formulas_agree(a: sympy.Expr, b: sympy.Expr, symbols: list[Any]) -> bool:
-    """Whether the values agree at all points where both are finite, at least three of them."""
-    agreed = 0
-    for start in range(len(POINTS)):
-        at = {symbol: POINTS[(start + 2 * i) % len(POINTS)] + i for i, symbol in enumerate(symbols)}
-        x, y = a.evalf(30, subs=at), b.evalf(30, subs=at)
-        if not (x.is_finite and y.is_finite and x.is_number and y.is_number):
-            continue
-        if not is_close(x, y):
-            return False
-        agreed += 1
-    return agreed >= 3
-
-
-def is_close(gold: sympy.Expr, answer: sympy.Expr) -> bool:
-    """|gold - answer| <= 1e-6 min(|gold|, 1)."""
-    if not (gold.is_finite and answer.is_finite):
-        return bool(gold == answer)
-    size = abs(gold)
-    return bool(abs(gold - answer) <= TOLERANCE * (size if 0 < size < 1 else 1))
+# ---------------------------------------------------------------- math-verify
 
 
 def library_verdict(gold: str, answer: str) -> bool:
@@ -140,7 +184,8 @@ def library_verdict(gold: str, answer: str) -> bool:
 @lru_cache(maxsize=1024)
 def library_reading(text: str) -> Any:
     """What math-verify takes for the answer in a text."""
-    return parse(text, [LatexExtractionConfig(), ExprExtractionConfig()], parsing_timeout=None)
+    with reading():
+        return parse(text, [LatexExtractionConfig(), ExprExtractionConfig()], parsing_timeout=None)
 
 
 def limit_memory(size: int) -> None:
@@ -171,7 +216,7 @@ def main(cpu_seconds: float, memory_bytes: int) -> None:
         if line.strip():
             limit_time(cpu_seconds)
             question = json.loads(line)
-            compare = {"equal": equal, "math_verify": library_verdict}[question["do"]]
+            compare = {"equal": judged_equal, "math_verify": library_verdict}[question["do"]]
             try:
                 reply = compare(question["gold"], question["answer"])
             except Exception:  # no LaTeX, no value, no memory: not equal

@@ -11,7 +11,8 @@ import re
 from collections.abc import Mapping
 from fractions import Fraction
 
-from lift_harness.tasks.scoring.tags import boxed_or_tagged, is_well_formed
+from lift_harness.tasks.prompts import GEN_PREFIX
+from lift_harness.tasks.scoring.tags import answer_tag, is_well_formed, published_box
 
 LONGEST = 300  # characters; an expression over four 3-digit numbers takes about 30
 TOLERANCE = Fraction(1, 100_000)
@@ -21,15 +22,12 @@ _SIDE = "0123456789+-*/() "  # what may stand to the left of "= number"
 
 
 def extract(text: str) -> str:
-    """The expression: of the last box, else of the answer tag, else of the whole text.
-
-    The published scorer sees the tag only when it opens and closes in one line: of 256 recorded
-    generations, the three with a tag over several lines and no box were read as whole texts.
-    """
-    found = boxed_or_tagged(text)
+    """The expression: of the last box, without any the whole text, with a broken one the answer tag."""
+    readings = (published_box(text), answer_tag(text), text.removeprefix(GEN_PREFIX))
+    expression = next(reading for reading in readings if reading is not None)
     for command, sign in _LATEX.items():
-        found = found.replace(command, sign)
-    return left_side(found).strip()
+        expression = expression.replace(command, sign)
+    return left_side(expression).strip()
 
 
 def left_side(text: str) -> str:

@@ -1,4 +1,4 @@
-r"""The verdict on a MATH500 or AIME answer: d1's published heuristics for `acc`, math-verify beside it."""
+r"""The verdict on a MATH500 or AIME answer: the released scorer's for `acc`, math-verify's beside it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from lift_harness.tasks.scoring.latex_equal import equal, math_verify
-from lift_harness.tasks.scoring.tags import boxed_or_tagged, is_well_formed
+from lift_harness.tasks.scoring.tags import answer_tag, is_well_formed, published_box
+
+
+def extract(text: str) -> str:
+    """As the released scorer reads it: the last box, without any all; if empty or broken, the answer tag."""
+    return published_box(text) or answer_tag(text) or ""
 
 
 def score(doc: Mapping[str, Any], text: str) -> dict[str, float]:
@@ -18,7 +23,7 @@ def score(doc: Mapping[str, Any], text: str) -> dict[str, float]:
     """
     gold = str(doc["answer"])
     return {
-        "acc": float(equal(gold, boxed_or_tagged(text))),
+        "acc": float(equal(gold, extract(text))),
         "math_verify": float(math_verify(gold, text)),
         "format": float(is_well_formed(text)),
     }

@@ -20,16 +20,28 @@ def answer_tag(text: str) -> str | None:
     return inside.strip() if inside is not None else None
 
 
-def one_line_tag(text: str) -> str | None:
-    """`answer_tag` of the first line that both opens and closes one: the published scorer sees no other."""
-    tags = (answer_tag(line) for line in text.split("\n"))
-    return next((tag for tag in tags if tag is not None), None)
+def published_box(text: str) -> str | None:
+    r"""The last box as the released scorer reads it; without any box the whole text, less the prompt's end.
+
+    None where it never closes. A `\boxed x` anywhere goes first, and reaches to the next `$`, as in the
+    MATH benchmark's code; an `\fbox` counts where there is no `\boxed`, and stays in its braces.
+    """
+    text = text.removeprefix(GEN_PREFIX)
+    if r"\boxed " in text:
+        return text.rsplit(r"\boxed ", 1)[1].split("$", 1)[0]
+    start = text.rfind(r"\boxed") if r"\boxed" in text else text.rfind(r"\fbox")
+    if start < 0:
+        return text
+    end = closing(text, start)
+    if end is None:
+        return None
+    box = text[start : end + 1]
+    return box[len(r"\boxed{") : -1] if box.startswith(r"\boxed{") else box
 
 
-def boxed_or_tagged(text: str) -> str:
-    """The content of the last box, else of the answer tag (`one_line_tag`), else the whole text."""
-    readings = (last_boxed(text), one_line_tag(text))
-    return next((reading for reading in readings if reading is not None), text.removeprefix(GEN_PREFIX))
+def last_boxed(text: str) -> str | None:
+    r"""The content of the last `\boxed`, None when there is none or it never closes."""
+    return published_box(text) if r"\boxed" in text else None
 
 
 def after(tag: str, text: str) -> str | None:
@@ -44,21 +56,13 @@ def before(pattern: str, text: str) -> str | None:
     return text[: found.start()] if found else None
 
 
-def last_boxed(text: str) -> str | None:
-    r"""The content of the last `\boxed{...}`, braces balanced, None when there is none or it never closes.
-
-    As in the MATH benchmark's code, a `\boxed x` anywhere goes first, and reaches to the next `$`.
-    """
-    if r"\boxed " in text:
-        return text.rsplit(r"\boxed ", 1)[1].split("$", 1)[0]
-    start = text.rfind(r"\boxed")
-    if start < 0 or not text.startswith(r"\boxed{", start):
-        return None
+def closing(text: str, start: int) -> int | None:
+    """Where the braces from `start` on first balance, None where they never do."""
     depth = 0
-    for brace in re.finditer(r"[{}]", text[start:]):
-        depth += 1 if brace.group() == "{" else -1
-        if depth == 0:
-            return text[start + len(r"\boxed{") : start + brace.start()]
+    for brace in re.compile(r"[{}]").finditer(text, start):
+        depth += 1 if brace[0] == "{" else -1
+        if depth == 0 and brace[0] == "}":
+            return brace.start()
     return None
 
 

@@ -17,7 +17,7 @@ from lift_harness.tasks import prompts
 from lift_harness.tasks.scoring import score_gsm8k, score_math
 from lift_harness.tasks.scoring.killable import KillableWorker
 from lift_harness.tasks.scoring.latex_equal import WORKER, equal, math_verify
-from lift_harness.tasks.scoring.latex_text import normalise, plain_number
+from lift_harness.tasks.scoring.published_math import judged_items, normal_form, typeset_alike
 
 SHARED = Path(__file__).parents[3] / "shared"
 RECORDED = SHARED / "recorded" / "llada_8b_instruct_gen128.jsonl.gz"
@@ -128,32 +128,31 @@ def test_what_the_library_is_not_asked_it_would_answer_alike(gold, answer):
 # ---------------------------------------------------------------- LaTeX
 
 
+# The verdicts below are those of the released scorer itself, run on these pairs (sympy 1.14, antlr 4.11).
+
+
 @pytest.mark.parametrize(
     ("gold", "answer"),
     [
         (r"\frac{1}{2}", r"\dfrac12"),
         (r"\frac{3}{4}", r"\tfrac34"),
         (r"\frac 59", r"\frac{5}{9}"),
-        (r"\frac{270}7\text{ degrees}", r"\frac{270}{7}"),
         (r"\left( 3, \frac{\pi}{2} \right)", r"(3,\frac{\pi}{2})"),
         (r"2\sqrt{3}", r"2 \sqrt3"),
         (r"180^\circ", "180"),
-        ("36", "36°"),
         ("10", r"10\%"),
         (r"5.4 \text{ cents}", "5.4"),
-        (r"15\mbox{ cm}^2", "15"),
         (r"\$32,\!348", "32,348"),
         ("x=5", "5"),
-        (r"x \in [-2,7]", "[-2, 7]"),
-        ("-4", "\u22124"),
         (".5", "0.5"),
-        ("42", "42."),
-        (r"\text{east}", "east"),
+        (r"\frac{1}{2}", "0.5"),
+        (r"\frac{3}{4}", "3/4"),
         (r"\pi r", r"\pi  r"),
+        (r"\frac{1}{2}", r"\\frac{1}{2}"),
     ],
 )
 def test_typeset_alike(gold, answer):
-    assert normalise(gold) == normalise(answer)
+    assert typeset_alike(gold, answer) and typeset_alike(answer, gold)
     assert equal(gold, answer) and equal(answer, gold)
 
 
@@ -164,16 +163,25 @@ def test_typeset_alike(gold, answer):
         (r"\frac14", "0.25"),
         ("2", r"\frac{6}{3}"),
         ("40", "4{10}"),
+        ("42", "42."),
+        (r"x \in [-2,7]", "[-2, 7]"),
         ("x^2+2x+1", "(x+1)^2"),
         (r"\frac{\sqrt{3}}{3}", r"\frac{1}{\sqrt{3}}"),
-        (r"3 + 2\sqrt{2}", r"(1+\sqrt2)^2"),
         ("(1,2)", r"(\frac{2}{2}, 2.0)"),
-        (r"(-\infty, 2) \cup (3, \infty)", r"(-\infty,\frac42)\cup(3,\infty)"),
         ("y = 2x + 3", "y=3+2x"),
+        ("y=2x", "2y=4x"),
         ("5x - 7y + 11z + 4 = 0", "-5x+7y-11z=4"),
-        (r"\begin{pmatrix} -1/3 \\ 2/3 \end{pmatrix}", r"\begin{pmatrix}-\frac13\\\frac23\end{pmatrix}"),
         ("1,-2", r"\frac22, -2"),
+        ("1,-2", "-2,1"),
+        (r"1 \pm \sqrt{3}", r"1+\sqrt{3}, 1-\sqrt{3}"),
         (r"\sqrt{2}", "1.41421356"),
+        (r"\frac{\pi}{2}", "1.5707963"),
+        ("ab = 5", "5"),
+        ("50", "0.5"),  # a percentage, either way
+        ("50", "5000"),
+        ("(1,2)", "(1,2,3)"),  # what one has more is not looked at
+        ("27_6", "27"),
+        ("x<1", "x < 1"),
     ],
 )
 def test_of_the_same_value(gold, answer):
@@ -183,10 +191,21 @@ def test_of_the_same_value(gold, answer):
 @pytest.mark.parametrize(
     ("gold", "answer"),
     [
-        ("58,500", "58500"),  # as published: thousands separators are not understood
-        (r"\$36", "36.00"),  # as published: money has no value
+        ("58,500", "58500"),
+        (r"\$36", "36.00"),
         (r"\text{(C)}", "C"),
-        ("east", "seat"),
+        (r"\text{east}", "east"),
+        (r"15\mbox{ cm}^2", "15"),
+        (r"\frac{270}7\text{ degrees}", r"\frac{270}{7}"),
+        ("36", "36\u00b0"),
+        ("-4", "\u22124"),
+        (r"3 + 2\sqrt{2}", r"(1+\sqrt2)^2"),
+        (r"(-\infty, 2) \cup (3, \infty)", r"(-\infty,\frac42)\cup(3,\infty)"),
+        (r"\begin{pmatrix} -1/3 \\ 2/3 \end{pmatrix}", r"\begin{pmatrix}-\frac13\\\frac23\end{pmatrix}"),
+        (r"\begin{pmatrix} 1 \\ 2 \end{pmatrix}", r"\begin{pmatrix} 1 & 2 \end{pmatrix}"),
+        ("12:00", "1:00"),
+        (r"\frac{1}{0}", r"\frac{2}{0}"),
+        (r"\infty", r"-\infty"),
         ("(1,2)", "[1,2]"),
         ("(1,2)", "(2,1)"),
         ("1,2", "2"),
@@ -201,11 +220,89 @@ def test_of_the_same_value(gold, answer):
         ("2", ""),
         ("", "2"),
         ("2", "2; 3"),
-        (r"\begin{pmatrix} 1 \\ 2 \end{pmatrix}", r"\begin{pmatrix} 1 & 2 \end{pmatrix}"),
     ],
 )
 def test_not_equal(gold, answer):
     assert not equal(gold, answer)
+
+
+@pytest.mark.parametrize(
+    ("gold", "answer"),
+    [
+        ("27_6", "27_7"),
+        ("no", "on"),
+        (r"\text{east}", r"\text{seat}"),
+        ("xy", "yx"),
+        ("9^{9^{9}}", "9^{9^9} "),
+    ],
+)
+def test_where_the_published_verdict_is_not_followed(gold, answer):
+    """It says equal; what is too large to compute is for it as long as it takes."""
+    assert not equal(gold, answer)
+
+
+def test_references_with_doubled_backslashes():
+    """490 of the 500 are accepted so by the released scorer."""
+    file = SHARED / "data" / "math500_test.jsonl"
+    if not file.exists():
+        pytest.skip(f"MATH500 is not here: {file}")
+    golds = [json.loads(line)["answer"] for line in file.read_text(encoding="utf-8").splitlines()]
+    assert sum(equal(gold, gold.replace("\\", "\\\\")) for gold in golds) == 490
+    assert all(equal(gold, gold) for gold in golds)
+
+
+@pytest.mark.parametrize("text", ["1/x", r"\sqrt", r"2\frac", r"3\text{ a}\text{ b}"])
+def test_where_the_benchmark_gives_up_texts_are_compared(text):
+    with pytest.raises(ValueError):
+        normal_form(text)
+    assert typeset_alike(text, text) and not typeset_alike(text, text + " ")
+
+
+@given(st.lists(st.sampled_from(["1", "(2,3)", r"1\pm x", "[", ")", " ", "x", ","]), max_size=8).map("".join))
+def test_elements_hold_all_that_is_no_comma_between_them(text):
+    elements = judged_items(text.replace(r"\pm", ""))
+    assert "".join(elements).count("x") == text.count("x")
+
+
+SAME_FOR_THE_LIBRARY = [
+    ("x^2-4", "(x-2)(x+2)"),
+    (r"\sin^2 x+\cos^2 x", "1"),
+    (r"\frac{x^2-1}{x-1}", "x+1"),
+    (r"2\sqrt{2}", r"\sqrt{8}"),
+    ("x^2+2x+1", "(x+1)^2"),
+    (r"\log 100", r"2 \log 10"),
+    ("e^{2x}", "(e^x)^2"),
+    ("a(b+c)", "ab+ac"),
+    (r"\frac{1}{x}+\frac{1}{y}", r"\frac{x+y}{xy}"),
+    ("(x+y)^3", "x^3+3x^2y+3xy^2+y^3"),
+]
+
+
+def test_the_worker_says_what_the_untouched_library_says():
+    """In one process the library as it is, in the other ours: recorded answers and identities."""
+    pairs = [*SAME_FOR_THE_LIBRARY, ("025", "25"), (r"(1, 2]", "(1,2]"), (r"(1, 2]", "(1,2)"), ("x=5", "5")]
+    pairs += [(gold, other) for gold, _ in SAME_FOR_THE_LIBRARY for other, _ in SAME_FOR_THE_LIBRARY]
+    if RECORDED.exists():
+        pairs += [(row["ground_truth"], row["extracted"]) for row in recorded("math500") if row["extracted"]]
+    pairs = [(gold, answer) for gold, answer in pairs if len(answer) < 100][:300]
+    code = """if True:
+        import json, logging, sys
+        logging.disable(logging.CRITICAL)
+        from math_verify import ExprExtractionConfig, LatexExtractionConfig, parse, verify
+        kinds = [LatexExtractionConfig(), ExprExtractionConfig()]
+        def read(text):
+            return parse("\\\\boxed{%s}" % text, kinds, parsing_timeout=None)
+        pairs = json.load(sys.stdin)
+        verdicts = [bool(verify(read(a), read(b), timeout_seconds=None)) for a, b in pairs]
+        print(json.dumps(verdicts))
+        """
+    done = subprocess.run(
+        [sys.executable, "-c", code], input=json.dumps(pairs), capture_output=True, text=True, timeout=250
+    )
+    library = json.loads(done.stdout.splitlines()[-1])
+    ours = [WORKER.ask({"do": "math_verify", "gold": a, "answer": rf"\boxed{{{b}}}"}) for a, b in pairs]
+    assert [pair for pair, x, y in zip(pairs, library, ours, strict=True) if x != y] == []
+    assert library[: len(SAME_FOR_THE_LIBRARY)].count(True) >= 9
 
 
 @pytest.mark.parametrize(
@@ -214,10 +311,13 @@ def test_not_equal(gold, answer):
         (said(r"\boxed{\frac{1}{2}}"), 1),
         (r"\boxed{3} then \boxed{\dfrac12}", 1),  # the last
         (r"$\boxed 0.5$ then", 1),
-        (r"<answer>\frac{1}{2}</answer>", 1),
-        (said(r"\frac{1}{2}"), 0),  # a tag over several lines, which the published scorer does not see
-        ("0.5", 1),  # nothing else: the text
+        (r"<answer>\frac{1}{2}</answer>", 0),  # without a box all of the text is the answer
+        (said(r"\frac{1}{2}"), 0),
+        ("0.5", 1),
+        (r"It is $\frac{1}{2}$.", 1),  # to the judge: what stands in dollars on the last line
         (r"\boxed{\frac{1}{2}", 0),
+        (r"\boxed{\frac{1}{2} <answer>0.5</answer>", 1),  # a box that never closes: the answer tag
+        (r"\boxed{} <answer>0.5</answer>", 1),  # so does one of nothing
         ("", 0),
     ],
 )
@@ -231,16 +331,6 @@ def test_aime_answers_may_have_leading_zeros():
         "math_verify": 1.0,
         "format": 1.0,
     }
-
-
-def test_plain_numbers():
-    assert [float(plain_number(text)) for text in ("-12", "0.5", "5.", r"-\frac{1}{2}")] == [
-        -12,
-        0.5,
-        5,
-        -0.5,
-    ]
-    assert [plain_number(text) for text in ("", "x", r"\frac{1}{0}", "1e5", "٣٤x", "9" * 99)] == [None] * 6
 
 
 # ---------------------------------------------------------------- anything at all
@@ -264,7 +354,7 @@ HOSTILE = [
 
 @pytest.mark.parametrize("answer", HOSTILE, ids=lambda answer: answer[:16])
 def test_hostile_answers_are_wrong_at_once(answer):
-    WORKER.ask({"do": "equal", "gold": "1", "answer": "1"})  # started
+    WORKER.ask({"do": "equal", "gold": ["1"], "answer": ["1"]})  # started
     start = time.monotonic()
     scores = score_math.score({"answer": "x+5"}, said(rf"\boxed{{{answer}}}"))
     assert scores["acc"] == scores["math_verify"] == 0.0
@@ -274,12 +364,12 @@ def test_hostile_answers_are_wrong_at_once(answer):
 def test_the_limits_hold_for_what_passes_the_checks_also_in_a_thread():
     """Big-integer arithmetic, which no alarm interrupts: the process is killed, and the next one answers."""
     found = []
-    question = {"do": "equal", "gold": "5", "answer": "9^{9^{9^{9}}}"}
+    question = {"do": "equal", "gold": ["5"], "answer": ["9^{9^{9^{9}}}"]}
     thread = threading.Thread(target=lambda: found.append(WORKER.ask(question)))
     thread.start()
     thread.join(timeout=100)
     assert found in ([None], [False])
-    assert WORKER.ask({"do": "equal", "gold": "4", "answer": "2^{2}"}) is True
+    assert WORKER.ask({"do": "equal", "gold": ["4"], "answer": ["2^{2}"]}) is True
 
 
 def worker(tmp_path, code, **limits):
@@ -313,7 +403,7 @@ def test_no_text_is_evaluated_as_python():
         def compare():
             pairs = (("1", "2^3+1"), ("x+1", "1+x"), ("(1,2)", "(1,3)"), ("5", "__import__('os')"))
             for gold, answer in pairs:
-                for do in (w.equal, w.library_verdict):
+                for do in (lambda a, b: w.judged_equal([a], [b]), w.library_verdict):
                     for text in (answer, "\\\\boxed{%s}" % answer, "it is 2^3 = 2**3 or 1/2"):
                         try:
                             do(gold, text)
@@ -330,7 +420,7 @@ def test_no_text_is_evaluated_as_python():
         print(len(seen), seen)
     """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.startswith("1 "), done.stdout  # the last line's own
+    assert done.stdout.splitlines()[-1].startswith("1 "), done.stdout  # the last line's own
 
 
 PIECES = ["<answer>", "</answer>", "<reasoning>", "</reasoning>", "<|eot_id|>", "<|endoftext|>", "\\boxed"]
@@ -352,12 +442,12 @@ PIECES += [
 ]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)  # up to 6 s of sympy each
 @given(st.one_of(st.text(), st.lists(st.one_of(st.sampled_from(PIECES), st.text(max_size=3))).map("".join)))
 def test_any_text_has_a_score(text):
     for scores in (gsm8k("18", text), score_math.score({"answer": r"\frac{1}{2}"}, text)):
         assert set(scores) == {"acc", "math_verify", "format"} and set(scores.values()) <= {0.0, 1.0}
-    assert equal(text, text) or len(text) > 800
+    assert equal(text, text)
 
 
 @pytest.mark.parametrize(
