@@ -14,9 +14,8 @@ from __future__ import annotations
 
 import re
 
-from lift_harness.tasks.scoring.tags import closing
-
 LONGEST = 400  # characters of an item; the longest answer of MATH500 has 53
+MOST = 100 * LONGEST  # of all that the judge reads; boxes may stand in each other
 
 # The judge's own list, in its order.
 _REPLACED = {
@@ -116,20 +115,36 @@ def quotient(text: str) -> str:
 
 
 def judged_text(text: str) -> str | None:
-    """What the judge takes for the answer in a text; None where braces do not balance."""
+    """What the judge takes for the answer in a text; None where a box is not closed, or it is too much."""
+    closed = braces(text)
     starts = [box.end() for box in re.finditer(r"\\boxed\{", text)]
-    ends = [closing(text, start - 1) for start in starts]
-    if None in ends:
+    if not all(start - 1 in closed for start in starts):
         return None
-    boxes = [text[start:end] for start, end in zip(starts, ends, strict=True)]
+    if sum(closed[start - 1] - start for start in starts) > MOST:
+        return None
+    boxes = [text[start : closed[start - 1]] for start in starts]
     in_dollars = re.findall(r"\$(.*?)\$", text.strip().split("\n")[-1])
     answers = boxes or in_dollars
     text = "".join(f"{answer}," for answer in answers) if answers else text
+    if len(text) > MOST:
+        return None
     if r"\in " in text:
         text = text.split(r"\in ")[1]
     for written, read in _REPLACED.items():
         text = text.replace(written, read)
     return re.sub(r"\\(?:mathrm|mathbf)\{~?([^}]*)\}", r"\1", text.strip(_AT_THE_ENDS))
+
+
+def braces(text: str) -> dict[int, int]:
+    """Where each brace that is closed opens, and where it closes."""
+    opened: list[int] = []
+    closed: dict[int, int] = {}
+    for brace in re.finditer(r"[{}]", text):
+        if brace[0] == "{":
+            opened.append(brace.start())
+        elif opened:
+            closed[opened.pop()] = brace.start()
+    return closed
 
 
 def items(text: str) -> list[str]:
