@@ -134,10 +134,12 @@ def test_cell_share_stderr_agrees_with_the_bootstrap_over_puzzles():
         (said(r"\boxed{30 - 100 + 93 = 23}"), 1),
         (said(r"\boxed{(93 + 30) - (100)}"), 1),
         (r"\boxed{1 + 1} and then \boxed{93 - 100 + 30}", 1),  # the last box
-        ("<answer>93 - 100 + 30</answer>", 1),  # no box: the tag, in one line
-        ("93 - 100 + 30 = 23, as asked", 1),  # neither: the text, and in it `expr = number`
+        ("<answer>93 - 100 + 30</answer>", 0),  # no box: all of the text, tags and all
+        ("<answer>93 - 100 + 30 = 23</answer>", 1),  # in which `expr = number` is found
+        (r"\boxed{93 <answer>93 - 100 + 30</answer>", 1),  # a box that never closes: the tag
+        ("93 - 100 + 30 = 23, as asked", 1),
         ("<reasoning>93 - 100 + 30", 1),
-        (said("93 - 100 + 30"), 0),  # a tag over several lines, which the published scorer does not see
+        (said("93 - 100 + 30"), 0),
         (said(r"\boxed{93 - 70}"), 0),  # other numbers
         (said(r"\boxed{93 - 100 + 30 + 30 - 30}"), 0),  # a number more than once
         (said(r"\boxed{100 - 93 + 30}"), 0),  # another value
