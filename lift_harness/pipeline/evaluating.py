@@ -77,13 +77,13 @@ def evaluations(recipe: Recipe, settings: EvalSettings) -> list[Evaluation]:
 def check_evaluation(recipe: Recipe, settings: EvalSettings) -> None:
     """Refuse tasks, data and decoding settings that are not in order, before anything is trained."""
     from lift_harness.decoding import DecodingConfig
-    from lift_harness.tasks.benchmarks import BENCHMARKS
+    from lift_harness.tasks.benchmarks import load_benchmark
     from lift_harness.tasks.protocol import load_task
 
     for run in evaluations(recipe, settings):
         for task in run.tasks:
             load_task(task)
-            if ready := BENCHMARKS[task_config(task)["benchmark"]].ready:
+            if ready := load_benchmark(task_config(task)["benchmark"]).ready:
                 ready(False)
             DecodingConfig().replace(**{**generation_settings(task), **run.gen_kwargs})
 

@@ -21,6 +21,7 @@ from typing import Any
 
 from lift_harness.errors import LiftError
 from lift_harness.plugin import startup
+from lift_harness.tasks.settings import bare_names
 
 _MARK = "_lift_harness"  # on our wrappers; `functools.wraps` copies it to a wrapper around them
 
@@ -121,9 +122,7 @@ def _with_task_folder(include_path: Any) -> list[Any]:
 
 # ---------------------------------------------------------------- task names
 
-# Under `lift_dlm` these names of DESIGN's brief mean the project's tasks; lm-eval's own are "stock:gsm8k".
-BARE_NAMES = ("gsm8k", "math500", "countdown", "sudoku", "aime24", "aime25", "humaneval", "mbpp")
-STOCK = "stock:"
+STOCK = "stock:"  # under `lift_dlm` "gsm8k" is the project's task (its file's `bare_name`), this lm-eval's own
 
 
 class StockName(str):
@@ -138,7 +137,7 @@ def own_name(task: Any, ours: bool) -> Any:
         return task
     if task.startswith(STOCK):
         return StockName(task.removeprefix(STOCK))
-    return f"lift_{task}" if ours and task in BARE_NAMES else task
+    return bare_names().get(task, task) if ours else task
 
 
 def renamed(tasks: Any, ours: bool) -> list[Any]:

@@ -16,7 +16,7 @@ from typing import Any
 
 from lift_harness.errors import LiftError
 from lift_harness.files import whole
-from lift_harness.tasks.benchmarks import BENCHMARKS, Benchmark
+from lift_harness.tasks.benchmarks import Benchmark, load_benchmark
 from lift_harness.tasks.scoring.verdicts import judge
 from lift_harness.tasks.settings import task_config
 
@@ -39,8 +39,7 @@ def score_file(
         "metrics": {name: value, name_stderr: value}}.
     """
     config = task_config(task)
-    kind, prefix = config["benchmark"], config.get("gen_prefix") or ""
-    benchmark = BENCHMARKS[kind]
+    benchmark, prefix = load_benchmark(config["benchmark"]), config.get("gen_prefix") or ""
     numbered = list(read_log(Path(samples)))
     rows = [row for _, row in numbered]
     target = Path(output) if output is not None else Path(samples).with_suffix(".scored.jsonl")

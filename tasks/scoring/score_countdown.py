@@ -11,6 +11,8 @@ import re
 from collections.abc import Mapping
 from fractions import Fraction
 
+from lift_harness.tasks import prompts
+from lift_harness.tasks.benchmarks import Benchmark
 from lift_harness.tasks.scoring.tags import boxed_or_tagged, is_well_formed
 
 LONGEST = 300  # characters; an expression over four 3-digit numbers takes about 30
@@ -100,3 +102,13 @@ def score(doc: Mapping[str, str], text: str) -> dict[str, float]:
     numbers = [int(number) for number in str(doc["input"]).split(",")]
     correct = is_correct(extract(text), numbers, int(doc["output"]))
     return {"acc": float(correct), "format": float(is_well_formed(text))}
+
+
+BENCHMARK = Benchmark(
+    instruction=prompts.INSTRUCTIONS["countdown"],
+    question=lambda doc: prompts.countdown_question(doc["input"], doc["output"]),
+    target=lambda doc: doc["output"],
+    score=score,
+    metrics={"acc": "mean", "format": "mean"},
+    correct="acc",
+)

@@ -10,8 +10,8 @@ from lift_harness.cli import main
 from lift_harness.errors import LiftError
 from lift_harness.lm import evaluation
 from lift_harness.models import load_model
+from lift_harness.tasks import sandbox
 from lift_harness.tasks.protocol import load_task
-from lift_harness.tasks.sandbox import run as sandbox
 from lift_harness.tasks.settings import expand
 
 EIGHT = ["gsm8k", "math500", "countdown", "sudoku", "aime24", "aime25", "humaneval", "mbpp"]

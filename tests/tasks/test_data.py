@@ -12,10 +12,9 @@ from lm_eval.tasks import TaskManager
 import lift_harness.tasks
 from lift_harness.decoding import DecodingConfig
 from lift_harness.errors import LiftError
-from lift_harness.tasks import data, prompts
+from lift_harness.tasks import data, prompts, sandbox
 from lift_harness.tasks.protocol import load_task
-from lift_harness.tasks.sandbox import run as sandbox
-from lift_harness.tasks.scoring import score_code
+from lift_harness.tasks.scoring import programs
 from lift_harness.tasks.settings import generation_settings
 
 COUNTS = {"gsm8k": 1319, "math500": 500, "countdown": 256, "sudoku": 256, "aime24": 30, "aime25": 30}
@@ -69,7 +68,7 @@ def test_a_task_has_its_rows_its_prompt_and_its_verdicts(data_dir, name, monkeyp
     assert all(isinstance(task.doc_to_target(doc), str) for doc in docs)
 
     if name in GROUPS["lift_code"]:
-        monkeypatch.setattr(score_code, "_unisolated", True)  # its own solution is safe to run anywhere
+        monkeypatch.setattr(programs, "_unisolated", True)  # its own solution is safe to run anywhere
     good = prompts.response("", right_answer(name, docs[0]))
     n = task.config.repeats
     metrics = task.process_results(dict(docs[0]), [[good] * n])
@@ -136,12 +135,12 @@ def test_two_tasks_run_with_the_shipped_model(data_dir, monkeypatch):
 def test_other_subsets_can_be_asked_for(data_dir):
     rows = data.load("sudoku")
     order = np.random.default_rng(42).choice(500, 256, replace=False)
-    assert list(data.sudoku(subset="default_rng")["test"]) == [rows[i] for i in order]
-    assert len({row["Puzzle"] for row in data.sudoku()["test"]}) == 256
-    assert sorted(row["input"] for row in data.countdown()["test"]) == sorted(
+    assert list(data.test_split("sudoku", subset="default_rng")["test"]) == [rows[i] for i in order]
+    assert len({row["Puzzle"] for row in data.test_split("sudoku")["test"]}) == 256
+    assert sorted(row["input"] for row in data.test_split("countdown")["test"]) == sorted(
         row["input"] for row in data.load("countdown")
     )
-    assert list(data.sudoku(subset="all")["test"]) == rows
+    assert list(data.test_split("sudoku", subset="all")["test"]) == rows
 
 
 def test_the_subset_is_the_one_that_was_recorded(data_dir, shared):
@@ -150,12 +149,12 @@ def test_the_subset_is_the_one_that_was_recorded(data_dir, shared):
     with gzip.open(shared / "recorded" / "llada_8b_instruct_gen128.jsonl.gz", "rt") as lines:
         rows = [json.loads(line) for line in lines]
     asked = {row["question"].split(":")[1].strip() for row in rows if row["task"] == "sudoku"}
-    assert {row["Puzzle"] for row in data.sudoku()["test"]} == asked
+    assert {row["Puzzle"] for row in data.test_split("sudoku")["test"]} == asked
 
 
 def test_an_unknown_subset_is_an_error(data_dir):
     with pytest.raises(LiftError, match="did you mean default"):
-        data.sudoku(subset="defaul")
+        data.test_split("sudoku", subset="defaul")
 
 
 # ---------------------------------------------------------------- missing and altered files
@@ -274,7 +273,7 @@ def test_a_download_is_checked_and_kept(data_dir, monkeypatch, tmp_path):
 
 
 def test_code_tasks_without_a_sandbox_are_refused_before_anything_is_generated(data_dir, monkeypatch):
-    monkeypatch.setattr(sandbox, "_isolation", "none")
+    monkeypatch.setattr(sandbox.runner, "_isolation", "none")
     task = load_task("lift_humaneval")
     with pytest.raises(LiftError, match="bubblewrap.*--confirm_run_unsafe_code"):
         task.build_all_requests(limit=1, rank=0, world_size=1)
