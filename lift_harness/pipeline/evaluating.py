@@ -85,7 +85,7 @@ def check_evaluation(recipe: Recipe, settings: EvalSettings) -> None:
             load_task(task)
             if ready := load_benchmark(task_config(task)["benchmark"]).ready:
                 ready(False)
-            DecodingConfig().replace(**{**generation_settings(task), **run.gen_kwargs})
+            DecodingConfig.of(generation_settings(task), run.gen_kwargs)
 
 
 def evaluation_key(recipe: Recipe, settings: EvalSettings, checkpoint: str) -> str:
