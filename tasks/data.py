@@ -59,7 +59,8 @@ class Source:
         """For a run's manifest; the rows were checked by their hash when they were read."""
         name, config, split, revision = self.hub or (None, None, None, None)
         place = {"dataset": name, "config": config, "split": split, "revision": revision, "url": self.url}
-        return {"file": self.file, "sha256": self.rows_sha256, **{k: v for k, v in place.items() if v}}
+        known = {key: value for key, value in place.items() if value}
+        return {"file": self.file, "sha256": self.rows_sha256, **known}
 
 
 # The revisions are the ones that public code pins; the Hub could not be reached where this was written.
@@ -193,9 +194,9 @@ def checked_file(path: Path, source: Source) -> bytes:
         raise LiftError(
             f"LIFT_DATA_DIR: {path}: {error.strerror}; the file must have sha256 {source.file_sha256}"
         ) from error
-    if (found := sha256(content).hexdigest()) != source.file_sha256:
+    if (actual := sha256(content).hexdigest()) != source.file_sha256:
         raise LiftError(
-            f"LIFT_DATA_DIR: {path}: not the published file: its sha256 is {found}, not {source.file_sha256}"
+            f"LIFT_DATA_DIR: {path}: not the published file: its sha256 is {actual}, not {source.file_sha256}"
         )
     return content
 
@@ -241,8 +242,8 @@ def downloaded(source: Source) -> bytes:
             content = answer.read(1 << 20)
     except OSError as error:
         raise LiftError(f"{source.url} cannot be read ({error}); {offline(source)}") from error
-    if (found := sha256(content).hexdigest()) != source.file_sha256:
-        raise LiftError(f"{source.url}: not the published file: its sha256 is {found}; {offline(source)}")
+    if (actual := sha256(content).hexdigest()) != source.file_sha256:
+        raise LiftError(f"{source.url}: not the published file: its sha256 is {actual}; {offline(source)}")
     kept.parent.mkdir(parents=True, exist_ok=True)
     part = kept.with_name(f"{kept.name}.{os.getpid()}")
     part.write_bytes(content)

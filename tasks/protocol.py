@@ -26,9 +26,9 @@ from lm_eval.tasks import TaskManager
 from lift_harness.errors import LiftError, did_you_mean
 from lift_harness.tasks import prompts
 from lift_harness.tasks.benchmarks import load_benchmark
+from lift_harness.tasks.catalog import decoding_settings, task_names
 from lift_harness.tasks.passk import ks_for
 from lift_harness.tasks.scoring.verdicts import judge
-from lift_harness.tasks.settings import generation_settings, task_names
 
 FILTER = "none"  # lm-eval's name for unfiltered responses: results read "acc,none"
 
@@ -115,7 +115,7 @@ class ProtocolTask(ConfigurableTask):
         except LiftError as error:
             raise LiftError(f"{name}: {error}") from error
         self.instruction = instruction_for(name, self.benchmark.instruction, metadata.get("prompts"))
-        self.decoding = metadata.get("decoding", generation_settings(name))
+        self.decoding = metadata.get("decoding", decoding_settings(name))
         if not isinstance(self.decoding, dict):
             raise LiftError(
                 f"{name}: metadata: decoding: {self.decoding!r}: give settings, {{gen_length: 256, ...}}"

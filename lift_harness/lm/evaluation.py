@@ -10,7 +10,7 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import TYPE_CHECKING, Any
 
-from lift_harness.tasks.settings import expand
+from lift_harness.tasks.catalog import expand
 
 if TYPE_CHECKING:
     from lift_harness.tasks.protocol import ProtocolTask

@@ -1,8 +1,8 @@
 """`lift_dlm`: masked diffusion decoding as an lm-eval model.
 
-Settings come, weakest first, from `DecodingConfig`, a task of ours (`metadata.decoding` in its YAML), the model
-args, and a request's generation kwargs (`--gen_kwargs`; those of other tasks too). What was used goes into the
-results file under config / decoding, what it took under config / decoding_statistics.
+Settings come, weakest first, from `DecodingConfig`, the file of a task of ours (`metadata.decoding`), the
+model args, and a request's generation kwargs (`--gen_kwargs`, any other task's own). What was used goes into
+the results file under config / decoding, what it took under config / decoding_statistics.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from lift_harness.models import load_model
 from lift_harness.models.chat import encode_prompt, render_chat, stop_ids
 from lift_harness.models.identity import checkpoint_id
 from lift_harness.ranks import Ranks
+from lift_harness.tasks.catalog import decoding_settings
 
 DEFAULT_MODEL = "GSAI-ML/LLaDA-8B-Instruct"
 # Model args that go to `load_model` as they are.
@@ -271,6 +272,8 @@ class LiftDLM(Scoring, LM):
         """The first sample of a problem."""
         context, kwargs = instance.args
         task = instance.task_name or ""
+        # A task of ours that is not bound (the plugin is off) does not hand over its settings.
+        kwargs = {"protocol": decoding_settings(task), **kwargs}
         config, until, max_tokens = configure(kwargs, self.settings)
         self.used[task] = {
             **dataclasses.asdict(config),
@@ -303,7 +306,7 @@ class LiftDLM(Scoring, LM):
         key = text_key(task, context)
         stopped = (lambda ids: any(stop in self.tokenizer.decode(ids) for stop in until)) if until else None
         request = Request(tuple(prompt[excess:]), config, key, max_tokens=max_tokens, finished=stopped)
-        return Asked(request, until, max_tokens, "protocol" in kwargs, task, instance.doc_id, excess)
+        return Asked(request, until, max_tokens, bool(kwargs["protocol"]), task, instance.doc_id, excess)
 
     # ------------------------------------------------------------ what was done
 

@@ -62,11 +62,12 @@ def configure(
     Raises:
         LiftError: a kwarg that means nothing here, or settings that do not go together.
     """
-    asked = {name: value for name, value in kwargs.items() if name != "protocol"}
+    protocol = kwargs["protocol"] if isinstance(kwargs.get("protocol"), Mapping) else {}
+    asked = {name: value for name, value in kwargs.items() if value is not protocol}
     own = {name: value for name, value in asked.items() if name in SETTINGS}
     if asked.get("do_sample") is False:  # greedy, whatever temperature stands beside it, to all of lm-eval
         own["temperature"] = 0.0
-    config = DecodingConfig.of(kwargs.get("protocol", {}), spelled(settings), spelled(own))
+    config = DecodingConfig.of(protocol, spelled(settings), spelled(own))
     try:
         general = normalize_gen_kwargs(asked, default_max_gen_toks=config.gen_length)
     except (TypeError, ValueError) as error:  # int() of the token limit, under any of its names

@@ -21,7 +21,6 @@ from typing import Any
 
 from lift_harness.errors import LiftError
 from lift_harness.plugin import startup
-from lift_harness.tasks.settings import bare_names
 
 _MARK = "_lift_harness"  # on our wrappers; `functools.wraps` copies it to a wrapper around them
 
@@ -122,7 +121,7 @@ def _with_task_folder(include_path: Any) -> list[Any]:
 
 # ---------------------------------------------------------------- task names
 
-STOCK = "stock:"  # under `lift_dlm` "gsm8k" is the project's task (its file's `bare_name`), this lm-eval's own
+STOCK = "stock:"  # under `lift_dlm` a task's `bare_name` means ours, with this before it lm-eval's own
 
 
 class StockName(str):
@@ -137,7 +136,11 @@ def own_name(task: Any, ours: bool) -> Any:
         return task
     if task.startswith(STOCK):
         return StockName(task.removeprefix(STOCK))
-    return bare_names().get(task, task) if ours else task
+    if not ours:
+        return task
+    from lift_harness.tasks.catalog import bare_names
+
+    return bare_names().get(task, task)
 
 
 def renamed(tasks: Any, ours: bool) -> list[Any]:

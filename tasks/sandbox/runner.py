@@ -110,7 +110,7 @@ def run(
     Raises:
         LiftError: no isolation, and not allowed to go without.
     """
-    kind = usable(allow_unisolated)
+    kind = require_isolation(allow_unisolated)
     limits = Limits(wall_s, cpu_s, memory_mb, processes, scratch_mb, output_bytes)
     if workers is None:
         workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -122,7 +122,7 @@ def run(
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def usable(allow_unisolated: bool = False) -> str:
+def require_isolation(allow_unisolated: bool = False) -> str:
     """`isolation()`, if programs may be run with it."""
     kind = isolation()
     if kind == "none" and not allow_unisolated:

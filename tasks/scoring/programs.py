@@ -34,7 +34,7 @@ def ready(allow_unisolated: bool | None = None) -> str:
     global _unisolated
     if allow_unisolated is not None:
         _unisolated = allow_unisolated
-    return sandbox.usable(_unisolated)
+    return sandbox.require_isolation(_unisolated)
 
 
 def code_block(text: str) -> str | None:

@@ -28,10 +28,10 @@ def extract(text: str) -> str:
     The published scorer sees the tag only when it opens and closes in one line: of 256 recorded
     generations, the three with a tag over several lines and no box were read as whole texts.
     """
-    found = boxed_or_tagged(text)
+    expression = boxed_or_tagged(text)
     for command, sign in _LATEX.items():
-        found = found.replace(command, sign)
-    return left_side(found).strip()
+        expression = expression.replace(command, sign)
+    return left_side(expression).strip()
 
 
 def left_side(text: str) -> str:
@@ -88,8 +88,11 @@ def _combine(op: ast.operator, a: Fraction, b: Fraction) -> Fraction:
 
 def is_correct(expression: str, numbers: list[int], target: int) -> bool:
     """Whether the expression uses exactly `numbers` and comes to `target` within 1e-5."""
-    found = evaluate(expression)
-    return found is not None and sorted(found[1]) == sorted(numbers) and abs(found[0] - target) < TOLERANCE
+    evaluated = evaluate(expression)
+    if evaluated is None:
+        return False
+    value, used = evaluated
+    return sorted(used) == sorted(numbers) and abs(value - target) < TOLERANCE
 
 
 def score(doc: Mapping[str, str], text: str) -> dict[str, float]:

@@ -27,8 +27,8 @@ def readings(text: str) -> Iterator[str | None]:
 
 
 def _group(pattern: str, text: str) -> str | None:
-    found = re.search(pattern, text)
-    return found.group(1) if found else None
+    match = re.search(pattern, text)
+    return match.group(1) if match else None
 
 
 def extract(text: str) -> str:

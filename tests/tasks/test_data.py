@@ -13,9 +13,9 @@ import lift_harness.tasks
 from lift_harness.decoding import DecodingConfig
 from lift_harness.errors import LiftError
 from lift_harness.tasks import data, prompts, sandbox
+from lift_harness.tasks.catalog import decoding_settings
 from lift_harness.tasks.protocol import load_task
 from lift_harness.tasks.scoring import programs
-from lift_harness.tasks.settings import generation_settings
 
 COUNTS = {"gsm8k": 1319, "math500": 500, "countdown": 256, "sudoku": 256, "aime24": 30, "aime25": 30}
 COUNTS |= {"humaneval": 164, "mbpp": 257}
@@ -95,7 +95,7 @@ def test_what_the_questions_say(data_dir):
 
 def test_the_settings_are_the_protocols():
     for name in COUNTS:
-        settings = generation_settings(f"lift_{name}")
+        settings = decoding_settings(f"lift_{name}")
         DecodingConfig().replace(**settings)
         assert settings["gen_length"] == 2 * settings["steps"] and settings["block_length"] == 32
         aime = {"aime24": (512, 0.1, "prefix"), "aime25": (512, 0.2, "prefix")}.get(name, (256, 0.0, "none"))
@@ -108,8 +108,16 @@ def test_groups_and_token_limits(data_dir):
         tasks = manager.load(group)["tasks"]
         assert sorted(tasks) == sorted(f"lift_{name}" for name in names)
         for name, task in tasks.items():
-            assert task.config.generation_kwargs["max_gen_toks"] == generation_settings(name)["gen_length"]
+            assert task.config.generation_kwargs["max_gen_toks"] == decoding_settings(name)["gen_length"]
             assert task.config.repeats == (16 if "aime" in name else 1)
+
+
+def test_what_other_models_are_told(data_dir):
+    greedy = {"until": [], "max_gen_toks": 256}
+    aime = {"until": [], "max_gen_toks": 512, "do_sample": True}
+    told = {"aime24": {**aime, "temperature": 0.1}, "aime25": {**aime, "temperature": 0.2}}
+    for name in COUNTS:
+        assert load_task(f"lift_{name}").config.generation_kwargs == told.get(name, greedy)
 
 
 def test_two_tasks_run_with_the_shipped_model(data_dir, monkeypatch):

@@ -8,8 +8,8 @@ import sys
 import pytest
 
 from lift_harness.errors import LiftError
+from lift_harness.tasks.catalog import task_config
 from lift_harness.tasks.scoring.rescore import score_file
-from lift_harness.tasks.settings import task_config
 
 
 def line(answers, gold="6 * 3 = 18\n#### 18", **more):

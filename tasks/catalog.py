@@ -59,7 +59,7 @@ def task_config(name: str) -> dict[str, Any]:
     return _tasks()[name]
 
 
-def generation_settings(task_name: str) -> dict[str, Any]:
+def decoding_settings(task_name: str) -> dict[str, Any]:
     """Decoding settings (`gen_length`, `steps`, ...) of a task of ours; {} for any other task."""
     metadata = _tasks().get(task_name, {}).get("metadata", {})
     return dict(metadata.get("decoding", {}))
