@@ -1,4 +1,4 @@
-"""From a HumanEval or MBPP answer to a program: its first ```python block, run with its tests in the sandbox.
+"""The verdict on an answer that is a program: its first ```python block, run with its tests in the sandbox.
 
 Imports neither torch nor lm_eval.
 """
@@ -6,19 +6,16 @@ Imports neither torch nor lm_eval.
 from __future__ import annotations
 
 import re
-import textwrap
 import threading
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
 
 from lift_harness.errors import LiftError
 from lift_harness.tasks import sandbox
+from lift_harness.tasks.benchmarks import Benchmark, Doc
 from lift_harness.tasks.sandbox import Program
 from lift_harness.tasks.scoring.tags import END_OF_TEXT, before, is_well_formed
-
-Doc = Mapping[str, Any]
-HUMANEVAL = ("prompt", "test", "entry_point")
-MBPP = ("code", "test_imports", "test_list")
 
 _unisolated = False
 _passed: dict[Program, bool] = {}  # verdicts by program: each distinct answer is run once
@@ -49,85 +46,78 @@ def code_block(text: str) -> str | None:
     return rest if closed is None else closed
 
 
-def defines(name: str, code: str) -> bool:
-    """Whether a line of the code defines, assigns or imports the name at the top level."""
-    n = re.escape(name)
-    return bool(re.search(rf"^(?:(?:async\s+def|def|class)\s+{n}\b|{n}\s*[:=]|from\s.*\b{n}\b)", code, re.M))
+@dataclass(frozen=True)
+class Programs:
+    """How the answers to a benchmark become programs.
 
-
-def humaneval_program(doc: Doc, code: str) -> Program:
-    """A function, or only its body: what stands above the function in the prompt holds for both.
-
-    (Imports and helpers: the tests of some problems call a helper too.)
+    Attributes:
+        check: refuses, with a LiftError, a dataset row that is not of this benchmark.
+        program: what is run, from a row and the answer's code.
     """
-    prompt, name = str(doc["prompt"]), str(doc["entry_point"])
-    start = re.search(rf"^def\s+{re.escape(name)}\b", prompt, re.M)
-    above = prompt[: start.start()] if start else ""
-    code = textwrap.dedent(code)
-    if not defines(name, code):
-        code = prompt[len(above) :] + textwrap.indent(code, "    ")
-    return Program(code, f"{doc['test']}\n\ncheck({name})\n", (name,), above)
+
+    check: Callable[[Doc], None]
+    program: Callable[[Doc, str], Program]
+
+    def of(self, doc: Doc, text: str) -> Program | None:
+        """What is run for an answer, None when it holds no code."""
+        self.check(doc)
+        code = code_block(text)
+        return None if code is None else self.program(doc, code)
 
 
-def mbpp_program(doc: Doc, code: str) -> Program:
-    """A function, whose name is the one in the reference that the tests call."""
-    tests = "\n".join(doc["test_list"])
-    defined = re.findall(r"^(?:def|class)\s+(\w+)", str(doc["code"]), re.M)
-    names = tuple(dict.fromkeys(name for name in defined if re.search(rf"\b{name}\b", tests)))
-    return Program(textwrap.dedent(code), tests, names, "\n".join(doc["test_imports"]))
+def code_benchmark(
+    *, instruction: str, question: Callable[[Doc], str], target: Callable[[Doc], str], programs: Programs
+) -> Benchmark:
+    """A benchmark whose answers are run."""
+    return Benchmark(
+        instruction=instruction,
+        question=question,
+        target=target,
+        score=partial(score, programs),
+        metrics={"acc": "mean", "format": "mean"},
+        correct="acc",
+        ready=ready,
+        prepare=partial(score_many, programs),
+    )
 
 
-def program(doc: Doc, text: str) -> Program | None:
-    """What is run for an answer, None when it holds no code.
-
-    Raises:
-        LiftError: the row is of neither benchmark, or has no tests.
-    """
-    kinds = {HUMANEVAL: humaneval_program, MBPP: mbpp_program}
-    made = next((kinds[fields] for fields in kinds if all(field in doc for field in fields)), None)
-    if made is None:
-        fields = ", ".join(map(repr, doc))[:80] or "nothing"
-        raise LiftError(
-            f"not a row of HumanEval ({', '.join(HUMANEVAL)}) or MBPP ({', '.join(MBPP)}): it has {fields}"
-        )
-    if made is mbpp_program:
-        tests = doc["test_list"]
-        if not isinstance(tests, list) or not tests or not all(isinstance(test, str) for test in tests):
-            raise LiftError("not a row of MBPP: test_list must be a list of tests")
-    code = code_block(text)
-    return None if code is None else made(doc, code)
+def require_fields(doc: Doc, *fields: str) -> None:
+    """Refuse a row that lacks one of a benchmark's fields."""
+    missing = [field for field in fields if field not in doc]
+    if missing:
+        raise LiftError(f"doc: no field {missing[0]!r}; is this a log of another task?")
 
 
-def score_many(answers: Iterable[tuple[Doc, str]], workers: int | None = None) -> list[dict[str, float]]:
+def score_many(
+    programs: Programs, answers: Iterable[tuple[Doc, str]], workers: int | None = None
+) -> list[dict[str, float]]:
     """Metrics of many answers [(row, all that the assistant said), ...], run side by side.
 
     Verdicts are kept: after this, `score` of the same answers takes no time.
     """
     pairs = list(answers)
-    programs = [program(doc, text) for doc, text in pairs]
+    made = [programs.of(doc, text) for doc, text in pairs]
     with _lock:
-        new = [one for one in dict.fromkeys(programs) if one is not None and one not in _passed]
+        new = [program for program in dict.fromkeys(made) if program is not None and program not in _passed]
     if new:
         verdicts = sandbox.run(new, workers=workers, allow_unisolated=_unisolated)
         with _lock:
-            _passed.update((one, verdict.passed) for one, verdict in zip(new, verdicts, strict=True))
+            _passed.update((program, verdict.passed) for program, verdict in zip(new, verdicts, strict=True))
     return [
-        {"acc": float(one is not None and _passed[one]), "format": float(is_well_formed(text))}
-        for one, (_, text) in zip(programs, pairs, strict=True)
+        {"acc": float(program is not None and _passed[program]), "format": float(is_well_formed(text))}
+        for program, (_, text) in zip(made, pairs, strict=True)
     ]
 
 
-def score(doc: Doc, text: str, fields: tuple[str, ...] = ()) -> dict[str, float]:
+def score(programs: Programs, doc: Doc, text: str) -> dict[str, float]:
     """Metrics of one answer.
 
     Args:
-        doc: a row of HumanEval or MBPP.
+        programs: how an answer of the benchmark becomes a program.
+        doc: a row of it.
         text: all that the assistant said, the `<reasoning>` it was given included.
-        fields: those of the benchmark that it must be of, HUMANEVAL or MBPP; (): either.
 
     Raises:
         LiftError: a row of another benchmark.
     """
-    if missing := [field for field in fields if field not in doc]:
-        raise LiftError(f"doc: no field {missing[0]!r}; is this a log of another task?")
-    return score_many([(doc, text)])[0]
+    return score_many(programs, [(doc, text)])[0]
