@@ -173,9 +173,3 @@ def test_a_log_is_scored_again(package, tmp_path):
     log.write_text("".join(json.dumps(line) + "\n" for line in lines))
     command = ["-m", "lift_harness", "score", "--task", "lift_reverse", str(log)]
     assert "0.75" in python(package, *command)
-
-
-def test_the_stock_command_knows_its_bare_name(package):
-    code = "import sys; from lm_eval.__main__ import cli_evaluate; sys.exit(cli_evaluate())"
-    command = ["--model", "lift_dlm", "--model_args", "pretrained=lift-tiny", "--tasks", "reverse"]
-    assert "lift_reverse" in python(package, "-c", code, *command, "--limit", "2")
