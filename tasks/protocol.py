@@ -150,9 +150,11 @@ class ProtocolTask(ConfigurableTask):
         if self.config.custom_dataset is None:
             super().download(dataset_kwargs)
         else:
-            self.dataset = self.config.custom_dataset(
-                **(self.config.metadata or {}), **(dataset_kwargs or {})
-            )
+            given = {
+                **self.config.metadata,
+                **(dataset_kwargs or {}),
+            }  # all of `--metadata` and the model args
+            self.dataset = self.config.custom_dataset(**given)
 
     # ---------------------------------------------------------------- the prompt
 

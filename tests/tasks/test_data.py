@@ -160,6 +160,14 @@ def test_the_subset_is_the_one_that_was_recorded(data_dir, shared):
     assert {row["Puzzle"] for row in data.test_split("sudoku")["test"]} == asked
 
 
+def test_a_subset_is_of_the_tasks_that_draw_one(data_dir):
+    manager = TaskManager(
+        include_path=FOLDER, include_defaults=False, metadata={"subset": "all", "source": "x"}
+    )
+    tasks = manager.load(["lift_sudoku", "lift_gsm8k"])["tasks"]
+    assert (len(tasks["lift_sudoku"].eval_docs), len(tasks["lift_gsm8k"].eval_docs)) == (500, 1319)
+
+
 def test_an_unknown_subset_is_an_error(data_dir):
     with pytest.raises(LiftError, match="did you mean default"):
         data.test_split("sudoku", subset="defaul")
