@@ -28,10 +28,10 @@ def extract(text: str) -> str:
     The published scorer sees the tag only when it opens and closes in one line: of 256 recorded
     generations, the three with a tag over several lines and no box were read as whole texts.
     """
-    expression = boxed_or_tagged(text)
+    found = boxed_or_tagged(text)
     for command, sign in _LATEX.items():
-        expression = expression.replace(command, sign)
-    return left_side(expression).strip()
+        found = found.replace(command, sign)
+    return left_side(found).strip()
 
 
 def left_side(text: str) -> str:
