@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,8 @@ from lift_harness.decoding.schedules import ADAPTIVE, PLANNED
 from lift_harness.errors import LiftError, did_you_mean
 
 PROBABILITIES = ("low_confidence", "margin")  # measures in [0, 1] that a threshold can be compared with
+BLOCK_LENGTH = 32  # the published protocol's (d1, LLaDA)
+UNSET: Any = None  # of a whole number that follows from the others
 
 
 @dataclass(frozen=True)
@@ -23,9 +25,9 @@ class DecodingConfig:
 
     Attributes:
         gen_length: tokens to generate, in blocks from left to right.
-        block_length: tokens a block; divides `gen_length`.
+        block_length: tokens a block; divides `gen_length`. Unset: 32, or a `gen_length` that is shorter.
         steps: forward passes over all blocks under the `fixed` and `dream` schedules; a multiple of the
-            number of blocks.
+            number of blocks. Unset: the protocol's pace (`protocol_steps`), two tokens a step.
         temperature: of Gumbel-max sampling; 0 takes the most probable token.
         top_p: sample among the fewest tokens whose probabilities at `temperature` sum to this; 1 is off.
         top_k: sample among this many tokens; 0 is off.
@@ -55,8 +57,8 @@ class DecodingConfig:
     """
 
     gen_length: int = 128
-    block_length: int = 32
-    steps: int = 64
+    block_length: int = UNSET
+    steps: int = UNSET
     temperature: float = 0.0
     top_p: float = 1.0
     top_k: int = 0
@@ -76,8 +78,10 @@ class DecodingConfig:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "suppress_tokens", token_ids(self.suppress_tokens))
-        for name in ("gen_length", "block_length", "steps", "speculate"):
-            self._check(name, is_whole, lambda value: value >= 1, "a whole number of at least 1")
+        self._check_count("gen_length")
+        self._set_count("block_length", default_block(self.gen_length))
+        self._set_count("steps", protocol_steps(self.gen_length, self.block_length))
+        self._check_count("speculate")
         self._check("top_k", is_whole, lambda value: value >= 0, "0 (off) or a whole number of tokens")
         self._check("seed", is_whole, lambda value: True, "a whole number")
         self._check("temperature", is_number, lambda value: 0 <= value < math.inf, "0 or more")
@@ -94,6 +98,14 @@ class DecodingConfig:
         self._check_schedule_option("factor", lambda value: value > 0, "above 0")
         self._check_schedule_option("entropy_bound", lambda value: value >= 0, "of 0 or more")
         self._check_together()
+
+    def _set_count(self, name: str, default: int) -> None:
+        if getattr(self, name) is UNSET:
+            object.__setattr__(self, name, default)
+        self._check_count(name)
+
+    def _check_count(self, name: str) -> None:
+        self._check(name, is_whole, lambda value: value >= 1, "a whole number of at least 1")
 
     def _check(self, name: str, kind: Callable[..., bool], holds: Callable[..., bool], wanted: str) -> None:
         value = getattr(self, name)
@@ -150,13 +162,58 @@ class DecodingConfig:
         """Whether every committed token comes from a pass over the whole present canvas."""
         return self.cache == "none"
 
-    def replace(self, **changes: Any) -> DecodingConfig:
-        """A copy with other values; an unknown name is a LiftError."""
-        known = [field.name for field in dataclasses.fields(self)]
-        for name in changes:
+    @classmethod
+    def of(cls, *sources: Mapping[str, Any]) -> DecodingConfig:
+        """Settings from several sources, the weakest first (see `merge`).
+
+        Raises:
+            LiftError: an unknown name, or what the class raises.
+        """
+        settings = merge(*sources)
+        known = [field.name for field in dataclasses.fields(cls)]
+        for name in settings:
             if name not in known:
                 raise LiftError(f"unknown decoding setting {name!r}; {did_you_mean(name, known)}")
-        return dataclasses.replace(self, **changes)
+        return cls(**settings)
+
+    def replace(self, **changes: Any) -> DecodingConfig:
+        """A copy with other values, as `of` puts them above these.
+
+        A `block_length` or `steps` that is the default for the present lengths stays the default for the new.
+        """
+        own = dict(vars(self))
+        if self.steps == protocol_steps(self.gen_length, self.block_length):
+            del own["steps"]
+        if self.block_length == default_block(self.gen_length):
+            del own["block_length"]
+        return self.of(own, changes)
+
+
+def default_block(gen_length: int) -> int:
+    """Tokens a block where nobody says it: the protocol's, or all of a text that is shorter."""
+    return min(BLOCK_LENGTH, gen_length)
+
+
+def protocol_steps(gen_length: int, block_length: int) -> int:
+    """Forward passes at the protocol's pace: two tokens a step, in a block of odd length three in one step.
+
+    Every block takes the same number of steps, so that this is valid for any lengths that go together.
+    """
+    return max(1, gen_length // block_length) * max(1, block_length // 2)
+
+
+def merge(*sources: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings by name, a later source above an earlier one.
+
+    A number of steps belongs to the length it was chosen for: a source that says `gen_length` and no `steps`
+    takes back those of the weaker ones, and the pace is the protocol's again.
+    """
+    merged: dict[str, Any] = {}
+    for source in sources:
+        if "gen_length" in source:
+            merged.pop("steps", None)
+        merged.update(source)
+    return merged
 
 
 KNOWN: dict[str, Iterable[str]] = {

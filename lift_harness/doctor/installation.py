@@ -313,7 +313,7 @@ def benchmark_files(
 
 
 def _sandbox(report: Report) -> None:
-    from lift_harness.tasks.sandbox.run import isolation
+    from lift_harness.tasks.sandbox import isolation
 
     kind = isolation()
     report.add("sandbox", "isolation", kind)

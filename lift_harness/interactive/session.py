@@ -13,6 +13,7 @@ import yaml
 
 from lift_harness.console import yaml_value
 from lift_harness.decoding import DecodingConfig, Generation, Request, run
+from lift_harness.decoding.config import merge
 from lift_harness.errors import LiftError, did_you_mean, first_line
 from lift_harness.models import load_model
 from lift_harness.models.chat import encode_prompt, render_chat, stop_ids
@@ -38,7 +39,7 @@ class Session:
     Attributes:
         name: of the model, for messages.
         model, tokenizer: as `load_model` gives them.
-        settings: decoding settings that differ from the defaults (see `configure`).
+        settings: decoding settings that differ from the defaults.
         prefix: what every answer is made to begin with.
     """
 
@@ -51,12 +52,12 @@ class Session:
     @property
     def config(self) -> DecodingConfig:
         """The decoding settings, whole."""
-        return configure(self.settings)
+        return DecodingConfig.of(self.settings)
 
     def set(self, changes: dict[str, Any]) -> None:
         """Change decoding settings; a bad one is a LiftError and changes nothing."""
-        changed = {**self.settings, **changes}
-        configure(changed)
+        changed = merge(self.settings, changes)
+        DecodingConfig.of(changed)
         self.settings = changed
 
     def chat_prompt(self, messages: Sequence[Message]) -> list[int]:
@@ -148,7 +149,7 @@ def open_session(
     from transformers.utils import logging
 
     wanted = parse_settings(settings) | ({} if seed is None else {"seed": seed})
-    configure(wanted)
+    DecodingConfig.of(wanted)
     options = parse_settings([model_args] if model_args else [])
     known = [name for name in inspect.signature(load_model).parameters if name not in ("name", "peft")]
     for name in options:
@@ -185,18 +186,3 @@ def parse_value(text: str) -> Any:
         return yaml_value(text)
     except yaml.YAMLError:
         return text
-
-
-def configure(settings: dict[str, Any]) -> DecodingConfig:
-    """Decoding settings; where they are not given, blocks fit the length, and a pass commits two tokens.
-
-    That is the protocol's pace at any length, where the defaults have 64 steps.
-    """
-    chosen = dict(settings)
-    length = chosen.get("gen_length", DecodingConfig.gen_length)
-    if type(length) is int and length > 0:
-        chosen.setdefault("block_length", min(DecodingConfig.block_length, length))
-        block = chosen["block_length"]
-        if type(block) is int and block > 0:
-            chosen.setdefault("steps", max(1, length // block * max(1, block // 2)))
-    return DecodingConfig().replace(**chosen)

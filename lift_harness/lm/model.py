@@ -1,7 +1,7 @@
 """`lift_dlm`: masked diffusion decoding as an lm-eval model.
 
-Settings come, weakest first, from `DecodingConfig`, the protocol of our tasks (tasks/settings.yaml), the
-model args, and a request's generation kwargs (`--gen_kwargs` or a task's own). What was used goes into
+Settings come, weakest first, from `DecodingConfig`, the file of a task of ours (`metadata.decoding`), the
+model args, and a request's generation kwargs (`--gen_kwargs`, any other task's own). What was used goes into
 the results file under config / decoding, what it took under config / decoding_statistics.
 """
 
@@ -29,7 +29,7 @@ from lift_harness.models import load_model
 from lift_harness.models.chat import encode_prompt, render_chat, stop_ids
 from lift_harness.models.identity import checkpoint_id
 from lift_harness.ranks import Ranks
-from lift_harness.tasks.settings import generation_settings
+from lift_harness.tasks.catalog import decoding_settings
 
 DEFAULT_MODEL = "GSAI-ML/LLaDA-8B-Instruct"
 # Model args that go to `load_model` as they are.
@@ -72,6 +72,7 @@ class LiftDLM(Scoring, LM):
 
     # Its public place: lm-eval's registry takes a class for an entry point's only where the two are equal.
     __module__ = "lift_harness.lm"
+    takes_protocol = True  # tasks of ours hand over their settings apart from what the user asked for
 
     def __init__(
         self,
@@ -271,7 +272,9 @@ class LiftDLM(Scoring, LM):
         """The first sample of a problem."""
         context, kwargs = instance.args
         task = instance.task_name or ""
-        config, until, max_tokens = configure(task, kwargs, self.settings)
+        # A task of ours that is not bound (the plugin is off) does not hand over its settings.
+        kwargs = {"protocol": decoding_settings(task), **kwargs}
+        config, until, max_tokens = configure(kwargs, self.settings)
         self.used[task] = {
             **dataclasses.asdict(config),
             "exact": config.exact,
@@ -303,8 +306,7 @@ class LiftDLM(Scoring, LM):
         key = text_key(task, context)
         stopped = (lambda ids: any(stop in self.tokenizer.decode(ids) for stop in until)) if until else None
         request = Request(tuple(prompt[excess:]), config, key, max_tokens=max_tokens, finished=stopped)
-        protocol = bool(generation_settings(task))
-        return Asked(request, until, max_tokens, protocol, task, instance.doc_id, excess)
+        return Asked(request, until, max_tokens, bool(kwargs["protocol"]), task, instance.doc_id, excess)
 
     # ------------------------------------------------------------ what was done
 

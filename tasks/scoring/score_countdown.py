@@ -11,7 +11,8 @@ import re
 from collections.abc import Mapping
 from fractions import Fraction
 
-from lift_harness.tasks.prompts import GEN_PREFIX
+from lift_harness.tasks import prompts
+from lift_harness.tasks.benchmarks import Benchmark
 from lift_harness.tasks.scoring.tags import answer_tag, is_well_formed, published_box
 
 LONGEST = 300  # characters; an expression over four 3-digit numbers takes about 30
@@ -23,7 +24,7 @@ _SIDE = "0123456789+-*/() "  # what may stand to the left of "= number"
 
 def extract(text: str) -> str:
     """The expression: of the last box, without any the whole text, with a broken one the answer tag."""
-    readings = (published_box(text), answer_tag(text), text.removeprefix(GEN_PREFIX))
+    readings = (published_box(text), answer_tag(text), text.removeprefix(prompts.GEN_PREFIX))
     expression = next(reading for reading in readings if reading is not None)
     for command, sign in _LATEX.items():
         expression = expression.replace(command, sign)
@@ -84,8 +85,11 @@ def _combine(op: ast.operator, a: Fraction, b: Fraction) -> Fraction:
 
 def is_correct(expression: str, numbers: list[int], target: int) -> bool:
     """Whether the expression uses exactly `numbers` and comes to `target` within 1e-5."""
-    found = evaluate(expression)
-    return found is not None and sorted(found[1]) == sorted(numbers) and abs(found[0] - target) < TOLERANCE
+    evaluated = evaluate(expression)
+    if evaluated is None:
+        return False
+    value, used = evaluated
+    return sorted(used) == sorted(numbers) and abs(value - target) < TOLERANCE
 
 
 def score(doc: Mapping[str, str], text: str) -> dict[str, float]:
@@ -98,3 +102,13 @@ def score(doc: Mapping[str, str], text: str) -> dict[str, float]:
     numbers = [int(number) for number in str(doc["input"]).split(",")]
     correct = is_correct(extract(text), numbers, int(doc["output"]))
     return {"acc": float(correct), "format": float(is_well_formed(text))}
+
+
+BENCHMARK = Benchmark(
+    instruction=prompts.INSTRUCTIONS["countdown"],
+    question=lambda doc: prompts.countdown_question(doc["input"], doc["output"]),
+    target=lambda doc: doc["output"],
+    score=score,
+    metrics={"acc": "mean", "format": "mean"},
+    correct="acc",
+)

@@ -46,14 +46,14 @@ def last_boxed(text: str) -> str | None:
 
 def after(tag: str, text: str) -> str | None:
     """What follows the first `tag`, None without one."""
-    _, found, rest = text.partition(tag)
-    return rest if found else None
+    _, opened, rest = text.partition(tag)
+    return rest if opened else None
 
 
 def before(pattern: str, text: str) -> str | None:
     """What precedes the first match of the regular expression, None without one."""
-    found = re.search(pattern, text)
-    return text[: found.start()] if found else None
+    match = re.search(pattern, text)
+    return text[: match.start()] if match else None
 
 
 def closing(text: str, start: int) -> int | None:

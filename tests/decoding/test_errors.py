@@ -27,7 +27,7 @@ def refused(build, names):
         (dict(gen_length=64.0), ["gen_length=64.0", "whole number"]),
         (dict(block_length=True), ["block_length=True"]),
         (dict(steps="8"), ["steps='8'", "whole number"]),
-        (dict(steps=None), ["steps=None"]),
+        (dict(gen_length=None), ["gen_length=None", "whole number"]),
         (dict(speculate=2.0), ["speculate=2.0"]),
         (dict(temperature="0.5"), ["temperature='0.5'"]),
         (dict(temperature=None), ["temperature=None"]),
@@ -64,7 +64,7 @@ def refused(build, names):
         (dict(cache="paged"), ["cache='paged'", "dual", "none", "prefix"]),
         # lengths
         (dict(gen_length=100), ["gen_length=100", "block_length=32", "gen_length=128"]),
-        (dict(gen_length=16), ["gen_length=16", "block_length=32", "gen_length=32"]),
+        (dict(gen_length=16, block_length=32), ["gen_length=16", "block_length=32", "gen_length=32"]),
         (dict(steps=30), ["steps=30", "128 / 32", "multiple of 4"]),
         (DREAM | dict(steps=30), ["steps=30", "multiple of 4"]),
         (dict(confidence_from="models"), ["confidence_from='models'", "model"]),

@@ -18,7 +18,7 @@ from lift_harness.errors import LiftError
 from lift_harness.interactive import canvas
 from lift_harness.interactive.chat import Chat, Stream, chat
 from lift_harness.interactive.generate import generate
-from lift_harness.interactive.session import Session, configure, open_session, parse_settings
+from lift_harness.interactive.session import Session, open_session, parse_settings
 
 MASK = 2
 
@@ -103,18 +103,15 @@ def test_settings():
             parse_settings([text])
 
 
-def test_the_pace_of_the_protocol_at_any_length():
-    assert (configure({}).gen_length, configure({}).steps) == (128, 64)
-    long = configure({"gen_length": 512})
-    assert (long.steps, long.block_length) == (256, 32)
-    short = configure({"gen_length": 8})
-    assert (short.steps, short.block_length) == (4, 8)
-    assert configure({"gen_length": 6, "block_length": 3}).steps == 2  # one pass a block of 3: 3 // 2
-    assert configure({"gen_length": 64, "steps": 64}).steps == 64
+def test_a_bad_setting_is_refused_and_changes_nothing():
+    session = Session("tiny", None, None, {"gen_length": 64, "steps": 64})
     with pytest.raises(LiftError, match="unknown decoding setting 'temprature'; did you mean temperature"):
-        configure({"temprature": 1})
+        session.set({"temprature": 1})
     with pytest.raises(LiftError, match="gen_length='long'"):
-        configure({"gen_length": "long"})
+        session.set({"gen_length": "long"})
+    assert session.config == DecodingConfig(gen_length=64, steps=64)
+    session.set({"gen_length": 32})  # 64 steps were for the other length
+    assert session.config == DecodingConfig(gen_length=32, steps=16)
 
 
 def test_bad_settings_are_found_before_a_model_is_loaded():

@@ -9,10 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lift_harness.errors import LiftError
-from lift_harness.tasks import prompts
-from lift_harness.tasks.sandbox import run as sandbox
-from lift_harness.tasks.scoring import score_code
-from lift_harness.tasks.scoring.score_code import code_block, program, score, score_many
+from lift_harness.tasks import prompts, sandbox
+from lift_harness.tasks.scoring import programs, score_humaneval, score_mbpp
+from lift_harness.tasks.scoring.programs import code_block
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
 ADD = {
@@ -46,6 +45,10 @@ def said(code):
     return prompts.GEN_PREFIX + prompts.response("thinking", f"```python\n{code}\n```")
 
 
+def score(doc, text):
+    return (score_mbpp if "test_list" in doc else score_humaneval).BENCHMARK.score(doc, text)
+
+
 def humaneval():
     with gzip.open(SHARED / "HumanEval.jsonl.gz", "rt", encoding="utf-8") as lines:
         return [json.loads(line) for line in lines]
@@ -60,21 +63,19 @@ def mbpp():
 @pytest.mark.skipif(not SHARED.is_dir(), reason="no ../shared beside the checkout")
 def test_all_canonical_solutions_pass():
     answers = [(row, said(row["prompt"] + row["canonical_solution"])) for row in humaneval()]
-    assert len(answers) == 164
-    answers += [(row, said(row["code"])) for row in mbpp()]
-    assert len(answers) == 164 + 257
-    scores = score_many(answers)
-    assert [row["task_id"] for (row, _), one in zip(answers, scores, strict=True) if one["acc"] != 1] == []
-    assert all(one["format"] == 1 for one in scores)
-    assert score(*answers[0])["acc"] == 1  # kept
+    others = [(row, said(row["code"])) for row in mbpp()]
+    assert (len(answers), len(others)) == (164, 257)
+    score_humaneval.BENCHMARK.prepare(answers)
+    score_mbpp.BENCHMARK.prepare(others)
+    for doc, text in answers + others:
+        assert score(doc, text) == {"acc": 1, "format": 1}, doc["task_id"]
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="no ../shared beside the checkout")
 def test_solutions_of_the_next_problem_fail():
     rows = mbpp()[:12]
-    assert not any(
-        one["acc"] for one in score_many(zip(rows, [said(r["code"]) for r in rows[1:]], strict=False))
-    )
+    answers = [(row, said(other["code"])) for row, other in zip(rows, rows[1:], strict=False)]
+    assert not any(one["acc"] for one in score_mbpp.BENCHMARK.prepare(answers))
 
 
 @pytest.mark.parametrize(
@@ -107,7 +108,7 @@ def test_mbpp_answers_that_count(code):
 
 
 def test_mbpp_takes_builtins_only_from_the_answer():
-    assert program(SUM, said("pass")).names == ("sum",)
+    assert score_mbpp.program(SUM, "pass").names == ("sum",)
     assert score(SUM, said("def add(a, b):\n    return a + b"))["acc"] == 0  # the builtin `sum` is no answer
 
 
@@ -167,23 +168,24 @@ def test_each_distinct_answer_runs_once(monkeypatch):
     real = sandbox.run
     monkeypatch.setattr(sandbox, "run", lambda programs, **how: ran.extend(programs) or real(programs, **how))
     texts = [said("def sum(a, b):\n    return b + a"), said("def sum(a, b):\n    return b"), said("no")]
-    scores = score_many([(SUM, text) for text in texts * 3])
+    scores = score_mbpp.BENCHMARK.prepare([(SUM, text) for text in texts * 3])
     assert [one["acc"] for one in scores] == [1, 0, 0] * 3 and len(ran) == 3
     assert score(SUM, texts[0])["acc"] == 1 and len(ran) == 3
 
 
 def test_rows_of_other_benchmarks_are_an_error():
-    with pytest.raises(LiftError, match="not a row of HumanEval") as error:
+    with pytest.raises(LiftError, match="no field 'prompt'; is this a log of another task"):
         score({"question": "How many?"}, "")
-    assert "question" in str(error.value)
+    with pytest.raises(LiftError, match="test_list must be a list of tests"):
+        score({**SUM, "test_list": []}, "no code")
 
 
 def test_no_isolation_is_refused_unless_allowed(monkeypatch):
-    monkeypatch.setattr(sandbox, "_isolation", "none")
-    monkeypatch.setattr(score_code, "_unisolated", False)
+    monkeypatch.setattr(sandbox.runner, "_isolation", "none")
+    monkeypatch.setattr(programs, "_unisolated", False)
     with pytest.raises(LiftError, match="confirm_run_unsafe_code"):
-        score_code.ready()
+        programs.ready()
     with pytest.raises(LiftError, match="confirm_run_unsafe_code"):
         score(SUM, said("def sum(a, b):\n    return a + b + 0"))
     with pytest.warns(RuntimeWarning):
-        assert score_code.ready(allow_unisolated=True) == "none"
+        assert programs.ready(allow_unisolated=True) == "none"

@@ -1,0 +1,36 @@
+"""The verdict on an MBPP answer: its program passes the tests or it does not."""
+
+from __future__ import annotations
+
+import re
+import textwrap
+
+from lift_harness.errors import LiftError
+from lift_harness.tasks import prompts
+from lift_harness.tasks.benchmarks import Doc
+from lift_harness.tasks.sandbox import Program
+from lift_harness.tasks.scoring.programs import Programs, code_benchmark, require_fields
+
+
+def check(doc: Doc) -> None:
+    """Refuse a row of another benchmark, or without tests."""
+    require_fields(doc, "code", "test_imports", "test_list")
+    tests = doc["test_list"]
+    if not isinstance(tests, list) or not tests or not all(isinstance(test, str) for test in tests):
+        raise LiftError("not a row of MBPP: test_list must be a list of tests")
+
+
+def program(doc: Doc, code: str) -> Program:
+    """A function, whose name is the one in the reference that the tests call."""
+    tests = "\n".join(doc["test_list"])
+    defined = re.findall(r"^(?:def|class)\s+(\w+)", str(doc["code"]), re.M)
+    names = tuple(dict.fromkeys(name for name in defined if re.search(rf"\b{name}\b", tests)))
+    return Program(textwrap.dedent(code), tests, names, "\n".join(doc["test_imports"]))
+
+
+BENCHMARK = code_benchmark(
+    instruction=prompts.INSTRUCTIONS["mbpp"],
+    question=lambda doc: prompts.mbpp_question(doc["prompt"], doc["test_list"]),
+    target=lambda doc: doc["code"],
+    programs=Programs(check, program),
+)
