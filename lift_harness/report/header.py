@@ -8,8 +8,8 @@ from typing import Any
 
 from lift_harness import __version__
 from lift_harness.report.answers import Problem
-from lift_harness.report.files import mapping, number
 from lift_harness.report.run import Run
+from lift_harness.results.logs import mapping, number
 
 Fact = tuple[str, str]
 
@@ -38,15 +38,15 @@ def header(run: Run, problems: Sequence[Problem]) -> dict[str, Any]:
 def facts(run: Run, problems: Sequence[Problem]) -> Iterator[Fact]:
     """What everybody wants to know."""
     yield "model", model(run)
-    yield "methods", ", ".join(row for row in run.rows if row != "base")
+    yield "methods", ", ".join(row for row in run.names if row != "base")
     yield "seeds", seeds(run)
     counts: dict[str, int] = {}
     for problem in problems:
         counts[problem.task] = counts.get(problem.task, 0) + 1
     yield "problems", ", ".join(f"{task} {n:,}" for task, n in counts.items())
     yield "protocol", protocol(run)
-    yield "hardware", hardware(mapping(run.manifest, "hardware"))
-    code = mapping(run.manifest, "code")
+    yield "hardware", hardware(mapping(run.manifest.get("hardware")))
+    code = mapping(run.manifest.get("code"))
     commit = str(code.get("git_commit") or "")[:12]
     dirty = " with uncommitted changes" if code.get("git_dirty") else ""
     version = str(code.get("version") or run.results.get("version") or "")
@@ -55,7 +55,7 @@ def facts(run: Run, problems: Sequence[Problem]) -> Iterator[Fact]:
 
 def model(run: Run) -> str:
     """The base model with its revision."""
-    of_manifest = mapping(run.manifest, "model")
+    of_manifest = mapping(run.manifest.get("model"))
     name = of_manifest.get("name") or run.recipe.get("model") or ""
     revision = of_manifest.get("revision")
     return flat(name) + (f", revision {revision}" if revision else "")
@@ -82,7 +82,7 @@ def seeds(run: Run) -> str:
 
 def protocol(run: Run) -> str:
     """How many answers a problem."""
-    settings = mapping(run.recipe, "eval")
+    settings = mapping(run.recipe.get("eval"))
     if not settings:
         return ""
     text = "acc from one answer a problem under each task's own settings"
@@ -94,8 +94,8 @@ def protocol(run: Run) -> str:
 
 def details(run: Run) -> Iterator[Fact]:
     """What one looks up."""
-    yield "sha256 of the model", str(mapping(run.manifest, "model").get("sha256") or "")
-    for row, found in mapping(run.results, "training").items():
+    yield "sha256 of the model", str(mapping(run.manifest.get("model")).get("sha256") or "")
+    for row, found in mapping(run.results.get("training")).items():
         yield f"sha256 of {row}", weights(found)
     data = run.manifest.get("data")
     if isinstance(data, dict):
@@ -107,7 +107,7 @@ def details(run: Run) -> Iterator[Fact]:
                 f"data: {source.get('source', '')}",
                 flat({k: v for k, v in source.items() if k != "source"}),
             )
-    for task, found in mapping(run.manifest, "tasks").items():
+    for task, found in mapping(run.manifest.get("tasks")).items():
         yield f"task: {task}", flat(found)
     yield "hardware", flat(run.manifest.get("hardware"))
     yield "packages", flat(run.manifest.get("packages"))
