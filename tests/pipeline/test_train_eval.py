@@ -11,9 +11,13 @@ import numpy as np
 import pytest
 import torch
 from rich.console import Console
+from support import rendered
 from support.forking import fork, outcome
+from support.report_runs import embedded
 
 from lift_harness.cli import main
+from lift_harness.compare import compare, load
+from lift_harness.compare.render import render
 from lift_harness.errors import LiftError
 from lift_harness.models import load_model
 from lift_harness.pipeline.evaluating import evaluations
@@ -58,7 +62,11 @@ def test_what_a_run_leaves_behind(first_run):
     recipe = load_recipe(str(folder / "recipe.yaml"))
     assert recipe.training.max_steps == 3 and recipe.name == "quickstart"
     report = (folder / "report.md").read_text()
-    assert "lift_countdown_mini" in report and "pass@2" in report and "±" in report
+    shown, known = rendered.of_markdown(report), rendered.of_json(render(compare(load([folder])), "json"))
+    assert {metric for _, _, metric in shown} == {"acc", "solved", "pass@1", "pass@2"}
+    assert shown == {key: known[key].rounded() for key in shown}
+    table, _ = rendered.of_page(embedded((folder / "report.html").read_text(encoding="utf-8")))
+    assert table == known
     for method in ("vanilla", "lift-h3"):
         assert (folder / method / "train" / "adapter" / "adapter_model.safetensors").is_file()
     for name in ("base", "vanilla", "lift-h3"):
