@@ -281,9 +281,9 @@ def add_differences(row: RowOnTask, base: RowOnTask, metrics: Sequence[str], com
             if difference := difference_of(row, base, name, tuple(reasons)):
                 comparison.differences[difference.row, difference.task, name] = difference
                 comparison.flips += flips(row, base, name)
-        counts = {evaluation.samples for _, *both in pairs for evaluation in both}
-        if len(counts) > 1 and any(map(SAMPLED.fullmatch, names)):
-            fewest, most = min(counts), max(counts)
+        counts = [evaluation.samples for _, *both in pairs for evaluation in both]
+        fewest, most = min(counts), max(counts)
+        if fewest < most and any(map(SAMPLED.fullmatch, names)):
             comparison.notes.append(
                 f"{where}: {most} and {fewest} answers a problem, compared up to pass@{fewest}"
             )
@@ -337,7 +337,9 @@ def difference_of(
     over = statistics.over_seeds(by_seed) if complete else None
     gained = lost = mcnemar = None
     if complete and row.binary(metric) and base.binary(metric):
-        changes = [change for _, ours, theirs in pairs for change in changes_of(ours, theirs, metric, keys)]
+        changes: list[float] = []
+        for _, ours, theirs in pairs:
+            changes += changes_of(ours, theirs, metric, keys)
         gained, lost = changes.count(1), changes.count(-1)
         mcnemar = statistics.mcnemar(gained, lost) if len(pairs) == 1 else None
     return Difference(

@@ -12,6 +12,7 @@ from lift_harness.results.scores import Cell
 from lift_harness.results.statistics import Interval
 
 SIGNIFICANT = 0.05
+Reason = tuple[str, tuple[str, ...], str, tuple[Mismatch, ...]]  # task, metrics, row, what differs
 
 
 @dataclass(frozen=True)
@@ -51,10 +52,12 @@ def grids(comparison: Comparison, *, everything: bool = False) -> list[Grid]:
     shown = dict(comparison.tasks)
     if not everything:
         shown = {task: without_repetition(comparison, task) for task in shown}
-    plain = {task: [name for name in names if not is_pass(name)] for task, names in shown.items()}
-    passes = {task: list(filter(is_pass, names)) for task, names in shown.items()}
+    columns: list[tuple[str, str]] = []
+    for task, names in shown.items():
+        columns += [(task, name) for name in names]
+    passes = [column for column in columns if is_pass(column[1])]
     tables = [
-        accuracy(comparison, plain),
+        accuracy(comparison, [column for column in columns if column not in passes]),
         pass_at_k(comparison, passes),
         differences(comparison, shown, everything),
     ]
@@ -83,40 +86,38 @@ def notes(comparison: Comparison) -> list[str]:
 # ---------------------------------------------------------------- tables
 
 
-def accuracy(comparison: Comparison, metrics: dict[str, list[str]]) -> Grid:
-    """Methods by tasks."""
-    columns = [(task, name) for task, names in metrics.items() for name in names]
-    header = ["method", *(f"{short(task)}\n{name}" for task, name in columns)]
+def accuracy(comparison: Comparison, columns: Sequence[tuple[str, str]]) -> Grid:
+    """Methods by tasks; `columns`: (task, metric)."""
+    header = ["method", *(f"{short(task)}\n{metric}" for task, metric in columns)]
     grid = Grid("Accuracy, percent, with 95 % intervals", header, [])
+    grid.caption = caption(comparison, add_rows(grid, comparison, columns))
+    return grid
+
+
+def pass_at_k(comparison: Comparison, columns: Sequence[tuple[str, str]]) -> Grid:
+    """Methods by k, task by task; `columns`: (task, metric)."""
+    ks = sorted({kind_of(metric)[1] for _, metric in columns})
+    grid = Grid("pass@k, percent, with 95 % intervals", ["method", *map("k = {}".format, ks)], [])
+    shown: list[Cell] = []
+    for task in dict(columns):
+        start = len(grid.rows)
+        of_task = add_rows(grid, comparison, [(task, f"pass@{k}") for k in ks])
+        if of_task:
+            grid.sections[start] = f"{short(task)}: {answers(of_task)}"
+            shown += of_task
+    grid.caption = caption(comparison, shown)
+    return grid
+
+
+def add_rows(grid: Grid, comparison: Comparison, columns: Sequence[tuple[str, str]]) -> list[Cell]:
+    """Add a line for each row that has a number in one of the columns, and return the numbers."""
     shown: list[Cell] = []
     for row in comparison.rows:
         cells = [comparison.cells.get((row, *column)) for column in columns]
         if any(cells):
             grid.rows.append([Entry(row), *(value_entry(comparison, cell) for cell in cells)])
             shown += filter(None, cells)
-    grid.caption = caption(comparison, shown)
-    return grid
-
-
-def pass_at_k(comparison: Comparison, metrics: dict[str, list[str]]) -> Grid:
-    """Methods by k, task by task."""
-    ks = sorted({kind_of(name)[1] for names in metrics.values() for name in names})
-    grid = Grid("pass@k, percent, with 95 % intervals", ["method", *(f"k = {k}" for k in ks)], [])
-    shown: list[Cell] = []
-    for task in metrics:
-        rows: list[list[Entry]] = []
-        of_task: list[Cell] = []
-        for row in comparison.rows:
-            cells = [comparison.cells.get((row, task, f"pass@{k}")) for k in ks]
-            if any(cells):
-                rows.append([Entry(row), *(value_entry(comparison, cell) for cell in cells)])
-                of_task += filter(None, cells)
-        if rows:
-            grid.sections[len(grid.rows)] = f"{short(task)}: {answers(of_task)}"
-            grid.rows += rows
-            shown += of_task
-    grid.caption = caption(comparison, shown)
-    return grid
+    return shown
 
 
 def differences(comparison: Comparison, metrics: dict[str, list[str]], everything: bool) -> Grid:
@@ -144,12 +145,11 @@ def differences(comparison: Comparison, metrics: dict[str, list[str]], everythin
             "seeds: t interval over training seeds, for what training again would give; p and the other "
             "interval are over problems, for these checkpoints. Gained and lost are summed over seeds."
         )
-    caveats = [
-        (difference.task, (difference.metric,), difference.row, difference.caveats)
-        for difference in comparison.differences.values()
-        if difference.caveats and difference.metric in metrics.get(difference.task, ())
-    ]
-    grid.caption += [f"Compared anyway: {text}" for text in grouped(caveats)]
+    caveats: list[Reason] = []
+    for difference in comparison.differences.values():
+        if difference.caveats and difference.metric in metrics.get(difference.task, ()):
+            caveats.append((difference.task, (difference.metric,), difference.row, difference.caveats))
+    grid.caption += map("Compared anyway: {}".format, grouped(caveats))
     return grid
 
 
@@ -173,24 +173,24 @@ def value_entry(comparison: Comparison, cell: Cell | None) -> Entry:
 
 def is_refused(comparison: Comparison, cell: Cell) -> bool:
     """Whether a number was not compared with the baseline's."""
-    return any(
-        (refusal.row, refusal.task) == (cell.row, cell.task) and cell.metric in refusal.metrics
-        for refusal in comparison.refusals
-    )
+    for refusal in comparison.refusals:
+        if (refusal.row, refusal.task) == (cell.row, cell.task) and cell.metric in refusal.metrics:
+            return True
+    return False
 
 
 def difference_entries(comparison: Comparison, difference: Difference) -> list[Entry]:
     """A row of the table of differences: of shares in percentage points."""
     task, metric = difference.task, difference.metric
-    values = [comparison.cells[row, task, metric].value for row in (difference.row, difference.baseline)]
-    shares = 0 <= min(values) <= max(values) <= 1
+    ours = comparison.cells[difference.row, task, metric].value
+    theirs = comparison.cells[difference.baseline, task, metric].value
+    shares = 0 <= min(ours, theirs) <= max(ours, theirs) <= 1
     over = difference.over_seeds
+    seeds = (f"seeds {signed_span(over, shares)}",) if over else ()
     return [
         Entry(difference.row),
         Entry(signed(difference.value, shares)),
-        Entry(
-            signed_span(difference.interval, shares), (f"seeds {signed_span(over, shares)}",) if over else ()
-        ),
+        Entry(signed_span(difference.interval, shares), seeds),
         Entry(p_value(difference.p)),
         Entry(p_value(difference.mcnemar)),
         Entry(p_value(difference.adjusted)),
@@ -203,39 +203,45 @@ def difference_entries(comparison: Comparison, difference: Difference) -> list[E
 
 def caption(comparison: Comparison, cells: Sequence[Cell]) -> list[str]:
     """What the marks of a table of values mean."""
-    keys = [(cell.row, cell.task, cell.metric) for cell in cells]
-    compared = [comparison.differences[key] for key in keys if key in comparison.differences]
     base, lines = comparison.baseline, []
-    if any(difference.adjusted < SIGNIFICANT for difference in compared):
+    starred = refused = caveats = seeds = False
+    conditions: dict[str, dict[str, None]] = {}  # of published numbers by their source
+    for cell in cells:
+        difference = comparison.differences.get((cell.row, cell.task, cell.metric))
+        if difference:
+            starred |= difference.adjusted < SIGNIFICANT
+            caveats |= bool(difference.caveats)
+        refused |= is_refused(comparison, cell)
+        seeds |= cell.over_seeds is not None
+        if cell.published:
+            conditions.setdefault(cell.published.source, {})[cell.published.what] = None
+    if starred:
         lines.append(f"*: differs from {base} (p < 0.05 after Holm's adjustment over the methods).")
-    if any(is_refused(comparison, cell) for cell in cells):
+    if refused:
         lines.append(f"†: not compared with {base}, see below.")
-    if any(difference.caveats for difference in compared):
+    if caveats:
         lines.append(f"†: differs from {base} in more than the model, see below.")
-    if any(cell.over_seeds for cell in cells):
+    if seeds:
         lines.append("seeds: t interval over training seeds; the other interval is over problems.")
-    conditions: dict[str, dict[str, None]] = {}
-    for quoted in filter(None, (cell.published for cell in cells)):
-        conditions.setdefault(quoted.source, {})[quoted.what] = None
-    for source, conditions_of_source in conditions.items():
-        what = "; ".join(filter(None, conditions_of_source))
+    for source, of_source in conditions.items():
+        what = "; ".join(filter(None, of_source))
         lines.append(f"paper: {source}{f' ({what})' if what else ''}.")
     return lines
 
 
 def refusals(comparison: Comparison) -> Iterator[str]:
     """What was not compared."""
-    refused = [
-        (refusal.task, refusal.metrics, refusal.row, refusal.reasons) for refusal in comparison.refusals
-    ]
+    refused: list[Reason] = []
+    for refusal in comparison.refusals:
+        refused.append((refusal.task, refusal.metrics, refusal.row, refusal.reasons))
     for text in grouped(refused):
         yield f"Not compared with {comparison.baseline}: {text}"
     if refused and not comparison.anyway:
         yield "--anyway compares the problems that both answered all the same."
 
 
-def grouped(differing: Iterable[tuple[str, tuple[str, ...], str, tuple[Mismatch, ...]]]) -> Iterator[str]:
-    """Lines about what differs, from (task, metrics, row, reasons): what has the same reasons in one line."""
+def grouped(differing: Iterable[Reason]) -> Iterator[str]:
+    """Lines about what differs: what has the same reasons in one line."""
     metrics: dict[tuple[str, str, str], list[str]] = {}
     for task, several, row, reasons in differing:
         metrics.setdefault((task, row, "; ".join(map(str, reasons))), []).extend(several)

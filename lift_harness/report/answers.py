@@ -28,6 +28,10 @@ class Problem:
     target: str
     answers: dict[tuple[str, str], Item] = field(default_factory=dict)  # by (arm, label)
 
+    def has(self, label: str) -> bool:
+        """Whether any arm answered it in that evaluation."""
+        return any(known == label for _, known in self.answers)
+
 
 def read_problems(run: Run) -> list[Problem]:
     """All problems of a run's logs, by task and in the order of the logs."""

@@ -101,9 +101,9 @@ def properties(problems: Sequence[Problem]) -> Iterator[tuple[str, str, Value]]:
 
 def breakdown(run: Run, problems: Sequence[Problem], unit: str, value: Value) -> dict[str, Any] | None:
     """Accuracy of one task by one property, of the answer under the protocol (else of the first sample)."""
-    labels = {label for problem in problems for _, label in problem.answers}
-    kind = ONE if ONE in labels else SAMPLES
+    kind = ONE if any(problem.has(ONE) for problem in problems) else SAMPLES
     cases: dict[str, list[Case]] = {}
+    values: list[Any] = []
     for i, problem in enumerate(problems):
         for arm in run.arms:
             item = problem.answers.get((arm.name, kind))
@@ -111,9 +111,9 @@ def breakdown(run: Run, problems: Sequence[Problem], unit: str, value: Value) ->
             known = value(i, item) if item and score else None
             if known is not None and score:
                 cases.setdefault(arm.row, []).append((i, known, *score))
+                values.append(known)
     if not cases:
         return None
-    values = [case[1] for of_row in cases.values() for case in of_row]
     bins = classes(values, BINS if unit else CLASSES)
     shares: dict[str, list[Any]] = {row: [] for row in cases}
     for _, inside in bins:  # the rows of a bin often answer as many problems: the same resamples

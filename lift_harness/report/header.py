@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from shlex import quote
 from typing import Any
@@ -28,11 +29,16 @@ def header(run: Run, problems: Sequence[Problem]) -> dict[str, Any]:
     return {
         "name": str(name),
         "description": str(run.recipe.get("description") or ""),
-        "facts": [fact for fact in facts(run, problems) if fact[1]],
-        "details": [fact for fact in details(run) if fact[1]],
+        "facts": known(facts(run, problems)),
+        "details": known(details(run)),
         "commands": commands,
         "recipe": run.recipe_text,
     }
+
+
+def known(found: Iterator[Fact]) -> list[Fact]:
+    """Those of which there is something to say."""
+    return [(name, text) for name, text in found if text]
 
 
 def facts(run: Run, problems: Sequence[Problem]) -> Iterator[Fact]:
@@ -40,9 +46,7 @@ def facts(run: Run, problems: Sequence[Problem]) -> Iterator[Fact]:
     yield "model", model(run)
     yield "methods", ", ".join(row for row in run.names if row != "base")
     yield "seeds", seeds(run)
-    counts: dict[str, int] = {}
-    for problem in problems:
-        counts[problem.task] = counts.get(problem.task, 0) + 1
+    counts = Counter(problem.task for problem in problems)
     yield "problems", ", ".join(f"{task} {n:,}" for task, n in counts.items())
     yield "protocol", protocol(run)
     yield "hardware", hardware(mapping(run.manifest.get("hardware")))
@@ -64,8 +68,8 @@ def model(run: Run) -> str:
 def hardware(machine: dict[str, Any]) -> str:
     """GPUs and processor in a few words."""
     gpus = machine.get("gpus")
-    names = [str(gpu) for gpu in gpus] if isinstance(gpus, list) else []
-    parts = [f"{names.count(name)} x {name}" for name in dict.fromkeys(names)]
+    counts = Counter(map(str, gpus if isinstance(gpus, list) else ()))
+    parts = [f"{count} x {name}" for name, count in counts.items()]
     if machine.get("cpu"):
         cores = number(machine.get("cores"))
         parts.append(f"{machine['cpu']}" + (f", {cores:g} cores" if cores else ""))
@@ -74,10 +78,7 @@ def hardware(machine: dict[str, Any]) -> str:
 
 def seeds(run: Run) -> str:
     """The seeds of the run."""
-    found = run.manifest.get("seeds") or run.recipe.get("seeds") or run.recipe.get("seed")
-    if isinstance(found, list):
-        return ", ".join(map(str, found))
-    return "" if found is None else str(found)
+    return flat(run.manifest.get("seeds") or run.recipe.get("seeds") or run.recipe.get("seed"))
 
 
 def protocol(run: Run) -> str:
@@ -103,10 +104,8 @@ def details(run: Run) -> Iterator[Fact]:
     sources = data.get("sources") if isinstance(data, dict) else data
     for source in sources if isinstance(sources, list) else ():
         if isinstance(source, dict):
-            yield (
-                f"data: {source.get('source', '')}",
-                flat({k: v for k, v in source.items() if k != "source"}),
-            )
+            about = dict(source)
+            yield f"data: {about.pop('source', '')}", flat(about)
     for task, found in mapping(run.manifest.get("tasks")).items():
         yield f"task: {task}", flat(found)
     yield "hardware", flat(run.manifest.get("hardware"))
@@ -130,9 +129,8 @@ def weights(found: Any) -> str:
 def flat(value: Any) -> str:
     """A JSON value on a line."""
     if isinstance(value, dict):
-        return ", ".join(
-            f"{key} {flat(one)}".strip() for key, one in value.items() if one not in (None, "", [], {})
-        )
+        said = {key: part for key, part in value.items() if part not in (None, "", [], {})}
+        return ", ".join(f"{key} {flat(part)}".strip() for key, part in said.items())
     if isinstance(value, list):
-        return ", ".join(flat(one) for one in value)
+        return ", ".join(map(flat, value))
     return "" if value is None else str(value)

@@ -7,6 +7,7 @@ import hashlib
 import html
 import re
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,7 @@ def page_data(folder: Path) -> dict[str, Any]:
     run = read_run(folder)
     problems = read_problems(run)
     tables = summary(run)
-    metrics = in_order(metric for table in tables.values() for metric in table)
+    metrics = in_order(chain.from_iterable(tables.values()))
     data: dict[str, Any] = {
         "rows": run.names,
         "arms": [{"name": arm.name, "row": arm.row} for arm in run.arms],

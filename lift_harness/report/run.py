@@ -78,7 +78,9 @@ def read_run(folder: Path) -> Run:
     manifest = read_object(folder / "manifest.json", notes)
     recipe = read_yaml(recipe_text) or mapping(manifest.get("recipe"))
     rows = list(run_rows(folder, recipe, results, root=folder))
-    arms = [arm for row in rows for arm in arms_of(row)]
+    arms: list[Arm] = []
+    for row in rows:
+        arms += arms_of(row)
     if not recipe_text and not results and not manifest and not any(map(has_traces, arms)):
         raise LiftError(f"{str(folder)!r} is not a run folder: it has neither recipe.yaml nor results.json")
     for name, data in (("recipe.yaml", recipe), ("results.json", results), ("manifest.json", manifest)):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
+from statistics import fmean
 from typing import Any
 
 from lift_harness.report.run import Arm, Run
 from lift_harness.results.logs import mapping, number, read_object
+from lift_harness.results.metrics import kind_of
 from lift_harness.results.scores import Cell, metrics_of, on_task
 
 
@@ -18,9 +20,9 @@ def summary(run: Run) -> dict[str, Any]:
         for row in rows:
             run.notes.add(*row.contradictions())
         for metric in metrics_of(rows):
-            cells = {row.name: cell for row in rows if (cell := row.cell(metric))}
+            cells = list(filter(None, (row.cell(metric) for row in rows)))
             if cells:
-                table = {"rows": {name: shown(cell) for name, cell in cells.items()}, "best": best(cells)}
+                table = {"rows": {cell.row: shown(cell) for cell in cells}, "best": best(cells)}
                 tables.setdefault(task, {})[metric] = table
     return tables
 
@@ -39,14 +41,19 @@ def shown(cell: Cell) -> dict[str, Any]:
     }
 
 
-def best(cells: Mapping[str, Cell]) -> str | None:
+def best(cells: Sequence[Cell]) -> str | None:
     """The row whose intervals, over problems and over seeds, lie above all those of every other row."""
-    if len(cells) < 2 or any(cell.interval is None for cell in cells.values()):
-        return None
-    intervals = {name: [i for i in (c.interval, c.over_seeds) if i] for name, c in cells.items()}
-    top = max(cells, key=lambda name: cells[name].value)
-    others = [interval.high for name in cells if name != top for interval in intervals[name]]
-    return top if min(interval.low for interval in intervals[top]) > max(others) else None
+    top = max(cells, key=lambda cell: cell.value)
+    lows, highs = [], []  # of the top's intervals, of the others'
+    for cell in cells:
+        if cell.interval is None:  # it may be anywhere
+            return None
+        intervals = [cell.interval, cell.over_seeds or cell.interval]
+        if cell is top:
+            lows = [interval.low for interval in intervals]
+        else:
+            highs += [interval.high for interval in intervals]
+    return top.row if highs and min(lows) > max(highs) else None
 
 
 def pass_curves(run: Run) -> list[dict[str, Any]]:
@@ -58,11 +65,10 @@ def pass_curves(run: Run) -> list[dict[str, Any]]:
             cells = row.pass_curve()
             if len(cells) > 1:
                 points = list(map(shown, cells))
-                rows[row.name] = {
-                    "k": [int(cell.metric.removeprefix("pass@")) for cell in cells],
-                    **{name: [point[name] for point in points] for name in ("value", "low", "high")},
-                    "items": cells[0].items,
-                }
+                curve: dict[str, Any] = {"k": [kind_of(cell.metric)[1] for cell in cells]}
+                for name in ("value", "low", "high"):
+                    curve[name] = [point[name] for point in points]
+                rows[row.name] = {**curve, "items": cells[0].items}
         if rows:
             curves.append({"task": task, "rows": rows})
     return curves
@@ -78,12 +84,13 @@ def costs(run: Run) -> dict[str, dict[str, dict[str, float]]]:
     means: dict[str, dict[str, dict[str, float]]] = {}
     for row in run.names:
         for kind in ("train", "eval"):
-            stages = [stage_cost(run, arm, kind) for arm in run.arms_of(row)]
-            for measure in MEASURES:
-                values = [stage[measure] for stage in stages if stage.get(measure)]
-                if values:
-                    mean = sum(values) / len(values)
-                    means.setdefault(row, {}).setdefault(kind, {})[measure] = mean
+            values: dict[str, list[float]] = {}
+            for arm in run.arms_of(row):
+                for measure, value in stage_cost(run, arm, kind).items():
+                    if value:
+                        values.setdefault(measure, []).append(value)
+            if values:
+                means.setdefault(row, {})[kind] = {name: fmean(known) for name, known in values.items()}
     return means
 
 
@@ -100,6 +107,8 @@ def stage_cost(run: Run, arm: Arm, kind: str) -> dict[str, float]:
     )
     cost: dict[str, float] = {}
     for source in weakest_first:
-        known = {name: number(source.get(name)) for name in MEASURES}
-        cost |= {name: value for name, value in known.items() if value is not None}
+        for name in MEASURES:
+            value = number(source.get(name))
+            if value is not None:
+                cost[name] = value
     return cost

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from itertools import accumulate, pairwise
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from lift_harness.report.run import Arm, Run, counted
 from lift_harness.results.logs import Notes, mapping, number, read_lines, read_object
@@ -18,17 +21,18 @@ REGIMES = ("hardest", "random", "easiest")
 
 def training(run: Run) -> list[dict[str, Any]]:
     """What each trained arm logged: {"arm", "row", series: {"x", "y", "smooth"}, "regimes", "confidence"}."""
-    trained = [arm for arm in run.arms if arm.row != "base"]
-    logged: list[dict[str, Any]] = []
-    present: set[str] = set()
-    for arm in trained:
-        of_arm = curves(arm, run.notes)
-        if of_arm:
+    trained, logged = False, []
+    absent = dict(NAMES)
+    for arm in run.arms:
+        if arm.row == "base":
+            continue
+        trained = True
+        if of_arm := curves(arm, run.notes):
             logged.append({"arm": arm.name, "row": arm.row, **of_arm})
-            present |= of_arm.keys()
-    absent = [NAMES[name] for name in NAMES if name not in present]
+        for name in of_arm:
+            absent.pop(name, None)
     if logged and absent:
-        run.notes.add(f"Not in the training logs: {', '.join(absent)}.")
+        run.notes.add(f"Not in the training logs: {', '.join(absent.values())}.")
     if trained and not logged:
         run.notes.add("There are no training logs (train/log.jsonl): no training curves.")
     return logged
@@ -68,15 +72,13 @@ def regimes_of(lines: Sequence[dict[str, Any]]) -> dict[str, list[float]]:
     """Shares of the regimes by step: {"x", "hardest", "random", "easiest"}; {} where none was logged."""
     logged = []
     for line in lines:
-        row = [number(line.get(name)) for name in ("step", *(f"regime_{name}" for name in REGIMES))]
+        row = [number(line.get(name)) for name in ("step", *map("regime_{}".format, REGIMES))]
         if None not in row:
-            logged.append(tuple(value for value in row if value is not None))
+            logged.append(row)
     if not logged:
         return {}
-    steps, *shares = zip(*thinned(sorted(logged), REGIME_POINTS), strict=True)
-    return {"x": list(steps)} | {
-        name: list(map(rounded, of)) for name, of in zip(REGIMES, shares, strict=True)
-    }
+    steps, *shares = thinned(np.array(sorted(logged)), REGIME_POINTS).T
+    return {"x": steps.tolist(), **dict(zip(REGIMES, map(rounded, shares), strict=True))}
 
 
 def log_lines(arm: Arm, notes: Notes) -> list[dict[str, Any]]:
@@ -85,35 +87,35 @@ def log_lines(arm: Arm, notes: Notes) -> list[dict[str, Any]]:
         if lines := list(read_lines(arm.folder / log, notes)):
             return lines
     losses = mapping(read_object(arm.folder / "train.json", notes).get("result")).get("loss")
-    return [entry for entry in losses if isinstance(entry, dict)] if isinstance(losses, list) else []
+    return list(filter(mapping, losses)) if isinstance(losses, list) else []
 
 
 def curve(points: Sequence[tuple[float, float]], smooth: bool) -> dict[str, Any]:
     """x and y of at most POINTS points, and a running mean over a twentieth of the curve."""
-    ys = [y for _, y in points]
-    reach = len(ys) // 40
-    sums = list(accumulate(ys, initial=0.0))
-    means = []
-    for i in range(len(ys)):
-        start, end = max(0, i - reach), min(len(ys), i + reach + 1)
-        means.append((sums[end] - sums[start]) / (end - start))
-    short = thinned([(x, y, mean) for (x, y), mean in zip(points, means, strict=True)])
-    shown = {"x": [x for x, _, _ in short], "y": [rounded(y) for _, y, _ in short]}
+    table = np.array(points)  # [n, 2]
+    n, reach = len(table), len(table) // 40
+    sums = np.concatenate([[0.0], np.cumsum(table[:, 1])])
+    i = np.arange(n)
+    start, end = np.maximum(0, i - reach), np.minimum(n, i + reach + 1)
+    means = (sums[end] - sums[start]) / (end - start)
+    x, y, mean = thinned(np.column_stack([table, means]), POINTS).T
+    shown = {"x": x.tolist(), "y": rounded(y)}
     if smooth and reach:
-        shown["smooth"] = [rounded(mean) for _, _, mean in short]
+        shown["smooth"] = rounded(mean)
     return shown
 
 
-def thinned(points: Sequence[tuple[float, ...]], most: int = POINTS) -> list[tuple[float, ...]]:
-    """At most `most` points: means over as many neighbours each."""
-    size = -(-len(points) // most)
-    groups = [points[i : i + size] for i in range(0, len(points), size)]
-    return [tuple(sum(column) / len(group) for column in zip(*group, strict=True)) for group in groups]
+def thinned(table: NDArray[np.float64], most: int) -> NDArray[np.float64]:
+    """At most `most` rows of a table [n, columns]: means over as many neighbours each."""
+    size = -(-len(table) // most)
+    starts = np.arange(0, len(table), size)
+    counts = np.diff(starts, append=len(table))
+    return np.add.reduceat(table, starts, axis=0) / counts[:, None]
 
 
-def rounded(value: float) -> float:
+def rounded(values: Iterable[float]) -> list[float]:
     """Six digits are more than a plot shows."""
-    return float(f"{value:.6g}")
+    return [float(f"{value:.6g}") for value in values]
 
 
 def confidence_by_t(folder: Path, notes: Notes) -> dict[str, Any] | None:
@@ -123,7 +125,7 @@ def confidence_by_t(folder: Path, notes: Notes) -> dict[str, Any] | None:
         edges = list(map(number, data.get("t_edges") or []))
         known = [edge for edge in edges if edge is not None]
         if len(known) == len(edges) > 1:
-            middles = [rounded((a + b) / 2) for a, b in pairwise(known)]
+            middles = rounded((a + b) / 2 for a, b in pairwise(known))
             kept, dropped = (list(map(number, data.get(kind) or [])) for kind in ("kept", "dropped"))
             return {"t": middles, "kept": kept[: len(middles)], "dropped": dropped[: len(middles)]}
     return None

@@ -221,10 +221,10 @@ def test_costs_are_the_manifests_where_there_is_one(small):
 # ------------------------------------------------------------ what is best
 
 
-def cell(value, low, high, seeds=None):
+def cell(row, value, low, high, seeds=None):
     interval = None if low is None else Interval(low, high, "bootstrap")
     over = Interval(*seeds, "t") if seeds else None
-    return Cell("", "task", "acc", value, interval, over, {"": value}, 9, 1, 9, None)
+    return Cell(row, "task", "acc", value, interval, over, {"": value}, 9, 1, 9, None)
 
 
 @pytest.mark.parametrize(
@@ -239,9 +239,9 @@ def cell(value, low, high, seeds=None):
     ],
 )
 def test_best_needs_intervals_above_all_others(others, expected):
-    cells = {name: cell(*values) for name, values in others.items()}
-    assert best({**cells, "b": cell(0.6, 0.51, 0.7)}) == expected
-    assert best({**cells, "b": cell(0.6, 0.51, 0.7, (0.3, 0.9))}) is None  # another training of b might not
+    cells = [cell(name, *values) for name, values in others.items()]
+    assert best([*cells, cell("b", 0.6, 0.51, 0.7)]) == expected
+    assert best([*cells, cell("b", 0.6, 0.51, 0.7, (0.3, 0.9))]) is None  # another training of b might not
 
 
 # ------------------------------------------------------------ what is missing or wrong
