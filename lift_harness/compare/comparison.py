@@ -166,7 +166,7 @@ def compare(
             comparison.tasks[task] = wanted
         for ours in those:
             add_values(ours, wanted, comparison)
-        theirs = next((one for one in those if one.row is base), None)
+        theirs = next((ours for ours in those if ours.row is base), None)
         for ours in those:
             if differences and theirs and ours is not theirs:
                 add_differences(ours, theirs, wanted, comparison)

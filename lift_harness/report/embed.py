@@ -200,7 +200,9 @@ def histories(run: Run, problems: Sequence[Problem]) -> tuple[list[dict[str, Any
         run.notes.add("There are no decoding histories (eval/traces.jsonl): no replay.")
     # The first problems of every task, with all their methods, before other samples of the same.
     rank = [rank for rank, _ in ranks(problems)]
-    logged.sort(key=lambda one: (one["label"], one["sample"], rank[one["item"]], one["item"]))
+    logged.sort(
+        key=lambda history: (history["label"], history["sample"], rank[history["item"]], history["item"])
+    )
     used, fitting = 0, []
     for history in logged:
         used += size(history)

@@ -36,9 +36,9 @@ def header(run: Run, problems: Sequence[Problem]) -> dict[str, Any]:
     }
 
 
-def known(found: Iterator[Fact]) -> list[Fact]:
+def known(facts: Iterator[Fact]) -> list[Fact]:
     """Those of which there is something to say."""
-    return [(name, text) for name, text in found if text]
+    return [(name, text) for name, text in facts if text]
 
 
 def facts(run: Run, problems: Sequence[Problem]) -> Iterator[Fact]:
@@ -96,8 +96,8 @@ def protocol(run: Run) -> str:
 def details(run: Run) -> Iterator[Fact]:
     """What one looks up."""
     yield "sha256 of the model", str(mapping(run.manifest.get("model")).get("sha256") or "")
-    for row, found in mapping(run.results.get("training")).items():
-        yield f"sha256 of {row}", weights(found)
+    for row, training in mapping(run.results.get("training")).items():
+        yield f"sha256 of {row}", weights(training)
     data = run.manifest.get("data")
     if isinstance(data, dict):
         yield "sha256 of the data", str(data.get("sha256") or "")
@@ -106,24 +106,19 @@ def details(run: Run) -> Iterator[Fact]:
         if isinstance(source, dict):
             about = dict(source)
             yield f"data: {about.pop('source', '')}", flat(about)
-    for task, found in mapping(run.manifest.get("tasks")).items():
-        yield f"task: {task}", flat(found)
+    for task, about in mapping(run.manifest.get("tasks")).items():
+        yield f"task: {task}", flat(about)
     yield "hardware", flat(run.manifest.get("hardware"))
     yield "packages", flat(run.manifest.get("packages"))
     yield "page made by", f"lift-harness {__version__}"
 
 
-def weights(found: Any) -> str:
+def weights(training: Any) -> str:
     """The hash of one trained row, or of each of its seeds."""
-    if not isinstance(found, dict):
-        return ""
-    if "sha256" in found:
-        return str(found["sha256"])
-    return ", ".join(
-        f"seed {seed}: {one['sha256']}"
-        for seed, one in found.items()
-        if isinstance(one, dict) and "sha256" in one
-    )
+    if "sha256" in mapping(training):
+        return str(training["sha256"])
+    hashes = {seed: mapping(of_seed).get("sha256") for seed, of_seed in mapping(training).items()}
+    return ", ".join(f"seed {seed}: {sha256}" for seed, sha256 in hashes.items() if sha256)
 
 
 def flat(value: Any) -> str:

@@ -49,7 +49,7 @@ NAMES = {
 def curves(arm: Arm, notes: Notes) -> dict[str, Any]:
     """The curves of one arm."""
     lines = log_lines(arm, notes)
-    found: dict[str, Any] = {}
+    logged: dict[str, Any] = {}
     for name in SERIES:
         points, infinite = [], 0
         for line in lines:
@@ -60,12 +60,12 @@ def curves(arm: Arm, notes: Notes) -> dict[str, Any]:
         if infinite:
             notes.add(f"{arm.name}: {counted(infinite, 'logged value')} of {name} not finite, left out.")
         if points:
-            found[name] = curve(sorted(points), smooth=name in ("loss", "grad_norm"))
+            logged[name] = curve(sorted(points), smooth=name in ("loss", "grad_norm"))
     if regimes := regimes_of(lines):
-        found["regimes"] = regimes
+        logged["regimes"] = regimes
     if confidence := confidence_by_t(arm.folder / "train", notes):
-        found["confidence"] = confidence
-    return found
+        logged["confidence"] = confidence
+    return logged
 
 
 def regimes_of(lines: Sequence[dict[str, Any]]) -> dict[str, list[float]]:

@@ -146,8 +146,8 @@ def run_rows(
         row.data = () if name == "base" else tuple(sources)
         row.expected = {task: values_of(metrics) for task, metrics in mapping(scores.get(name)).items()}
         row.folders = method_folders(folder / name)
-        for seed, place in row.folders.items():
-            if evaluations := list(evaluations_of(place, row.notes)):
+        for seed, arm in row.folders.items():
+            if evaluations := list(evaluations_of(arm, row.notes)):
                 row.seeds[seed] = evaluations
         add_missing(row, results)
         yield row
@@ -160,14 +160,16 @@ def listed(value: Any) -> list[Any]:
 
 def method_folders(folder: Path) -> dict[str, Path]:
     """By seed the folders METHOD/seed-N, or METHOD/ for "", that hold a training or an evaluation."""
-    places = {
-        seed: place
-        for seed, place in seed_folders(folder).items()
-        if any((place / name).exists() for name in STAGES)
-    }
-    if not places and any((folder / name).exists() for name in STAGES):
-        return {"": folder}
-    return places
+    places = {"": folder, **seed_folders(folder)}
+    trained = {seed: place for seed, place in places.items() if is_trained(place)}
+    if len(trained) > 1:
+        trained.pop("", None)  # the seeds are the method
+    return trained
+
+
+def is_trained(folder: Path) -> bool:
+    """Whether a training or an evaluation is in a folder."""
+    return any((folder / name).exists() for name in STAGES)
 
 
 def evaluations_of(folder: Path, notes: Notes) -> Iterator[Evaluation]:
@@ -178,14 +180,14 @@ def evaluations_of(folder: Path, notes: Notes) -> Iterator[Evaluation]:
     logs: dict[str, list[Path]] = {}
     for log in sorted(folder.glob("eval/**/samples_*.jsonl")):
         logs.setdefault(label_of(log, folder), []).append(log)
-    found = False
+    evaluated = False
     for label in sorted({*files, *logs}, key=lambda label: (label != ONE, label)):
         evaluations = newest(files.get(label, []), label, notes)
         known = [evaluation.task for evaluation in evaluations]
         logged = logs_alone(logs.get(label, []), label, known, notes)
-        found = found or bool(evaluations or logged)
+        evaluated = evaluated or bool(evaluations or logged)
         yield from (*evaluations, *logged)
-    if not found:  # only the stage's own record is left
+    if not evaluated:  # only the stage's own record is left
         record = folder / "eval.json"
         yield from without_files(record, mapping(read_object(record, notes).get("result")))
 

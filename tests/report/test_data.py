@@ -4,6 +4,7 @@ import json
 
 import pytest
 from scipy.stats import binomtest
+from support.eval_files import write_log
 from support.report_runs import (
     AFTER,
     BEFORE,
@@ -13,7 +14,6 @@ from support.report_runs import (
     score,
     write_evaluation,
     write_json,
-    write_lines,
     write_small_run,
 )
 
@@ -138,7 +138,7 @@ def test_several_seeds(tmp_path):
 def test_evaluations_at_several_generation_lengths(tmp_path):
     for length, found in ((128, [0, 0, 1]), (256, [1, 0, 1])):
         one = [sample_line(i, ["x"], [float(v)], question=f"Q{i}") for i, v in enumerate(found)]
-        write_lines(log_file(tmp_path / "base", f"one-{length}", "lift_gsm8k"), one)
+        write_log(log_file(tmp_path / "base", f"one-{length}", "lift_gsm8k"), one)
     scores = {f"lift_gsm8k@{n}": {"acc": score(v)} for n, v in ((256, 2 / 3), (128, 1 / 3))}
     write_json(tmp_path / "results.json", {"scores": {"base": scores}})
     data = page_data(tmp_path)
@@ -165,7 +165,7 @@ def test_training_curves(tmp_path):
     ]
     log[10]["loss"] = float("nan")
     log.append({"step": 2000, "eval_nelbo": 1.25})
-    write_lines(tmp_path / "m" / "train" / "log.jsonl", log)
+    write_log(tmp_path / "m" / "train" / "log.jsonl", log)
     write_json(
         tmp_path / "m" / "train" / "confidence.json",
         {"t_edges": [0, 0.5, 1], "kept": [0.25, None], "dropped": [0.75, 0.5], "count": [3, 4]},
@@ -183,7 +183,7 @@ def test_training_curves(tmp_path):
 
 
 def test_token_frequency(tmp_path):
-    write_lines(tmp_path / "base" / "eval" / "traces.jsonl", [])
+    write_log(tmp_path / "base" / "eval" / "traces.jsonl", [])
     head = "bin,frequency_low,frequency_high,count,confidence_mean,confidence_stderr\n"
     (tmp_path / "analysis").mkdir()
     (tmp_path / "analysis" / "frequency.csv").write_text(
@@ -309,7 +309,7 @@ def test_decoding_histories_are_checked(small):
         {**good, "tokens": "ab"},
         {**good, "step": [1, "x"]},
     ]
-    write_lines(small / "vanilla" / "eval" / "traces.jsonl", [good, *bad])
+    write_log(small / "vanilla" / "eval" / "traces.jsonl", [good, *bad])
     data = page_data(small)
     (trace,) = data["browser"]["traces"]
     assert data["browser"]["items"][trace["item"]]["id"] == "1"
