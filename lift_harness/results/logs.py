@@ -142,8 +142,7 @@ class Evaluation:
     @property
     def gen_length(self) -> int | None:
         """Tokens generated, where the results say so."""
-        length = number(mapping(self.settings.get("decoding")).get("gen_length"))
-        return None if length is None else int(length)
+        return whole(mapping(self.settings.get("decoding")).get("gen_length"))
 
 
 # ---------------------------------------------------------------- sample logs
@@ -271,8 +270,8 @@ def read_results(data: Mapping[str, Any], file: Path, label: str) -> Iterator[Ev
             label=label,
             source=file,
             aggregates=aggregates_of(row),
-            n_items=counts.get("effective") or row.get("sample_len"),
-            n_total=counts.get("original"),
+            n_items=whole(counts.get("effective") or row.get("sample_len")),
+            n_total=whole(counts.get("original")),
             settings=settings_of(data, task, mapping(configs.get(task))),
         )
 
@@ -374,6 +373,12 @@ def number(value: Any) -> float | None:
     except OverflowError:
         return None
     return known if math.isfinite(known) else None
+
+
+def whole(value: Any) -> int | None:
+    """A finite number as a whole one, None for anything else."""
+    known = number(value)
+    return None if known is None else int(known)
 
 
 def as_text(value: Any) -> str:

@@ -169,7 +169,7 @@ class RowOnTask:
             interval=self.interval(metric, keys, value),
             over_seeds=statistics.clipped(over[0], value) if over else None,
             seed_values=values,
-            items=int(items) if items else None,
+            items=items or None,
             samples=first.samples,
             total=first.n_total,
             gen_length=first.gen_length,
