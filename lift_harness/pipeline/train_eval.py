@@ -32,6 +32,7 @@ from lift_harness.pipeline.training import check_training, train_method, trainin
 from lift_harness.report import write_report
 from lift_harness.results.layout import method_folder
 from lift_harness.results.read import load
+from lift_harness.results.rows import Row
 
 Kind = Literal["train", "eval"]
 BASE = "base"
@@ -172,9 +173,14 @@ def finish(
     write_json(output / "manifest.json", manifest(recipe, stages, data, model))
     if results["scores"]:
         write_json(output / "results.json", results)
-        page = markdown(recipe, load([output]), results, stages)
+        page = markdown(recipe, rows_of(output, results), results, stages)
         (output / "report.md").write_text(page, encoding="utf-8")
         write_report(output)
+
+
+def rows_of(output: Path, results: dict[str, Any]) -> list[Row]:
+    """The rows of this recipe: a folder that went on with --resume may hold another one's, too."""
+    return [row for row in load([output]) if row.name in results["scores"]]
 
 
 def report(
@@ -184,7 +190,7 @@ def report(
     if console.quiet:  # not the first process, which may be the only one that sees the folder
         return
     if results["scores"]:
-        console.print(score_tables(load([output]), console.width))
+        console.print(score_tables(rows_of(output, results), console.width))
         console.print(times_table(stages))
     else:
         for where, trained in results["training"].items():

@@ -18,6 +18,7 @@ from lift_harness.results.logs import (
     read_items,
     read_object,
     read_results,
+    whole,
 )
 
 ResultsFile = tuple[Path, dict[str, Any]]  # a results_*.json and what it holds
@@ -136,7 +137,7 @@ def run_rows(
     settings = [mapping(method) for method in listed(recipe.get("methods"))]
     methods = {str(method["name"]): method for method in settings if "name" in method}
     sources = [str(mapping(part).get("source")) for part in listed(recipe.get("data"))]
-    folders = [path.name for path in sorted(folder.iterdir()) if path.is_dir() and method_folders(path)]
+    folders = [path.name for path in sorted(folder.iterdir()) if method_folders(path, recipe)]
     model = recipe.get("model") if isinstance(recipe.get("model"), str) else None
     for name in dict.fromkeys(["base", *methods, *scores, *folders]):
         if only not in (None, name):
@@ -145,7 +146,7 @@ def run_rows(
         row.method = "base" if name == "base" else method_name(mapping(methods.get(name)).get("objective"))
         row.data = () if name == "base" else tuple(sources)
         row.expected = {task: values_of(metrics) for task, metrics in mapping(scores.get(name)).items()}
-        row.folders = method_folders(folder / name)
+        row.folders = method_folders(folder / name, recipe)
         for seed, arm in row.folders.items():
             if evaluations := list(evaluations_of(arm, row.notes)):
                 row.seeds[seed] = evaluations
@@ -158,13 +159,25 @@ def listed(value: Any) -> list[Any]:
     return value if isinstance(value, list) else []
 
 
-def method_folders(folder: Path) -> dict[str, Path]:
-    """By seed the folders METHOD/seed-N, or METHOD/ for "", that hold a training or an evaluation."""
+def method_folders(folder: Path, recipe: Mapping[str, Any]) -> dict[str, Path]:
+    """By seed the folders METHOD/seed-N, or METHOD/ for "", that hold a training or an evaluation.
+
+    Where there are those of the recipe's seeds, others do not count: an earlier recipe left them.
+    """
     places = {"": folder, **seed_folders(folder)}
     trained = {seed: place for seed, place in places.items() if is_trained(place)}
-    if len(trained) > 1:
+    wanted = {seed: place for seed, place in trained.items() if trains_with(recipe, seed)}
+    if not wanted and len(trained) > 1:
         trained.pop("", None)  # the seeds are the method
-    return trained
+    return wanted or trained
+
+
+def trains_with(recipe: Mapping[str, Any], seed: str) -> bool:
+    """Whether it is one of a recipe's seeds, or "" and there is only one; not where they are not known."""
+    first, n = whole(recipe.get("seed")), whole(recipe.get("seeds"))
+    if first is None or n is None:
+        return False
+    return seed == "" if n == 1 else seed.isdecimal() and first <= int(seed) < first + n
 
 
 def is_trained(folder: Path) -> bool:

@@ -120,6 +120,11 @@ def test_only_what_depends_on_a_change_is_done_again(first_run, tmp_path):
     train_eval(fewer, run, resume=True, console=quiet_console())
     changed = {name for name, stamp in stamps(run).items() if stamp != before[name]}
     assert changed == {"base/eval.json", "vanilla/eval.json", "lift-h3/eval.json"}
+    one = load_recipe(
+        "quickstart", [*CUT_DOWN, "methods.1.objective.H=2", "eval.limit=1", "select=[vanilla]"]
+    )
+    train_eval(one, run, resume=True, console=quiet_console())
+    assert {row for row, *_ in rendered.of_markdown((run / "report.md").read_text())} == {"base", "vanilla"}
 
 
 def test_only_eval_takes_the_trainings_as_they_are(first_run, tmp_path):

@@ -88,7 +88,7 @@ def test_any_results_file_is_compared_or_refused_in_one_line(tmp_path, row, othe
 @fuzz
 @given(anything, anything, anything)
 def test_any_recipe_and_results_give_rows(tmp_path, methods, scores, seeds):
-    recipe = {"methods": methods, "model": methods, "data": methods}
+    recipe = dict.fromkeys(("methods", "model", "data", "seeds"), methods) | {"seed": seeds}
     results = {"scores": scores, "seeds": seeds}
     for row in run_rows(tmp_path, recipe, json.loads(json.dumps(results))):
         for task in row.tasks:

@@ -47,6 +47,18 @@ def test_every_method_and_seed_of_a_run_is_read(tmp_path):
     assert not base.notes and not lift.notes
 
 
+@pytest.mark.parametrize(("seeds", "expected"), [(1, [""]), (2, ["0", "1"]), (None, ["0", "1", "2"])])
+def test_seeds_that_an_earlier_recipe_left_do_not_count(tmp_path, seeds, expected):
+    one = {"one": {"lift_gsm8k": answered([1, 0])}}
+    rows = {"base": one, "m": one, **{f"m/seed-{seed}": one for seed in range(3)}}
+    run = write_run(tmp_path / "run", rows, methods=[("m", {"name": "vanilla"})])
+    if seeds:
+        with (run / "recipe.yaml").open("a") as stream:
+            stream.write(f"seed: 0\nseeds: {seeds}\n")
+    base, m = load([run])
+    assert list(m.seeds) == list(m.folders) == expected and list(base.seeds) == [""]
+
+
 def test_generation_lengths_of_a_run_are_tasks_of_their_own(tmp_path):
     labels = {f"one-{n}": {"lift_gsm8k": answered([1, 0])} for n in (128, 512)}
     (row,) = load([write_run(tmp_path / "run", {"base": labels})])
