@@ -250,8 +250,10 @@ def judged(evaluation: Evaluation) -> bool:
 def scored(evaluation: Evaluation) -> list[str]:
     """The metrics that all problems of its log have."""
     items = list(evaluation.items.values())
-    names = items[0].scores if items else ()
-    return [name for name in names if all(name in item.scores for item in items)]
+    names = list(items[0].scores) if items else []
+    for item in items:
+        names = [name for name in names if name in item.scores]
+    return names
 
 
 def has(evaluation: Evaluation, metric: str) -> bool:
