@@ -79,7 +79,8 @@ def eval_command(
     from lift_harness.lm.evaluation import evaluate_model
     from lift_harness.pipeline.report import score_tables
 
-    scores = evaluate_model(
+    console = Console()
+    rows = evaluate_model(
         model,
         tasks.split(","),
         peft=peft,
@@ -91,8 +92,8 @@ def eval_command(
         output=output,
         confirm_run_unsafe_code=confirm_run_unsafe_code,
     )
-    for table in score_tables({"scores": {peft or model: scores}}):
-        Console().print(table)
+    if rows:
+        console.print(score_tables(rows, console.width))
 
 
 @app.command("score")

@@ -7,8 +7,9 @@
 Imports neither torch nor transformers nor lm_eval.
 """
 
-from lift_harness.compare.comparison import compare
-from lift_harness.compare.records import Cell, Comparison, Difference, Flip, Refusal
-from lift_harness.results.read import Row, load
+from lift_harness.compare.comparison import Comparison, Difference, Flip, Refusal, compare
+from lift_harness.results.read import load
+from lift_harness.results.rows import Row
+from lift_harness.results.scores import Cell
 
 __all__ = ["Cell", "Comparison", "Difference", "Flip", "Refusal", "Row", "compare", "load"]

@@ -9,8 +9,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from lift_harness.compare.comparison import compare
-from lift_harness.compare.records import Comparison, Flip
+from lift_harness.compare.comparison import Comparison, Flip, compare
 from lift_harness.compare.render import FORMATS, SUFFIXES, as_rich, render
 from lift_harness.errors import LiftError, did_you_mean
 from lift_harness.files import write_whole
@@ -53,7 +52,7 @@ def run_compare(
     if format is None and suffix not in (*SUFFIXES, "", ".txt"):
         raise LiftError(f"--output {output}: no format is known for {suffix}; give --format as well")
     format = format or SUFFIXES.get(suffix, "table")
-    found = compare(
+    comparison = compare(
         load(paths, named(names)),
         baseline=baseline,
         tasks=listed(tasks),
@@ -62,38 +61,38 @@ def run_compare(
     )
     everything = metrics is not None
     if flips:
-        kept = [one for one in found.flips if everything or one.metric in found.shown(one.task)]
+        kept = [flip for flip in comparison.flips if everything or flip.metric in comparison.shown(flip.task)]
         write(flips, "".join(map(flip_line, kept)))
         sys.stderr.write(f"wrote {len(kept)} problem{'s' * (len(kept) != 1)} that flipped to {flips}\n")
     if output:
-        write(output, render(found, format, everything=everything))
+        write(output, render(comparison, format, everything=everything))
         sys.stderr.write(f"wrote {output}\n")
     elif format == "table":
         console = console or Console()
-        console.print(as_rich(found, console.width, everything))
+        console.print(as_rich(comparison, console.width, everything))
     else:
-        sys.stdout.write(render(found, format, everything=everything))
-    return found
+        sys.stdout.write(render(comparison, format, everything=everything))
+    return comparison
 
 
 def named(texts: Sequence[str]) -> dict[str, str]:
     """{name: path} of several NAME=PATH."""
-    found: dict[str, str] = {}
+    paths: dict[str, str] = {}
     for text in texts:
-        name, equals, path = (part.strip() for part in text.partition("="))
+        name, equals, path = map(str.strip, text.partition("="))
         if not (name and equals and path):
             raise LiftError(f"name: {text!r}: write NAME=PATH, e.g. --name mine=runs/a")
-        if name in found:
-            raise LiftError(f"name: {name!r} is given twice, for {found[name]} and {path}")
-        found[name] = path
-    return found
+        if name in paths:
+            raise LiftError(f"name: {name!r} is given twice, for {paths[name]} and {path}")
+        paths[name] = path
+    return paths
 
 
 def listed(text: str | None) -> list[str] | None:
     """The parts of "a,b"; None where nothing is asked for."""
     if text is None:
         return None
-    parts = [part.strip() for part in text.split(",") if part.strip()]
+    parts = list(filter(None, map(str.strip, text.split(","))))
     if not parts:
         raise LiftError(f"{text!r} names nothing; give names with commas between, or leave the option out")
     return parts

@@ -47,17 +47,17 @@ KINDS = {
 
 def mismatches(row: Evaluation, base: Evaluation) -> list[Mismatch]:
     """All in which a row's evaluation differs from the baseline's."""
-    found = [*other_problems(row, base), *other_prompts(row, base), *other_settings(row, base)]
+    differ = [*other_problems(row, base), *other_prompts(row, base), *other_settings(row, base)]
     versions = row.settings.get("version"), base.settings.get("version")
     if None not in versions and versions[0] != versions[1]:
-        found.append(Mismatch("version", f"{shown(versions[0])}, not {shown(versions[1])}", len(row.items)))
-    return [*found, *other_scoring(row, base)]
+        differ.append(Mismatch("version", f"{shown(versions[0])}, not {shown(versions[1])}", len(row.items)))
+    return [*differ, *other_scoring(row, base)]
 
 
 def unchecked(row: Evaluation, base: Evaluation) -> list[str]:
     """What could not be checked, because a log or a results file does not say it."""
     missing = []
-    if any(item.prompt is None for one in (row, base) for item in one.items.values()):
+    if any(item.prompt_hash is None for item in (*row.items.values(), *base.items.values())):
         missing.append("prompts")
     if not settings_of(row, base):
         missing.append("decoding settings")
@@ -70,28 +70,21 @@ def other_problems(row: Evaluation, base: Evaluation) -> list[Mismatch]:
         counts = row.n_items, base.n_items
         if None in counts or counts[0] == counts[1]:
             return []
-        return [
-            Mismatch(
-                "problems", f"{counts[0]}, not {counts[1]}", abs(int(counts[0] or 0) - int(counts[1] or 0))
-            )
-        ]
+        away = abs(int(counts[0] or 0) - int(counts[1] or 0))
+        return [Mismatch("problems", f"{counts[0]}, not {counts[1]}", away)]
     both = len(row.items.keys() & base.items.keys())
     only, missing = len(row.items) - both, len(base.items) - both
     if not only and not missing:
         return []
-    return [
-        Mismatch(
-            "problems",
-            f"{both} in both, {only} only in the row, {missing} only in the baseline",
-            only + missing,
-        )
-    ]
+    text = f"{both} in both, {only} only in the row, {missing} only in the baseline"
+    return [Mismatch("problems", text, only + missing)]
 
 
 def other_prompts(row: Evaluation, base: Evaluation) -> list[Mismatch]:
     """Problems that were asked in other words."""
     pairs = [(row.items[key], base.items[key]) for key in row.items.keys() & base.items.keys()]
-    differ = sum(a.prompt != b.prompt for a, b in pairs if a.prompt and b.prompt)
+    hashes = [(a.prompt_hash, b.prompt_hash) for a, b in pairs]
+    differ = sum(ours != theirs for ours, theirs in hashes if ours and theirs)
     instructions = row.settings.get("instruction"), base.settings.get("instruction")
     other = None not in instructions and instructions[0] != instructions[1]
     shots = row.settings.get("fewshot"), base.settings.get("fewshot")

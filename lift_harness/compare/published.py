@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
-from dataclasses import dataclass
+
+from lift_harness.results.scores import Published
 
 SOURCE = "arXiv 2605.22939"
 LLADA, LLADA_1_5, DREAM = "llada-8b-instruct", "llada-1.5", "dream-v0-instruct-7b"
@@ -87,21 +88,6 @@ GPU_HOURS = {
 }
 
 
-@dataclass(frozen=True)
-class Published:
-    """A published number.
-
-    Attributes:
-        value: a share.
-        what: the conditions it was measured under that ours may not share.
-        source: where it is published.
-    """
-
-    value: float
-    what: str
-    source: str = SOURCE
-
-
 def published(
     model: str | None,
     method: str | None,
@@ -115,7 +101,7 @@ def published(
 
     Args:
         model: a Hub id, or a folder of the Hub's cache; any other folder is some other model.
-        method: "base", or as `method_name` gives it.
+        method: "base", or as `results.rows.method_name` gives it.
         task: with or without "@LENGTH".
         metric: "acc", "pass@16".
         gen_length: tokens generated; None: not known.
@@ -128,35 +114,20 @@ def published(
     if known == LLADA and (task, metric) in CODE:
         if gen_length not in (None, 256) or trained_on - {KODCODE} or method not in PROGRAMS:
             return None
-        return Published(PROGRAMS[method][CODE.index((task, metric))] / 100, "gen_length 256")
+        return Published(PROGRAMS[method][CODE.index((task, metric))] / 100, "gen_length 256", SOURCE)
     if (task, metric) not in REASONING or trained_on - {S1K}:
         return None
     if known == LLADA and method == "base" and gen_length in LENGTHS and task in BY_LENGTH:
         value = BY_LENGTH[task][LENGTHS.index(gen_length)]
-        return Published(value / 100, f"gen_length {gen_length}")
+        return Published(value / 100, f"gen_length {gen_length}", SOURCE)
     values = BEST[known].get(method, ())[REASONING.index((task, metric)) :]
     if not values:
         return None
-    return Published(values[0] / 100, "best of gen_length 128, 256, 512" if metric == "acc" else "")
+    what = "best of gen_length 128, 256, 512" if metric == "acc" else ""
+    return Published(values[0] / 100, what, SOURCE)
 
 
 def known_model(name: str | None) -> str | None:
     """The published model that a Hub id, or a snapshot in the Hub's cache, is."""
     cached = re.search(r"models--([\w.-]+?)--([\w.-]+)[/\\]snapshots[/\\]", name or "")
     return MODELS.get((f"{cached[1]}/{cached[2]}" if cached else name or "").lower())
-
-
-def method_name(objective: object) -> str | None:
-    """The paper's method that a recipe's objective is; None where an option makes it another one."""
-    if not isinstance(objective, dict) or not isinstance(objective.get("name"), str):
-        return None
-    name, options = objective["name"], {key: value for key, value in objective.items() if key != "name"}
-    options.pop("variant", None)  # the authors' release is a reading of the same method
-    if name in ("lift", "lift_a"):
-        regimes = options.pop("H", 3)
-        if options.get("rho") in (None, "uniform"):
-            options.pop("rho", None)
-        name = f"{name} H={regimes}"
-    if name == "gift" and options.get("weight") in (None, "published") and not options.get("reference"):
-        options = {key: value for key, value in options.items() if key not in ("weight", "reference")}
-    return None if options else name

@@ -5,40 +5,44 @@ from __future__ import annotations
 import csv
 import io
 import json
+import operator
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import zip_longest
 from typing import Any
 
 from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
-from lift_harness.compare.records import Comparison
+from lift_harness.compare.comparison import Comparison, Difference
 from lift_harness.compare.tables import Entry, Grid, grids, notes
+from lift_harness.results.scores import Cell
+from lift_harness.results.statistics import Interval
 
 FORMATS = ("table", "markdown", "csv", "latex", "json")
 GAP = 2  # columns between columns
 SUFFIXES = {".md": "markdown", ".csv": "csv", ".tex": "latex", ".json": "json"}
 
 
-def render(found: Comparison, format: str, *, width: int = 100, everything: bool = False) -> str:
+def render(comparison: Comparison, format: str, *, width: int = 100, everything: bool = False) -> str:
     """A comparison as text.
 
     Args:
-        found: the comparison.
+        comparison: the comparison.
         format: one of FORMATS.
         width: columns of a terminal table.
         everything: also the metrics that tables leave out unless asked for.
     """
     if format == "json":
-        return json.dumps(found.as_dict(), indent=2, ensure_ascii=False) + "\n"
+        return json.dumps(comparison.as_dict(), indent=2, ensure_ascii=False) + "\n"
     if format == "csv":
-        return as_csv(found)
+        return as_csv(comparison)
     if format == "markdown":
-        return as_markdown(found, everything)
+        return as_markdown(comparison, everything)
     if format == "latex":
-        return as_latex(found, everything)
+        return as_latex(comparison, everything)
     console = Console(file=io.StringIO(), width=width, color_system=None)
-    console.print(as_rich(found, width, everything))
+    console.print(as_rich(comparison, width, everything))
     text = console.file.getvalue()  # type: ignore[attr-defined]
     return "\n".join(line.rstrip() for line in text.splitlines()) + "\n"
 
@@ -46,14 +50,14 @@ def render(found: Comparison, format: str, *, width: int = 100, everything: bool
 # ---------------------------------------------------------------- terminal
 
 
-def as_rich(found: Comparison, width: int, everything: bool = False) -> RenderableType:
+def as_rich(comparison: Comparison, width: int, everything: bool = False) -> RenderableType:
     """The tables and what stands below them; a table wider than the terminal in parts."""
     parts: list[RenderableType] = []
-    for grid in grids(found, everything=everything):
+    for grid in grids(comparison, everything=everything):
         for piece in split(grid, width):
             parts.append(drawn(piece))
             parts += [*(Text(line, style="dim") for line in piece.caption), *([""] if piece.caption else [])]
-    parts += [Text(line, style="yellow") for line in notes(found)]
+    parts += [Text(line, style="yellow") for line in notes(comparison)]
     return Group(*parts)
 
 
@@ -66,25 +70,25 @@ def split(grid: Grid, width: int) -> Iterator[Grid]:
             groups[-1].append(i)
         else:
             groups.append([i])
-    for number, group in enumerate(groups):
-        columns = [0, *group]
+    for part, group in enumerate(groups):
+        columns = operator.itemgetter(0, *group)
         yield Grid(
-            grid.title + (" (continued)" if number else ""),
-            [grid.header[i] for i in columns],
-            [[row[i] for i in columns] for row in grid.rows],
+            grid.title + (" (continued)" if part else ""),
+            list(columns(grid.header)),
+            [list(columns(row)) for row in grid.rows],
             grid.sections,
-            grid.caption if number == len(groups) - 1 else [],
+            grid.caption if part == len(groups) - 1 else [],
         )
 
 
 def widths(grid: Grid) -> list[int]:
     """Characters that each column takes."""
     sizes = []
-    for i, head in enumerate(grid.header):
-        entries = [row[i] for row in grid.rows]
-        sizes.append(
-            max(map(len, [*head.split("\n"), *(line for one in entries for line in (one.main, *one.small))]))
-        )
+    for head, *entries in zip(grid.header, *grid.rows, strict=True):
+        lines = head.split("\n")
+        for entry in entries:
+            lines += [entry.main, *entry.small]
+        sizes.append(max(map(len, lines)))
     return sizes
 
 
@@ -92,53 +96,51 @@ def drawn(grid: Grid) -> Text:
     """A grid as text: titles of sections may be wider than the first column."""
     sizes, text = widths(grid), Text(no_wrap=True, overflow="ignore")
     text.append(f"{grid.title}\n\n", style="bold")
-    heads = [head.split("\n") for head in grid.header]
-    depth = max(map(len, heads))
-    for i in range(depth):
-        line = [head[i - depth + len(head)] if i >= depth - len(head) else "" for head in heads]
+    depth = max(head.count("\n") for head in grid.header)
+    heads = [("\n" * (depth - head.count("\n")) + head).split("\n") for head in grid.header]  # at the foot
+    for line in zip(*heads, strict=True):
         text.append(aligned(line, sizes) + "\n")
     text.append("─" * (sum(sizes) + GAP * (len(sizes) - 1)) + "\n", style="dim")
     for i, row in enumerate(grid.rows):
         if i in grid.sections:
             text.append(("\n" if i else "") + f"{grid.sections[i]}\n", style="bold")
         text.append(aligned([entry.main for entry in row], sizes) + "\n")
-        for j in range(max(len(entry.small) for entry in row)):
-            small = [entry.small[j] if j < len(entry.small) else "" for entry in row]
+        for small in zip_longest(*(entry.small for entry in row), fillvalue=""):
             text.append(aligned(small, sizes) + "\n", style="dim")
     return text
 
 
 def aligned(cells: Sequence[str], sizes: Sequence[int]) -> str:
     """One line: the first cell to the left, the others to the right."""
-    first, *others = (
-        f"{cell:>{size}}" if i else f"{cell:<{size}}"
-        for i, (cell, size) in enumerate(zip(cells, sizes, strict=True))
-    )
-    return (" " * GAP).join([first, *others]).rstrip()
+    first, *others = map(str.rjust, cells, sizes)
+    return (" " * GAP).join([cells[0].ljust(len(first)), *others]).rstrip()
 
 
 # ---------------------------------------------------------------- Markdown
 
 
-def as_markdown(found: Comparison, everything: bool = False) -> str:
+def as_markdown(comparison: Comparison, everything: bool = False) -> str:
     """Pipe tables."""
     parts = []
-    for grid in grids(found, everything=everything):
+    for grid in grids(comparison, everything=everything):
         parts.append(f"### {markdown_text(grid.title)}")
-        lines = [[name.replace("\n", " ") for name in grid.header]]
-        for i, row in enumerate(grid.rows):
-            if i in grid.sections:
-                lines.append([f"**{markdown_text(grid.sections[i])}**", *[""] * (len(row) - 1)])
-            lines.append([beside(entry, markdown_text) for entry in row])
-        head, *body = lines
-        rule = ["---", *["---:"] * (len(head) - 1)]
-        table = [[markdown_text(name) for name in head], rule, *body]
-        parts.append("\n".join("| " + " | ".join(line) + " |" for line in table))
+        parts.append("\n".join(f"| {' | '.join(line)} |" for line in markdown_lines(grid)))
         if grid.caption:
             parts.append(" ".join(map(markdown_text, grid.caption)))
-    if below := notes(found):
+    if below := notes(comparison):
         parts.append("\n".join(f"- {markdown_text(line)}" for line in below))
     return "\n\n".join(parts) + "\n"
+
+
+def markdown_lines(grid: Grid) -> Iterator[list[str]]:
+    """The cells of a table line by line."""
+    yield [markdown_text(head.replace("\n", " ")) for head in grid.header]
+    others = len(grid.header) - 1
+    yield ["---", *["---:"] * others]
+    for i, row in enumerate(grid.rows):
+        if i in grid.sections:
+            yield [f"**{markdown_text(grid.sections[i])}**", *[""] * others]
+        yield [beside(entry, markdown_text) for entry in row]
 
 
 def markdown_text(text: str) -> str:
@@ -148,9 +150,10 @@ def markdown_text(text: str) -> str:
     return text
 
 
-def beside(entry: Entry, escape: Any) -> str:
+def beside(entry: Entry, escape: Callable[[str], str]) -> str:
     """A cell on one line."""
-    return " ".join([escape(entry.main), *([f"({escape('; '.join(entry.small))})"] if entry.small else [])])
+    main, small = escape(entry.main), escape("; ".join(entry.small))
+    return f"{main} ({small})" if small else main
 
 
 # ---------------------------------------------------------------- LaTeX
@@ -168,26 +171,25 @@ LATEX = {
 }
 
 
-def as_latex(found: Comparison, everything: bool = False) -> str:
+def as_latex(comparison: Comparison, everything: bool = False) -> str:
     """Tables of booktabs."""
     parts = ["% needs \\usepackage{booktabs}"]
-    parts += [latex_table(grid) for grid in grids(found, everything=everything)]
-    parts += [f"% {' '.join(line.split())}" for line in notes(found)]  # a comment ends with its line
+    parts += [latex_table(grid) for grid in grids(comparison, everything=everything)]
+    parts += [f"% {' '.join(line.split())}" for line in notes(comparison)]  # a comment ends with its line
     return "\n\n".join(parts) + "\n"
 
 
 def latex_table(grid: Grid) -> str:
     """One table environment."""
     columns = len(grid.header)
-    heads = [name.split("\n") for name in grid.header]
-    depth = max(map(len, heads))
+    heads = [head.split("\n") for head in grid.header]
     lines = [
         r"\begin{table}[t]",
         r"\centering",
         rf"\caption{{{latex_text(' '.join([grid.title + '.', *grid.caption]))}}}",
         rf"\begin{{tabular}}{{l{'r' * (columns - 1)}}}",
         r"\toprule",
-        *(latex_row(latex_text(head[i] if i < len(head) else "") for head in heads) for i in range(depth)),
+        *(latex_row(map(latex_text, line)) for line in zip_longest(*heads, fillvalue="")),
         r"\midrule",
     ]
     for i, row in enumerate(grid.rows):
@@ -222,27 +224,28 @@ def latex_text(text: str) -> str:
 CSV_HEADER = ("task", "metric", "row", "baseline", "statistic", "value")
 
 
-def as_csv(found: Comparison) -> str:
+def as_csv(comparison: Comparison) -> str:
     """One value a line."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(CSV_HEADER)
-    for cell in found.cells.values():
+    for cell in comparison.cells.values():
         for name, value in statistics_of_cell(cell):
             if value is not None:
                 writer.writerow([cell.task, cell.metric, cell.row, "", name, value])
-    for one in found.differences.values():
-        for name, value in statistics_of_difference(one):
+    for difference in comparison.differences.values():
+        which = difference.task, difference.metric, difference.row, difference.baseline
+        for name, value in statistics_of_difference(difference):
             if value is not None:
-                writer.writerow([one.task, one.metric, one.row, one.baseline, name, value])
-    for refused in found.refusals:
-        reasons = "; ".join(map(str, refused.reasons))
-        for metric in refused.metrics:
-            writer.writerow([refused.task, metric, refused.row, refused.baseline, "not_compared", reasons])
+                writer.writerow([*which, name, value])
+    for refusal in comparison.refusals:
+        reasons = "; ".join(map(str, refusal.reasons))
+        for metric in refusal.metrics:
+            writer.writerow([refusal.task, metric, refusal.row, refusal.baseline, "not_compared", reasons])
     return out.getvalue()
 
 
-def statistics_of_cell(cell: Any) -> Iterator[tuple[str, Any]]:
+def statistics_of_cell(cell: Cell) -> Iterator[tuple[str, Any]]:
     """Name and value of all that a cell holds."""
     yield "value", cell.value
     yield from ends("", cell.interval)
@@ -256,21 +259,21 @@ def statistics_of_cell(cell: Any) -> Iterator[tuple[str, Any]]:
         yield "published", cell.published.value
 
 
-def statistics_of_difference(one: Any) -> Iterator[tuple[str, Any]]:
+def statistics_of_difference(difference: Difference) -> Iterator[tuple[str, Any]]:
     """Name and value of all that a difference holds."""
-    yield "difference", one.value
-    yield from ends("", one.interval)
-    yield from ends("seeds_", one.over_seeds)
-    yield from (("p", one.p), ("p_mcnemar", one.mcnemar), ("p_holm", one.adjusted))
-    yield from (("p_seeds", one.p_over_seeds), ("problems", one.items))
-    yield from (("gained", one.gained), ("lost", one.lost))
-    if one.caveats:
-        yield "caveats", "; ".join(map(str, one.caveats))
+    yield "difference", difference.value
+    yield from ends("", difference.interval)
+    yield from ends("seeds_", difference.over_seeds)
+    yield from (("p", difference.p), ("p_mcnemar", difference.mcnemar), ("p_holm", difference.adjusted))
+    yield from (("p_seeds", difference.p_over_seeds), ("problems", difference.items))
+    yield from (("gained", difference.gained), ("lost", difference.lost))
+    if difference.caveats:
+        yield "caveats", "; ".join(map(str, difference.caveats))
 
 
-def ends(prefix: str, interval: Any) -> Sequence[tuple[str, Any]]:
+def ends(prefix: str, interval: Interval | None) -> Iterator[tuple[str, Any]]:
     """The two ends of an interval and how it was made."""
-    if interval is None:
-        return ()
-    names = (f"{prefix}low", f"{prefix}high", f"{prefix}interval")
-    return tuple(zip(names, (interval.low, interval.high, interval.method), strict=True))
+    if interval:
+        yield f"{prefix}low", interval.low
+        yield f"{prefix}high", interval.high
+        yield f"{prefix}interval", interval.method

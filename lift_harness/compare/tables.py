@@ -6,11 +6,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from lift_harness.compare.comparable import Mismatch
-from lift_harness.compare.records import SECONDARY, Cell, Comparison, Difference
-from lift_harness.results.logs import SAMPLED
+from lift_harness.compare.comparison import Comparison, Difference
+from lift_harness.results.metrics import is_pass, is_shown, kind_of
+from lift_harness.results.scores import Cell
 from lift_harness.results.statistics import Interval
 
 SIGNIFICANT = 0.05
+Reason = tuple[str, tuple[str, ...], str, tuple[Mismatch, ...]]  # task, metrics, row, what differs
 
 
 @dataclass(frozen=True)
@@ -40,170 +42,206 @@ class Grid:
     caption: list[str] = field(default_factory=list)
 
 
-def grids(found: Comparison, *, everything: bool = False) -> list[Grid]:
+def grids(comparison: Comparison, *, everything: bool = False) -> list[Grid]:
     """The tables: accuracy, pass@k, differences from the baseline.
 
     Args:
-        found: the comparison.
+        comparison: what they show.
         everything: all its metrics, also those that tables leave out unless asked for.
     """
-    shown = {
-        task: found.tasks[task] if everything else without_repetition(found, task) for task in found.tasks
-    }
-    plain = {task: [m for m in names if not is_pass(m)] for task, names in shown.items()}
-    passes = {task: [m for m in names if is_pass(m)] for task, names in shown.items()}
-    tables = [accuracy(found, plain), pass_at_k(found, passes), differences(found, shown, everything)]
+    shown = dict(comparison.tasks)
+    if not everything:
+        shown = {task: without_repetition(comparison, task) for task in shown}
+    columns: list[tuple[str, str]] = []
+    for task, names in shown.items():
+        columns += [(task, name) for name in names]
+    passes = [column for column in columns if is_pass(column[1])]
+    tables = [
+        accuracy(comparison, [column for column in columns if column not in passes]),
+        pass_at_k(comparison, passes),
+        differences(comparison, shown, everything),
+    ]
     return [table for table in tables if table.rows]
 
 
-def without_repetition(found: Comparison, task: str) -> list[str]:
+def without_repetition(comparison: Comparison, task: str) -> list[str]:
     """The metrics to show, without an acc that is pass@1: the same answers, the same mean (AIME)."""
-    names = found.shown(task)
-    pairs = [
-        (found.cells.get((row, task, "acc")), found.cells.get((row, task, "pass@1"))) for row in found.rows
-    ]
-    both = [(acc, one) for acc, one in pairs if acc or one]
-    same = all(acc and one and acc.samples > 1 and abs(acc.value - one.value) < 1e-9 for acc, one in both)
-    return [name for name in names if name != "acc"] if both and same else names
+    names = comparison.shown(task)
+    known = False
+    for row in comparison.rows:
+        acc, first = (comparison.cells.get((row, task, metric)) for metric in ("acc", "pass@1"))
+        if acc is None and first is None:
+            continue
+        if not (acc and first and acc.samples > 1 and abs(acc.value - first.value) < 1e-9):
+            return names
+        known = True
+    return [name for name in names if name != "acc"] if known else names
 
 
-def notes(found: Comparison) -> list[str]:
+def notes(comparison: Comparison) -> list[str]:
     """What stands below the tables: what was not compared and why, and what was missing."""
-    return [*refusals(found), *found.notes]
+    return [*refusals(comparison), *comparison.notes]
 
 
 # ---------------------------------------------------------------- tables
 
 
-def accuracy(found: Comparison, metrics: dict[str, list[str]]) -> Grid:
-    """Methods by tasks."""
-    columns = [(task, name) for task, names in metrics.items() for name in names]
-    rows = [
-        [Entry(row), *(value_entry(found, row, task, name) for task, name in columns)]
-        for row in found.rows
-        if any((row, task, name) in found.cells for task, name in columns)
-    ]
-    header = ["method", *(f"{short(task)}\n{name}" for task, name in columns)]
-    cells = [cell for (_, *column), cell in found.cells.items() if tuple(column) in columns]
-    return Grid("Accuracy, percent, with 95 % intervals", header, rows, caption=caption(found, cells))
-
-
-def pass_at_k(found: Comparison, metrics: dict[str, list[str]]) -> Grid:
-    """Methods by k, task by task."""
-    ks = sorted({int(name[5:]) for names in metrics.values() for name in names})
-    grid = Grid("pass@k, percent, with 95 % intervals", ["method", *(f"k = {k}" for k in ks)], [])
-    cells = []
-    for task, names in metrics.items():
-        known = [row for row in found.rows if any((row, task, name) in found.cells for name in names)]
-        if known:
-            cells += [
-                found.cells[row, task, name]
-                for row in known
-                for name in names
-                if (row, task, name) in found.cells
-            ]
-            grid.sections[len(grid.rows)] = f"{short(task)}: {answers(cells, task)}"
-        for row in known:
-            entries = (value_entry(found, row, task, f"pass@{k}") for k in ks)
-            grid.rows.append([Entry(row), *entries])
-    grid.caption = caption(found, cells)
+def accuracy(comparison: Comparison, columns: Sequence[tuple[str, str]]) -> Grid:
+    """Methods by tasks; `columns`: (task, metric)."""
+    header = ["method", *(f"{short(task)}\n{metric}" for task, metric in columns)]
+    grid = Grid("Accuracy, percent, with 95 % intervals", header, [])
+    grid.caption = caption(comparison, add_rows(grid, comparison, columns))
     return grid
 
 
-def differences(found: Comparison, metrics: dict[str, list[str]], everything: bool) -> Grid:
+def pass_at_k(comparison: Comparison, columns: Sequence[tuple[str, str]]) -> Grid:
+    """Methods by k, task by task; `columns`: (task, metric)."""
+    ks = sorted({kind_of(metric)[1] for _, metric in columns})
+    grid = Grid("pass@k, percent, with 95 % intervals", ["method", *map("k = {}".format, ks)], [])
+    shown: list[Cell] = []
+    for task in dict(columns):
+        start = len(grid.rows)
+        of_task = add_rows(grid, comparison, [(task, f"pass@{k}") for k in ks])
+        if of_task:
+            grid.sections[start] = f"{short(task)}: {answers(of_task)}"
+            shown += of_task
+    grid.caption = caption(comparison, shown)
+    return grid
+
+
+def add_rows(grid: Grid, comparison: Comparison, columns: Sequence[tuple[str, str]]) -> list[Cell]:
+    """Add a line for each row that has a number in one of the columns, and return the numbers."""
+    shown: list[Cell] = []
+    for row in comparison.rows:
+        cells = [comparison.cells.get((row, *column)) for column in columns]
+        if any(cells):
+            grid.rows.append([Entry(row), *(value_entry(comparison, cell) for cell in cells)])
+            shown += filter(None, cells)
+    return shown
+
+
+def differences(comparison: Comparison, metrics: dict[str, list[str]], everything: bool) -> Grid:
     """Differences from the baseline: of pass@k the largest k only, unless metrics are asked for."""
     header = ["method", "difference", "95 % interval", "p", "McNemar", "Holm", "gained / lost"]
-    grid = Grid(f"Difference from {found.baseline}, percentage points", header, [])
-    seeds = False
+    grid = Grid(f"Difference from {comparison.baseline}, percentage points", header, [])
+    shown: list[Difference] = []
     for task, names in metrics.items():
-        passes = [name for name in names if is_pass(name)]
-        for name in names if everything else [m for m in names if m not in passes[:-1]]:
-            known = [one for row in found.rows if (one := found.differences.get((row, task, name)))]
-            if not known:
+        smaller = list(filter(is_pass, names))[:-1]
+        for name in names:
+            if name in smaller and not everything:
                 continue
-            counts = sorted({one.items for one in known})
-            grid.sections[len(grid.rows)] = f"{short(task)} {name}, {problems(counts)}"
-            grid.rows += [difference_entries(one, is_share(found, one)) for one in known]
-            seeds |= any(one.over_seeds for one in known)
+            of_rows = (comparison.differences.get((row, task, name)) for row in comparison.rows)
+            if known := list(filter(None, of_rows)):
+                counts = sorted({difference.items for difference in known})
+                grid.sections[len(grid.rows)] = f"{short(task)} {name}, {problems(counts)}"
+                grid.rows += [difference_entries(comparison, difference) for difference in known]
+                shown += known
     grid.caption = [
         "p: paired bootstrap over the problems that both answered; McNemar: exact. Holm: adjusted over the "
         "methods of a task (of McNemar's p where there is one). Gained: wrong there, right here."
     ]
-    if seeds:
+    if any(difference.over_seeds for difference in shown):
         grid.caption.append(
             "seeds: t interval over training seeds, for what training again would give; p and the other "
             "interval are over problems, for these checkpoints. Gained and lost are summed over seeds."
         )
-    shown_ones = [one for one in found.differences.values() if one.metric in metrics.get(one.task, ())]
-    caveats = [(one.task, (one.metric,), one.row, one.caveats) for one in shown_ones if one.caveats]
-    grid.caption += [f"Compared anyway: {text}" for text in grouped(caveats)]
+    caveats: list[Reason] = []
+    for difference in comparison.differences.values():
+        if difference.caveats and difference.metric in metrics.get(difference.task, ()):
+            caveats.append((difference.task, (difference.metric,), difference.row, difference.caveats))
+    grid.caption += map("Compared anyway: {}".format, grouped(caveats))
     return grid
 
 
 # ---------------------------------------------------------------- cells
 
 
-def value_entry(found: Comparison, row: str, task: str, metric: str) -> Entry:
+def value_entry(comparison: Comparison, cell: Cell | None) -> Entry:
     """A value, its intervals and the published number."""
-    cell = found.cells.get((row, task, metric))
     if cell is None:
         return Entry()
-    difference = found.differences.get((row, task, metric))
-    mark = "*" if difference and difference.adjusted < SIGNIFICANT else ""
-    refused = any(one.row == row and one.task == task and metric in one.metrics for one in found.refusals)
-    refused |= bool(difference and difference.caveats)
+    difference = comparison.differences.get((cell.row, cell.task, cell.metric))
+    star = "*" if difference and difference.adjusted < SIGNIFICANT else ""
+    dagger = "†" if is_refused(comparison, cell) or (difference and difference.caveats) else ""
     small = [span(cell.interval, cell)] if cell.interval else []
     if cell.over_seeds:
         small.append(f"seeds {span(cell.over_seeds, cell)}")
     if cell.published:
         small.append(f"paper {100 * cell.published.value:.1f}")
-    return Entry(f"{percent(cell.value, cell)}{mark}{'†' if refused else ''}", tuple(small))
+    return Entry(f"{percent(cell.value, cell)}{star}{dagger}", tuple(small))
 
 
-def difference_entries(one: Difference, shares: bool) -> list[Entry]:
-    """A row of the table of differences; `shares`: in percentage points."""
-    seeds = (f"seeds {signed_span(one.over_seeds, shares)}",) if one.over_seeds else ()
+def is_refused(comparison: Comparison, cell: Cell) -> bool:
+    """Whether a number was not compared with the baseline's."""
+    for refusal in comparison.refusals:
+        if (refusal.row, refusal.task) == (cell.row, cell.task) and cell.metric in refusal.metrics:
+            return True
+    return False
+
+
+def difference_entries(comparison: Comparison, difference: Difference) -> list[Entry]:
+    """A row of the table of differences: of shares in percentage points."""
+    task, metric = difference.task, difference.metric
+    ours = comparison.cells[difference.row, task, metric].value
+    theirs = comparison.cells[difference.baseline, task, metric].value
+    shares = 0 <= min(ours, theirs) <= max(ours, theirs) <= 1
+    over = difference.over_seeds
+    seeds = (f"seeds {signed_span(over, shares)}",) if over else ()
     return [
-        Entry(one.row),
-        Entry(signed(one.value, shares)),
-        Entry(signed_span(one.interval, shares), seeds),
-        Entry(p_value(one.p)),
-        Entry(p_value(one.mcnemar)),
-        Entry(p_value(one.adjusted)),
-        Entry("" if one.gained is None else f"{one.gained} / {one.lost}"),
+        Entry(difference.row),
+        Entry(signed(difference.value, shares)),
+        Entry(signed_span(difference.interval, shares), seeds),
+        Entry(p_value(difference.p)),
+        Entry(p_value(difference.mcnemar)),
+        Entry(p_value(difference.adjusted)),
+        Entry("" if difference.gained is None else f"{difference.gained} / {difference.lost}"),
     ]
 
 
-def caption(found: Comparison, cells: Iterable[Cell]) -> list[str]:
-    """What marks and small print of a table of values mean."""
-    cells = list(cells)
-    keys = [(cell.row, cell.task, cell.metric) for cell in cells]
-    lines = []
-    if any(found.differences[key].adjusted < SIGNIFICANT for key in keys if key in found.differences):
-        lines.append(f"*: differs from {found.baseline} (p < 0.05 after Holm's adjustment over the methods).")
-    if any((one.row, one.task, name) in keys for one in found.refusals for name in one.metrics):
-        lines.append(f"†: not compared with {found.baseline}, see below.")
-    if any(found.differences[key].caveats for key in keys if key in found.differences):
-        lines.append(f"†: differs from {found.baseline} in more than the model, see below.")
-    if any(cell.over_seeds for cell in cells):
+# ---------------------------------------------------------------- captions and notes
+
+
+def caption(comparison: Comparison, cells: Sequence[Cell]) -> list[str]:
+    """What the marks of a table of values mean."""
+    base, lines = comparison.baseline, []
+    starred = refused = caveats = seeds = False
+    conditions: dict[str, dict[str, None]] = {}  # of published numbers by their source
+    for cell in cells:
+        difference = comparison.differences.get((cell.row, cell.task, cell.metric))
+        if difference:
+            starred |= difference.adjusted < SIGNIFICANT
+            caveats |= bool(difference.caveats)
+        refused |= is_refused(comparison, cell)
+        seeds |= cell.over_seeds is not None
+        if cell.published:
+            conditions.setdefault(cell.published.source, {})[cell.published.what] = None
+    if starred:
+        lines.append(f"*: differs from {base} (p < 0.05 after Holm's adjustment over the methods).")
+    if refused:
+        lines.append(f"†: not compared with {base}, see below.")
+    if caveats:
+        lines.append(f"†: differs from {base} in more than the model, see below.")
+    if seeds:
         lines.append("seeds: t interval over training seeds; the other interval is over problems.")
-    quoted = [cell.published for cell in cells if cell.published]
-    for source in dict.fromkeys(one.source for one in quoted):
-        what = dict.fromkeys(one.what for one in quoted if one.what)
-        lines.append(f"paper: {source}{' (' + '; '.join(what) + ')' if what else ''}.")
+    for source, of_source in conditions.items():
+        what = "; ".join(filter(None, of_source))
+        lines.append(f"paper: {source}{f' ({what})' if what else ''}.")
     return lines
 
 
-def refusals(found: Comparison) -> Iterator[str]:
+def refusals(comparison: Comparison) -> Iterator[str]:
     """What was not compared."""
-    for text in grouped((one.task, one.metrics, one.row, one.reasons) for one in found.refusals):
-        yield f"Not compared with {found.baseline}: {text}"
-    if found.refusals and not found.anyway:
+    refused: list[Reason] = []
+    for refusal in comparison.refusals:
+        refused.append((refusal.task, refusal.metrics, refusal.row, refusal.reasons))
+    for text in grouped(refused):
+        yield f"Not compared with {comparison.baseline}: {text}"
+    if refused and not comparison.anyway:
         yield "--anyway compares the problems that both answered all the same."
 
 
-def grouped(differing: Iterable[tuple[str, tuple[str, ...], str, tuple[Mismatch, ...]]]) -> Iterator[str]:
-    """Lines about what differs, from (task, metrics, row, reasons): what has the same reasons in one line."""
+def grouped(differing: Iterable[Reason]) -> Iterator[str]:
+    """Lines about what differs: what has the same reasons in one line."""
     metrics: dict[tuple[str, str, str], list[str]] = {}
     for task, several, row, reasons in differing:
         metrics.setdefault((task, row, "; ".join(map(str, reasons))), []).extend(several)
@@ -219,17 +257,11 @@ def grouped(differing: Iterable[tuple[str, tuple[str, ...], str, tuple[Mismatch,
 
 def family(metrics: Sequence[str]) -> str:
     """The metrics that come from one evaluation, in short."""
-    names = ["pass@k" if is_pass(name) else name for name in metrics if not SECONDARY.fullmatch(name)]
+    names = ["pass@k" if is_pass(name) else name for name in metrics if is_shown(name)]
     return ", ".join(dict.fromkeys(names or metrics))
 
 
 # ---------------------------------------------------------------- words and numbers
-
-
-def is_pass(metric: str) -> bool:
-    """Whether it is pass@k for a k."""
-    sampled = SAMPLED.fullmatch(metric)
-    return bool(sampled and sampled[1] == "pass")
 
 
 def short(task: str) -> str:
@@ -237,10 +269,10 @@ def short(task: str) -> str:
     return task.removeprefix("lift_")
 
 
-def answers(cells: Sequence[Cell], task: str) -> str:
+def answers(cells: Sequence[Cell]) -> str:
     """How many answers to how many problems."""
-    mine = [cell for cell in cells if cell.task == task]
-    samples, counts = sorted({cell.samples for cell in mine}), sorted({cell.items or 0 for cell in mine})
+    samples = sorted({cell.samples for cell in cells})
+    counts = sorted({cell.items or 0 for cell in cells})
     return f"{span_of(samples)} answers a problem, {problems(counts)}"
 
 
@@ -262,11 +294,6 @@ def percent(value: float, cell: Cell) -> str:
 def span(interval: Interval, cell: Cell) -> str:
     """An interval of a value."""
     return f"{percent(interval.low, cell)}–{percent(interval.high, cell)}"
-
-
-def is_share(found: Comparison, one: Difference) -> bool:
-    """Whether it is the difference of two shares."""
-    return all(0 <= found.cells[row, one.task, one.metric].value <= 1 for row in (one.row, one.baseline))
 
 
 def signed(value: float, share: bool) -> str:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from functools import cache
-from math import sqrt
 from pathlib import Path
-from statistics import mean, stdev
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+from lift_harness.results.read import load
+from lift_harness.results.rows import Row
 from lift_harness.tasks.catalog import expand
 
 if TYPE_CHECKING:
     from lift_harness.tasks.protocol import ProtocolTask
 
+RESULTS = "results_*.json"  # lm-eval's, with the time in the name
 Scores = dict[str, dict[str, dict[str, Any]]]  # task -> metric -> {"value", "stderr"}
 
 
@@ -79,8 +82,15 @@ def evaluate(
 
 
 def evaluate_model(
-    model: str, tasks: Sequence[str], *, model_args: str, gen_kwargs: str, batch_size: str, **options: Any
-) -> Scores:
+    model: str,
+    tasks: Sequence[str],
+    *,
+    model_args: str,
+    gen_kwargs: str,
+    batch_size: str,
+    output: Path | None = None,
+    **options: Any,
+) -> list[Row]:
     """Load a checkpoint and run tasks on it; arguments as the command line has them.
 
     Args:
@@ -89,7 +99,11 @@ def evaluate_model(
         model_args: of `LiftDLM`, "KEY=VALUE,...".
         gen_kwargs: decoding settings in the same form.
         batch_size: a number or "auto".
+        output: where lm-eval's result and sample files go; None: nowhere.
         options: `peft`, and those of `evaluate`.
+
+    Returns:
+        The row of the files that lm-eval wrote; nothing in a process that does not gather the results.
 
     Raises:
         LiftError: whatever is wrong with these, before the model is loaded where possible.
@@ -106,14 +120,14 @@ def evaluate_model(
         **{"pretrained": model, "batch_size": batch_size, **adapter, **simple_parse_args_string(model_args)}
     )
     label = peft or model
-    return evaluate(lm, loaded, label=label, gen_kwargs=simple_parse_args_string(gen_kwargs), **options)
-
-
-def over_seeds(values: Sequence[float]) -> dict[str, Any]:
-    """A metric over several trainings: {"value" (the mean), "stderr" (of it), "n_seeds"}."""
-    n = len(values)
-    error = stdev(values) / sqrt(n) if n > 1 else None
-    return {"value": mean(values) if n else None, "stderr": error, "n_seeds": n}
+    settings = simple_parse_args_string(gen_kwargs)
+    with ExitStack() as stack:
+        folder = output or Path(stack.enter_context(TemporaryDirectory(prefix="lift-harness-")))
+        before = set(folder.rglob(RESULTS))
+        if not evaluate(lm, loaded, label=label, gen_kwargs=settings, output=folder, **options):
+            return []
+        written = max(set(folder.rglob(RESULTS)) - before)
+        return load([written], {label: written})
 
 
 def metric_table(row: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

@@ -6,7 +6,9 @@ import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from math import sqrt
 from pathlib import Path
+from statistics import mean, stdev
 from typing import Any, Literal
 
 import yaml
@@ -14,7 +16,7 @@ from rich.console import Console
 
 from lift_harness import __version__
 from lift_harness.errors import LiftError, Stopped
-from lift_harness.lm.evaluation import Scores, over_seeds
+from lift_harness.lm.evaluation import Scores
 from lift_harness.pipeline.display import Display
 from lift_harness.pipeline.evaluating import (
     check_evaluation,
@@ -29,6 +31,8 @@ from lift_harness.pipeline.schema import Method, Recipe
 from lift_harness.pipeline.training import check_training, train_method, training_key
 from lift_harness.report import write_report
 from lift_harness.results.layout import method_folder
+from lift_harness.results.read import load
+from lift_harness.results.rows import Row
 
 Kind = Literal["train", "eval"]
 BASE = "base"
@@ -149,10 +153,17 @@ def mean_scores(found: Sequence[Scores]) -> Scores:
     """The scores of one training as they are; of several the mean of each metric, with its error."""
     if len(found) == 1:
         return found[0]
-    return {
-        task: {name: over_seeds([scores[task][name]["value"] for scores in found]) for name in metrics}
-        for task, metrics in found[0].items()
-    }
+    means: Scores = {}
+    for task, metrics in found[0].items():
+        for name in metrics:
+            values = [scores[task][name]["value"] for scores in found]
+            error = stdev(values) / sqrt(len(values))
+            means.setdefault(task, {})[name] = {
+                "value": mean(values),
+                "stderr": error,
+                "n_seeds": len(values),
+            }
+    return means
 
 
 def finish(
@@ -162,17 +173,25 @@ def finish(
     write_json(output / "manifest.json", manifest(recipe, stages, data, model))
     if results["scores"]:
         write_json(output / "results.json", results)
-        (output / "report.md").write_text(markdown(recipe, results, stages), encoding="utf-8")
+        page = markdown(recipe, rows_of(output, results), results, stages)
+        (output / "report.md").write_text(page, encoding="utf-8")
         write_report(output)
+
+
+def rows_of(output: Path, results: dict[str, Any]) -> list[Row]:
+    """The rows of this recipe: a folder that went on with --resume may hold another one's, too."""
+    return [row for row in load([output]) if row.name in results["scores"]]
 
 
 def report(
     recipe: Recipe, output: Path, results: dict[str, Any], stages: dict[str, Any], console: Console
 ) -> None:
     """Print the tables, or where the weights are."""
+    if console.quiet:  # not the first process, which may be the only one that sees the folder
+        return
     if results["scores"]:
-        for table in (*score_tables(results), times_table(stages)):
-            console.print(table)
+        console.print(score_tables(rows_of(output, results), console.width))
+        console.print(times_table(stages))
     else:
         for where, trained in results["training"].items():
             seconds = stages[f"{where}/train"]["seconds"]

@@ -10,47 +10,50 @@ import numpy as np
 
 from lift_harness.report.answers import Problem, frame, length
 from lift_harness.report.run import Run
-from lift_harness.report.statistics import interval, ratio
+from lift_harness.results import statistics
 from lift_harness.results.layout import ONE, SAMPLES
+from lift_harness.results.logs import Item
 
 BINS = 5
 CLASSES = 12  # more different values of a difficulty than this, and they are put into bins
-Value = Callable[..., "float | str | None"]  # of (index of the problem, answers)
+Value = Callable[[int, Item], "float | str | None"]  # of (index of the problem, what was answered)
 Case = tuple[int, Any, float, float]  # problem, property, points, of
 
 
 def features(problem: Problem) -> dict[str, float | str]:
     """What is known of how hard a problem is, from its dataset row."""
     doc = problem.doc
-    found: dict[str, float | str] = {}
+    known: dict[str, float | str] = {}
     level = re.search(r"\d{1,3}", str(doc.get("level", "")))
     if level:
-        found["level"] = int(level[0])
+        known["level"] = int(level[0])
     for name in ("subject", "difficulty"):
         if isinstance(doc.get(name), str):
-            found[name] = doc[name][:40]
+            known[name] = doc[name][:40]
     puzzle = doc.get("Puzzle")
     if isinstance(puzzle, str):
-        found["empty cells"] = puzzle.count("0")
+        known["empty cells"] = puzzle.count("0")
     numbers = doc.get("input")
     if isinstance(numbers, str) and re.fullmatch(r"[\d, ]+", numbers):
-        found["numbers given"] = numbers.count(",") + 1
+        known["numbers given"] = numbers.count(",") + 1
     worked = doc.get("answer")
     if isinstance(worked, str) and "####" in worked:
-        found["steps of the worked answer"] = worked.split("####")[0].strip().count("\n") + 1
-    return found
+        known["steps of the worked answer"] = worked.split("####")[0].strip().count("\n") + 1
+    return known
 
 
 def breakdowns(run: Run, problems: Sequence[Problem]) -> list[dict[str, Any]]:
     """For each task and property: the bins, and each row's accuracy in each."""
-    found = []
-    for task in dict.fromkeys(problem.task for problem in problems):
-        chosen = [problem for problem in problems if problem.task == task]
-        for name, unit, value in properties(chosen):
-            one = breakdown(run, chosen, task, name, unit, value)
-            if one and len(one["bins"]) > 1:
-                found.append(one)
-    return found
+    by_task: dict[str, list[Problem]] = {}
+    for problem in problems:
+        by_task.setdefault(problem.task, []).append(problem)
+    parts = []
+    for task, of_task in by_task.items():
+        for name, unit, value in properties(of_task):
+            part = breakdown(run, of_task, unit, value)
+            if part and len(part["bins"]) > 1:
+                parts.append({"task": task, "by": name, "unit": unit, **part})
+    return parts
 
 
 def by_generation_length(tables: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -62,77 +65,81 @@ def by_generation_length(tables: Mapping[str, Any]) -> list[dict[str, Any]]:
     lengths: dict[str, dict[int, Any]] = {}
     for name, metrics in tables.items():
         task, _, length = name.rpartition("@")
-        if task and length.isdigit() and "acc" in metrics:
+        if task and length.isdecimal() and "acc" in metrics:
             lengths.setdefault(task, {})[int(length)] = metrics["acc"]["rows"]
-    found = []
-    for task, cells in lengths.items():
-        bins = sorted(cells)
-        rows = dict.fromkeys(row for length in bins for row in cells[length])
-        shares = {row: [plain(cells[length].get(row)) for length in bins] for row in rows}
-        if len(bins) > 1:
-            by = {"task": task, "by": "length of the generation", "unit": "tokens"}
-            found.append({**by, "bins": [str(length) for length in bins], "rows": shares})
-    return found
+    parts = []
+    for task, rows_at in lengths.items():
+        if len(rows_at) < 2:
+            continue
+        cells: dict[str, list[Any]] = {}  # row -> of each length
+        for i, at in enumerate(sorted(rows_at)):
+            for row, cell in rows_at[at].items():
+                cells.setdefault(row, [None] * len(rows_at))[i] = plain(cell)
+        by = {"task": task, "by": "length of the generation", "unit": "tokens"}
+        parts.append({**by, "bins": list(map(str, sorted(rows_at))), "rows": cells})
+    return parts
 
 
-def plain(cell: Mapping[str, Any] | None) -> dict[str, Any] | None:
+def plain(cell: Mapping[str, Any]) -> dict[str, Any]:
     """A cell of the summary as one of a breakdown."""
-    if cell is None:
-        return None
     return {"value": cell["value"], "low": cell["low"], "high": cell["high"], "n": cell["items"] or 0}
 
 
 def properties(problems: Sequence[Problem]) -> Iterator[tuple[str, str, Value]]:
     """(name, unit, value of a case) of all that a task's accuracy is shown by."""
-    known = [features(problem) for problem in problems]
-    for name in dict.fromkeys(name for found in known for name in found):
-        yield name, "", lambda i, _, name=name: known[i].get(name)
-    framed = sum(length(part) for part in frame([problem.prompt for problem in problems]))
-    prompts = [max(0, length(problem.prompt) - framed) for problem in problems]
-    yield "length of the question", "characters", lambda i, _: prompts[i]
-    yield "length of the answer", "characters", lambda _, answers: length(answers.texts[0])
+    known = list(map(features, problems))
+    names: dict[str, None] = {}
+    for of_problem in known:
+        names |= dict.fromkeys(of_problem)
+    for name in names:
+        yield name, "", lambda i, _, name=name: known[i].get(name)  # type: ignore[misc]
+    framed = sum(map(length, frame([problem.prompt for problem in problems])))
+    questions = [max(0, length(problem.prompt) - framed) for problem in problems]
+    yield "length of the question", "characters", lambda i, _: questions[i]
+    yield "length of the answer", "characters", lambda _, item: length(item.texts[0])
 
 
-def breakdown(
-    run: Run, problems: Sequence[Problem], task: str, name: str, unit: str, value: Value
-) -> dict[str, Any] | None:
+def breakdown(run: Run, problems: Sequence[Problem], unit: str, value: Value) -> dict[str, Any] | None:
     """Accuracy of one task by one property, of the answer under the protocol (else of the first sample)."""
-    label = ONE if any(key[1] == ONE for p in problems for key in p.answers) else SAMPLES
+    kind = ONE if any(problem.has(ONE) for problem in problems) else SAMPLES
     cases: dict[str, list[Case]] = {}
+    values: list[Any] = []
     for i, problem in enumerate(problems):
         for arm in run.arms:
-            answers = problem.answers.get((arm.name, label))
-            score = answers.acc[0] if answers and answers.acc else None
-            found = value(i, answers) if score else None
-            if found is not None and score:
-                cases.setdefault(arm.row, []).append((i, found, *score))
+            item = problem.answers.get((arm.name, kind))
+            score = item.accuracies[0] if item else None
+            known = value(i, item) if item and score else None
+            if known is not None and score:
+                cases.setdefault(arm.row, []).append((i, known, *score))
+                values.append(known)
     if not cases:
         return None
-    values = [case[1] for of_row in cases.values() for case in of_row]
     bins = classes(values, BINS if unit else CLASSES)
-    rows = {
-        row: [share([case for case in of_row if inside(case[1])]) for _, inside in bins]
-        for row, of_row in cases.items()
-    }
-    return {"task": task, "by": name, "unit": unit, "bins": [label for label, _ in bins], "rows": rows}
+    shares: dict[str, list[Any]] = {row: [] for row in cases}
+    for _, inside in bins:  # the rows of a bin often answer as many problems: the same resamples
+        for row, of_row in cases.items():
+            shares[row].append(share([case for case in of_row if inside(case[1])]))
+    return {"bins": [label for label, _ in bins], "rows": shares}
 
 
 def share(cases: Sequence[Case]) -> dict[str, Any] | None:
     """Accuracy of a row in a bin; the seeds' answers to a problem count as one."""
     if not cases:
         return None
-    right: dict[int, float] = {}
-    of: dict[int, float] = {}
-    for i, _, points, total in cases:
-        right[i] = right.get(i, 0) + points
-        of[i] = of.get(i, 0) + total
-    n = len(right)
-    if n == len(cases) and all(total == 1 and points in (0, 1) for *_, points, total in cases):
-        value = sum(right.values()) / n
-        found = interval(value, None, items=n, binary=True)
-    else:
-        value, found = ratio([(right[i], of[i]) for i in right])
-    return {"value": value, "low": found and found[0], "high": found and found[1], "n": n}
+    sums: dict[int, list[float]] = {}
+    for i, _, points, of in cases:
+        right, total = sums.get(i, (0.0, 0.0))
+        sums[i] = [right + points, total + of]
+    table = np.array(list(sums.values()))  # [problems, 2]
+    binary = [(points, of) in ((0, 1), (1, 1)) for *_, points, of in cases]
+    one_answer = len(sums) == len(cases) and all(binary)
+    over = statistics.interval(table[:, 0], table[:, 1], one_answer)
+    return {
+        "value": statistics.share(table[:, 0], table[:, 1]) if table[:, 1].any() else 0.0,
+        "low": over.low if over else None,
+        "high": over.high if over else None,
+        "n": len(sums),
+    }
 
 
 def classes(values: Sequence[Any], most: int) -> list[tuple[str, Callable[[Any], bool]]]:
@@ -142,10 +149,11 @@ def classes(values: Sequence[Any], most: int) -> list[tuple[str, Callable[[Any],
         ordered = sorted(distinct, key=lambda v: (isinstance(v, str), v))[:CLASSES]
         return [(v if isinstance(v, str) else f"{v:g}", {v}.__contains__) for v in ordered]
     edges = np.unique(np.quantile(np.array(values, float), np.linspace(0, 1, BINS + 1), method="nearest"))
-    found: list[tuple[str, Callable[[Any], bool]]] = []
+    bins: list[tuple[str, Callable[[Any], bool]]] = []
     for i, (low, high) in enumerate(zip(edges[:-1], edges[1:], strict=True)):
         last = i == len(edges) - 2  # the only bin that holds its upper edge
-        inside = {v for v in distinct if low <= v < high or (last and v == high)}
+        inside = {value for value in distinct if low <= value < high or (last and value == high)}
         first, top = min(inside), max(inside)
-        found.append((f"{first:g}" if first == top else f"{first:g}\u2013{top:g}", inside.__contains__))
-    return found
+        label = f"{first:g}" if first == top else f"{first:g}\u2013{top:g}"
+        bins.append((label, inside.__contains__))
+    return bins

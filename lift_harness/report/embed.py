@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from lift_harness.report.answers import LABELS, Answers, Problem, frame
-from lift_harness.report.answers import place as place_of
+from lift_harness.report.answers import LABELS, Problem, frame
 from lift_harness.report.breakdown import features
-from lift_harness.report.files import counted, number, read_lines
-from lift_harness.report.run import Run
+from lift_harness.report.run import Run, counted
+from lift_harness.results.layout import kind_and_task
+from lift_harness.results.logs import Item, number, read_lines
 
 
 class Rule(NamedTuple):
@@ -58,18 +59,18 @@ def browser(run: Run, problems: Sequence[Problem], budget: int) -> dict[str, Any
     """What the sample browser shows, in at most `budget` bytes if leaving out texts (RULES) can do it."""
     traces, dropped = histories(run, problems)
     budget -= size(traces)
-    frames = {task: frame([p.prompt for p in problems if p.task == task]) for task in tasks_of(problems)}
-    rank = ranks(problems)
+    prompts: dict[str, list[str]] = {}
+    for problem in problems:
+        prompts.setdefault(problem.task, []).append(problem.prompt)
+    frames = {task: frame(those) for task, those in prompts.items()}
+    ranked = ranks(problems)
     items: list[Any] = []
     rule, cut = RULES[-1], Cut(0)
     for rule in RULES:
-        if rule is not RULES[-1] and characters(problems, rank, rule) > budget:
+        if rule is not RULES[-1] and characters(ranked, rule) > budget:
             continue  # a character is at least a byte
         cut = Cut(rule.limit)
-        items = [
-            entry(run, problem, frames, cut, rule, place)
-            for problem, place in zip(problems, rank, strict=True)
-        ]
+        items = [entry(run, problem, frames, cut, rule, rank) for rank, problem in ranked]
         if size(items) <= budget:
             break
     return {
@@ -80,48 +81,41 @@ def browser(run: Run, problems: Sequence[Problem], budget: int) -> dict[str, Any
     }
 
 
-def characters(problems: Sequence[Problem], rank: Sequence[int], rule: Rule) -> int:
+def characters(ranked: Sequence[tuple[int, Problem]], rule: Rule) -> int:
     """How many characters of answers a rule keeps."""
-    return sum(
-        min(len(text), rule.limit)
-        for problem, place in zip(problems, rank, strict=True)
-        for (_, label), answers in problem.answers.items()
-        if kept(rule, place, label)
-        for text in answers.texts
-    )
+    total = 0
+    for rank, problem in ranked:
+        for (_, label), item in problem.answers.items():
+            if kept(rule, rank, label):
+                total += sum(min(len(text), rule.limit) for text in item.texts)
+    return total
 
 
-def kept(rule: Rule, place: int, label: str) -> bool:
-    """Whether the texts of an evaluation are kept of the problem at that place in its task."""
+def kept(rule: Rule, rank: int, label: str) -> bool:
+    """Whether the texts of an evaluation are kept of the problem of that rank in its task."""
     limits = (rule.problems, rule.samples if label == LABELS[1] else None)
-    return all(limit is None or place < limit for limit in limits)
+    return all(limit is None or rank < limit for limit in limits)
 
 
 def said(rule: Rule) -> list[str]:
     """What to say when whole texts are left out."""
-    found = []
     if rule.problems is not None:
         of = f"the first {rule.problems:,} problems of each task" if rule.problems else "no problem"
-        found.append(f"The texts of {of} are here, the verdicts of all.")
-    elif rule.samples is not None:
+        return [f"The texts of {of} are here, the verdicts of all."]
+    if rule.samples is not None:
         of = f"the first {rule.samples:,} problems of each task" if rule.samples else "no problem"
-        found.append(f"The texts of the n samples are here for {of}, their verdicts for all.")
-    return found
+        return [f"The texts of the n samples are here for {of}, their verdicts for all."]
+    return []
 
 
-def tasks_of(problems: Sequence[Problem]) -> list[str]:
-    """The tasks of the problems, in order."""
-    return list(dict.fromkeys(problem.task for problem in problems))
-
-
-def ranks(problems: Sequence[Problem]) -> list[int]:
-    """The place of each problem in its task."""
-    seen: dict[str, int] = {}
-    found = []
+def ranks(problems: Sequence[Problem]) -> list[tuple[int, Problem]]:
+    """Each problem with its rank in its task: 0 for the first."""
+    seen: Counter[str] = Counter()
+    ranked = []
     for problem in problems:
-        found.append(seen.get(problem.task, 0))
-        seen[problem.task] = found[-1] + 1
-    return found
+        ranked.append((seen[problem.task], problem))
+        seen[problem.task] += 1
+    return ranked
 
 
 class Cut:
@@ -151,7 +145,7 @@ class Cut:
 
 
 def entry(
-    run: Run, problem: Problem, frames: dict[str, Any], cut: Callable[[str], str], rule: Rule, place: int
+    run: Run, problem: Problem, frames: dict[str, Any], cut: Callable[[str], str], rule: Rule, rank: int
 ) -> dict[str, Any]:
     """One problem: {"task", "id", "question", "target", "facts", "answers"}.
 
@@ -161,10 +155,10 @@ def entry(
     question = problem.prompt[len(before) : len(problem.prompt) - len(after)]
     arms = {arm.name: i for i, arm in enumerate(run.arms)}
     answers = []
-    for (arm, label), found in problem.answers.items():
-        texts = [cut(text) for text in found.texts] if kept(rule, place, label) else None
-        answers.append([arms[arm], LABELS.index(label), found.correct, partial(found), texts])
-    whole = rule.problems is None or place < rule.problems
+    for (arm, label), item in problem.answers.items():
+        texts = list(map(cut, item.texts)) if kept(rule, rank, label) else None
+        answers.append([arms[arm], LABELS.index(label), item.correct, partial(item), texts])
+    whole = rule.problems is None or rank < rule.problems
     return {
         "task": problem.task,
         "id": problem.doc_id,
@@ -175,11 +169,12 @@ def entry(
     }
 
 
-def partial(answers: Answers) -> list[str] | None:
+def partial(item: Item) -> list[str] | None:
     """What a verdict leaves out: "3 of 9" cells."""
-    if all(score is None or score[1] == 1 and score[0] in (0, 1) for score in answers.acc):
+    scores = item.accuracies
+    if all(score in (None, (0, 1), (1, 1)) for score in scores):
         return None
-    return ["" if score is None else f"{score[0]:g} of {score[1]:g}" for score in answers.acc]
+    return [f"{score[0]:g} of {score[1]:g}" if score else "" for score in scores]
 
 
 # ---------------------------------------------------------------- decoding histories
@@ -188,32 +183,34 @@ def partial(answers: Answers) -> list[str] | None:
 def histories(run: Run, problems: Sequence[Problem]) -> tuple[list[dict[str, Any]], list[str]]:
     """The decoding histories (eval/traces.jsonl) that fit, and what to say of those that do not."""
     places = {(problem.task, problem.doc_id): i for i, problem in enumerate(problems)}
-    found, broken = [], 0
+    logged, broken = [], 0
     for i, arm in enumerate(run.arms):
-        for line in read_lines(arm.folder / "eval" / "traces.jsonl", run.notes, f"{arm.name}: traces.jsonl"):
-            label, task = place_of(str(line.get("label")), str(line.get("task")))
+        for line in read_lines(arm.folder / "eval" / "traces.jsonl", run.notes):
+            label, task = kind_and_task(str(line.get("label")), str(line.get("task")))
             problem = places.get((task, str(line.get("doc_id"))))
             history = read_history(line, LABELS.index(label))
             if problem is None or history is None:
                 broken += 1
             else:
-                found.append({"item": problem, "arm": i, **history})
+                logged.append({"item": problem, "arm": i, **history})
     if broken:
         which = counted(broken, "decoding history", "decoding histories")
         run.notes.add(f"{which} without a problem or not well formed.")
-    if problems and not found:
+    if problems and not logged:
         run.notes.add("There are no decoding histories (eval/traces.jsonl): no replay.")
     # The first problems of every task, with all their methods, before other samples of the same.
-    rank = ranks(problems)
-    found.sort(key=lambda one: (one["label"], one["sample"], rank[one["item"]], one["item"]))
+    rank = [rank for rank, _ in ranks(problems)]
+    logged.sort(
+        key=lambda history: (history["label"], history["sample"], rank[history["item"]], history["item"])
+    )
     used, fitting = 0, []
-    for history in found:
+    for history in logged:
         used += size(history)
         if used > TRACE_BYTES:
             break
         fitting.append(history)
-    gone = len(found) - len(fitting)
-    return fitting, [f"{gone:,} of {len(found):,} decoding histories are left out."] if gone else []
+    gone = len(logged) - len(fitting)
+    return fitting, [f"{gone:,} of {len(logged):,} decoding histories are left out."] if gone else []
 
 
 def read_history(line: dict[str, Any], label: int) -> dict[str, Any] | None:
@@ -222,7 +219,7 @@ def read_history(line: dict[str, Any], label: int) -> dict[str, Any] | None:
     if not all(isinstance(column, list) for column in columns):
         return None
     tokens, steps, sure = ([*(column or [])] for column in columns)
-    known = [number(step) for step in steps]
+    known = list(map(number, steps))
     if not tokens or not len(tokens) == len(steps) == len(sure) or None in known:
         return None
     return {
@@ -230,7 +227,7 @@ def read_history(line: dict[str, Any], label: int) -> dict[str, Any] | None:
         "sample": int(number(line.get("sample")) or 0),
         "tokens": [shorter(str(token)) for token in tokens],
         "step": [int(step) for step in known if step is not None],
-        "confidence": [None if (c := number(value)) is None else round(c, 3) for value in sure],
+        "confidence": [None if value is None else round(value, 3) for value in map(number, sure)],
     }
 
 

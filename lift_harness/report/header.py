@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from shlex import quote
 from typing import Any
 
 from lift_harness import __version__
 from lift_harness.report.answers import Problem
-from lift_harness.report.files import mapping, number
 from lift_harness.report.run import Run
+from lift_harness.results.logs import mapping, number
 
 Fact = tuple[str, str]
 
@@ -28,25 +29,28 @@ def header(run: Run, problems: Sequence[Problem]) -> dict[str, Any]:
     return {
         "name": str(name),
         "description": str(run.recipe.get("description") or ""),
-        "facts": [fact for fact in facts(run, problems) if fact[1]],
-        "details": [fact for fact in details(run) if fact[1]],
+        "facts": known(facts(run, problems)),
+        "details": known(details(run)),
         "commands": commands,
         "recipe": run.recipe_text,
     }
 
 
+def known(facts: Iterator[Fact]) -> list[Fact]:
+    """Those of which there is something to say."""
+    return [(name, text) for name, text in facts if text]
+
+
 def facts(run: Run, problems: Sequence[Problem]) -> Iterator[Fact]:
     """What everybody wants to know."""
     yield "model", model(run)
-    yield "methods", ", ".join(row for row in run.rows if row != "base")
+    yield "methods", ", ".join(row for row in run.names if row != "base")
     yield "seeds", seeds(run)
-    counts: dict[str, int] = {}
-    for problem in problems:
-        counts[problem.task] = counts.get(problem.task, 0) + 1
+    counts = Counter(problem.task for problem in problems)
     yield "problems", ", ".join(f"{task} {n:,}" for task, n in counts.items())
     yield "protocol", protocol(run)
-    yield "hardware", hardware(mapping(run.manifest, "hardware"))
-    code = mapping(run.manifest, "code")
+    yield "hardware", hardware(mapping(run.manifest.get("hardware")))
+    code = mapping(run.manifest.get("code"))
     commit = str(code.get("git_commit") or "")[:12]
     dirty = " with uncommitted changes" if code.get("git_dirty") else ""
     version = str(code.get("version") or run.results.get("version") or "")
@@ -55,7 +59,7 @@ def facts(run: Run, problems: Sequence[Problem]) -> Iterator[Fact]:
 
 def model(run: Run) -> str:
     """The base model with its revision."""
-    of_manifest = mapping(run.manifest, "model")
+    of_manifest = mapping(run.manifest.get("model"))
     name = of_manifest.get("name") or run.recipe.get("model") or ""
     revision = of_manifest.get("revision")
     return flat(name) + (f", revision {revision}" if revision else "")
@@ -64,8 +68,8 @@ def model(run: Run) -> str:
 def hardware(machine: dict[str, Any]) -> str:
     """GPUs and processor in a few words."""
     gpus = machine.get("gpus")
-    names = [str(gpu) for gpu in gpus] if isinstance(gpus, list) else []
-    parts = [f"{names.count(name)} x {name}" for name in dict.fromkeys(names)]
+    counts = Counter(map(str, gpus if isinstance(gpus, list) else ()))
+    parts = [f"{count} x {name}" for name, count in counts.items()]
     if machine.get("cpu"):
         cores = number(machine.get("cores"))
         parts.append(f"{machine['cpu']}" + (f", {cores:g} cores" if cores else ""))
@@ -74,15 +78,12 @@ def hardware(machine: dict[str, Any]) -> str:
 
 def seeds(run: Run) -> str:
     """The seeds of the run."""
-    found = run.manifest.get("seeds") or run.recipe.get("seeds") or run.recipe.get("seed")
-    if isinstance(found, list):
-        return ", ".join(map(str, found))
-    return "" if found is None else str(found)
+    return flat(run.manifest.get("seeds") or run.recipe.get("seeds") or run.recipe.get("seed"))
 
 
 def protocol(run: Run) -> str:
     """How many answers a problem."""
-    settings = mapping(run.recipe, "eval")
+    settings = mapping(run.recipe.get("eval"))
     if not settings:
         return ""
     text = "acc from one answer a problem under each task's own settings"
@@ -94,45 +95,37 @@ def protocol(run: Run) -> str:
 
 def details(run: Run) -> Iterator[Fact]:
     """What one looks up."""
-    yield "sha256 of the model", str(mapping(run.manifest, "model").get("sha256") or "")
-    for row, found in mapping(run.results, "training").items():
-        yield f"sha256 of {row}", weights(found)
+    yield "sha256 of the model", str(mapping(run.manifest.get("model")).get("sha256") or "")
+    for row, training in mapping(run.results.get("training")).items():
+        yield f"sha256 of {row}", weights(training)
     data = run.manifest.get("data")
     if isinstance(data, dict):
         yield "sha256 of the data", str(data.get("sha256") or "")
     sources = data.get("sources") if isinstance(data, dict) else data
     for source in sources if isinstance(sources, list) else ():
         if isinstance(source, dict):
-            yield (
-                f"data: {source.get('source', '')}",
-                flat({k: v for k, v in source.items() if k != "source"}),
-            )
-    for task, found in mapping(run.manifest, "tasks").items():
-        yield f"task: {task}", flat(found)
+            about = dict(source)
+            yield f"data: {about.pop('source', '')}", flat(about)
+    for task, about in mapping(run.manifest.get("tasks")).items():
+        yield f"task: {task}", flat(about)
     yield "hardware", flat(run.manifest.get("hardware"))
     yield "packages", flat(run.manifest.get("packages"))
     yield "page made by", f"lift-harness {__version__}"
 
 
-def weights(found: Any) -> str:
+def weights(training: Any) -> str:
     """The hash of one trained row, or of each of its seeds."""
-    if not isinstance(found, dict):
-        return ""
-    if "sha256" in found:
-        return str(found["sha256"])
-    return ", ".join(
-        f"seed {seed}: {one['sha256']}"
-        for seed, one in found.items()
-        if isinstance(one, dict) and "sha256" in one
-    )
+    if "sha256" in mapping(training):
+        return str(training["sha256"])
+    hashes = {seed: mapping(of_seed).get("sha256") for seed, of_seed in mapping(training).items()}
+    return ", ".join(f"seed {seed}: {sha256}" for seed, sha256 in hashes.items() if sha256)
 
 
 def flat(value: Any) -> str:
     """A JSON value on a line."""
     if isinstance(value, dict):
-        return ", ".join(
-            f"{key} {flat(one)}".strip() for key, one in value.items() if one not in (None, "", [], {})
-        )
+        said = {key: part for key, part in value.items() if part not in (None, "", [], {})}
+        return ", ".join(f"{key} {flat(part)}".strip() for key, part in said.items())
     if isinstance(value, list):
-        return ", ".join(flat(one) for one in value)
+        return ", ".join(map(flat, value))
     return "" if value is None else str(value)

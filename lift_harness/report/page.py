@@ -7,6 +7,7 @@ import hashlib
 import html
 import re
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,9 @@ from lift_harness.report.embed import browser, encode, size
 from lift_harness.report.frequency import frequencies
 from lift_harness.report.header import header
 from lift_harness.report.run import read_run
-from lift_harness.report.summary import costs, logged_answers, pass_curves, summary
+from lift_harness.report.summary import costs, pass_curves, summary
 from lift_harness.report.training import training
+from lift_harness.results.metrics import about, in_order
 
 PARTS = Path(__file__).parent / "template"
 STYLES = ("colours", "text", "plots", "browser", "media")
@@ -60,13 +62,15 @@ def page_data(folder: Path) -> dict[str, Any]:
     """
     run = read_run(folder)
     problems = read_problems(run)
-    tables = summary(run, logged_answers(problems))
+    tables = summary(run)
+    metrics = in_order(chain.from_iterable(tables.values()))
     data: dict[str, Any] = {
-        "rows": run.rows,
+        "rows": run.names,
         "arms": [{"name": arm.name, "row": arm.row} for arm in run.arms],
-        "tasks": list(dict.fromkeys([*run.tasks, *(problem.task for problem in problems)])),
+        "tasks": run.tasks,
+        "metrics": [[metric, about(metric)] for metric in metrics],
         "summary": tables,
-        "passk": pass_curves(run, problems),
+        "passk": pass_curves(run),
         "costs": costs(run),
         "training": training(run),
         "breakdowns": [*by_generation_length(tables), *breakdowns(run, problems)],
@@ -74,7 +78,7 @@ def page_data(folder: Path) -> dict[str, Any]:
         "header": header(run, problems),
     }
     data["browser"] = browser(run, problems, MAX_BYTES - size(data) - 200_000)
-    data["notes"] = run.notes.lines
+    data["notes"] = list(run.notes)
     return data
 
 

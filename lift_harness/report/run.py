@@ -1,17 +1,17 @@
-"""What a run consists of: its rows (the base model and the methods), their seeds, scores and costs."""
+"""What a run consists of, for its page: recipe, manifest, its rows and each of their trainings."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from lift_harness.errors import LiftError
-from lift_harness.lm.evaluation import over_seeds
-from lift_harness.report.files import Notes, mapping, number, read_mapping, read_text, read_yaml
-from lift_harness.results.layout import seed_folders
-from lift_harness.sample_logs import SAMPLED
+from lift_harness.results.logs import Evaluation, Notes, mapping, read_object
+from lift_harness.results.rows import Row, run_rows
 
 
 @dataclass(frozen=True)
@@ -20,8 +20,8 @@ class Arm:
 
     name: str  # "lift-h3", "lift-h3 seed 1"
     row: str
-    seed: str | None
     folder: Path
+    evaluations: list[Evaluation]
 
 
 @dataclass
@@ -33,19 +33,35 @@ class Run:
     recipe_text: str
     results: dict[str, Any]
     manifest: dict[str, Any]
+    rows: list[Row]
     arms: list[Arm]
-    rows: list[str]
-    scores: dict[str, dict[str, dict[str, dict[str, Any]]]]  # row -> task -> metric -> {"value", "stderr"}
-    notes: Notes = field(default_factory=Notes)
+    notes: Notes
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the rows."""
+        return [row.name for row in self.rows]
 
     @property
     def tasks(self) -> list[str]:
         """Tasks in the order of the results."""
-        return list(dict.fromkeys(task for found in self.scores.values() for task in found))
+        tasks: dict[str, None] = {}
+        for row in self.rows:
+            tasks |= dict.fromkeys(row.expected)
+        for row in self.rows:
+            tasks |= dict.fromkeys(row.tasks)
+        return list(tasks)
 
     def arms_of(self, row: str) -> list[Arm]:
         """The seeds of a row."""
         return [arm for arm in self.arms if arm.row == row]
+
+
+MISSING = {
+    "recipe.yaml": ": settings and the commands to reproduce the run are not known.",
+    "results.json": ": the run has not ended. Scores are those of the evaluations that have.",
+    "manifest.json": ": hardware, package versions, forward passes and GPU hours are not known.",
+}
 
 
 def read_run(folder: Path) -> Run:
@@ -56,93 +72,55 @@ def read_run(folder: Path) -> Run:
     """
     if not folder.is_dir():
         raise LiftError(f"no run folder {str(folder)!r}; give one that lift-harness train-eval made")
-    notes = Notes()
+    notes = Notes(root=folder)
     recipe_text = read_text(folder / "recipe.yaml")
-    results = read_mapping(folder / "results.json", notes, "results.json")
-    manifest = read_mapping(folder / "manifest.json", notes, "manifest.json")
-    recipe = read_yaml(recipe_text) or mapping(manifest, "recipe")
-    arms = find_arms(folder, method_names(recipe, results))
-    logs = (log for arm in arms for name in LOGS for log in arm.folder.glob(name))
-    if recipe_text is None and not results and not manifest and not any(logs):
+    results = read_object(folder / "results.json", notes)
+    manifest = read_object(folder / "manifest.json", notes)
+    recipe = read_yaml(recipe_text) or mapping(manifest.get("recipe"))
+    rows = list(run_rows(folder, recipe, results, root=folder))
+    arms: list[Arm] = []
+    for row in rows:
+        arms += arms_of(row)
+    if not recipe_text and not results and not manifest and not any(map(has_traces, arms)):
         raise LiftError(f"{str(folder)!r} is not a run folder: it has neither recipe.yaml nor results.json")
-    for name, found in (("recipe.yaml", recipe), ("results.json", results), ("manifest.json", manifest)):
-        if not found:
-            notes.add(f"{name} is not there" + MISSING[name])
-    scores = read_scores(results, arms, notes)
-    rows = list(dict.fromkeys([*scores, *(arm.row for arm in arms)]))
-    return Run(folder, recipe, recipe_text or "", results, manifest, arms, rows, scores, notes)
+    for name, data in (("recipe.yaml", recipe), ("results.json", results), ("manifest.json", manifest)):
+        if not data:
+            notes.add(f"{name} is not there{MISSING[name]}")
+    rows = [row for row in rows if row.tasks or row.folders]
+    for row in rows:
+        notes.add(*row.notes)
+    return Run(folder, recipe, recipe_text, results, manifest, rows, arms, notes)
 
 
-LOGS = (
-    "train/log.jsonl",
-    "eval/traces.jsonl",
-    "eval/**/samples_*.jsonl",
-)  # what makes a folder a run's where nothing else does
-MISSING = {
-    "recipe.yaml": ": settings and the commands to reproduce the run are not known.",
-    "results.json": ": the run has not ended. Scores are those of the evaluations that have.",
-    "manifest.json": ": hardware, package versions, forward passes and GPU hours are not known.",
-}
+def arms_of(row: Row) -> Iterator[Arm]:
+    """The trainings of a row, one a seed."""
+    for seed, folder in row.folders.items():
+        name = f"{row.name} seed {seed}" if seed else row.name
+        yield Arm(name, row.name, folder, row.seeds.get(seed, []))
 
 
-def method_names(recipe: dict[str, Any], results: dict[str, Any]) -> list[str]:
-    """The rows in the order in which they should be shown."""
-    methods = recipe.get("methods")
-    named = [m.get("name") for m in methods if isinstance(m, dict)] if isinstance(methods, list) else []
-    scored = list(results.get("scores") or {})
-    return [str(name) for name in dict.fromkeys(["base", *named, *scored]) if name]
+def has_traces(arm: Arm) -> bool:
+    """Whether a folder has what only a training or an evaluation leaves: that makes its parent a run's."""
+    logs = ("train/log.jsonl", "eval/traces.jsonl")
+    return bool(arm.evaluations) or any((arm.folder / log).exists() for log in logs)
 
 
-def find_arms(folder: Path, order: Sequence[str]) -> list[Arm]:
-    """METHOD/ and METHOD/seed-N/ folders that hold a training or an evaluation."""
-
-    def holds(place: Path) -> bool:
-        return any((place / name).exists() for name in ("train.json", "eval.json", "train", "eval"))
-
-    places = sorted(place for place in folder.iterdir() if place.is_dir())
-    places.sort(key=lambda place: order.index(place.name) if place.name in order else len(order))
-    arms = []
-    for place in places:
-        seeds = {n: seed for n, seed in seed_folders(place).items() if holds(seed)}
-        arms += [Arm(f"{place.name} seed {n}", place.name, n, seed) for n, seed in seeds.items()]
-        if not seeds and holds(place):
-            arms.append(Arm(place.name, place.name, None, place))
-    return arms
+def read_text(file: Path) -> str:
+    """The text of a file, "" where there is none. Bytes that are not UTF-8 are replaced."""
+    try:
+        return file.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
 
 
-def read_scores(results: dict[str, Any], arms: Sequence[Arm], notes: Notes) -> dict[str, Any]:
-    """Scores of the results, or of an interrupted run's evaluations: a mean where a row has several."""
-    scores = results.get("scores")
-    if isinstance(scores, dict) and scores:
-        return {row: found for row, found in scores.items() if isinstance(found, dict)}
-    by_row: dict[str, list[dict[str, Any]]] = {}
-    for arm in arms:
-        record = read_mapping(arm.folder / "eval.json", notes, f"eval.json of {arm.name}")
-        if isinstance(record.get("result"), dict):
-            by_row.setdefault(arm.row, []).append(record["result"])
-    return {row: mean_scores(found) for row, found in by_row.items()}
+def read_yaml(text: str) -> dict[str, Any]:
+    """A mapping from YAML, empty where it is something else."""
+    try:
+        return mapping(yaml.safe_load(text))
+    except yaml.YAMLError:
+        return {}
 
 
-def mean_scores(seeds: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Scores of one evaluation as they are; of several the mean over seeds and its standard error."""
-    if len(seeds) == 1:
-        return seeds[0]
-    means: dict[str, Any] = {}
-    for task, metrics in seeds[0].items():
-        for metric in metrics:
-            found = [number((seed.get(task) or {}).get(metric, {}).get("value")) for seed in seeds]
-            values = [value for value in found if value is not None]
-            means.setdefault(task, {})[metric] = over_seeds(values)
-    return means
-
-
-def metric_order(metrics: Sequence[str]) -> list[str]:
-    """acc, solved, pass@k by k, the others, avg@n."""
-
-    def key(name: str) -> tuple[int, int, str]:
-        sampled = SAMPLED.fullmatch(name)
-        if sampled:
-            return (2 if sampled[1] == "pass" else 4, int(sampled[2]), name)
-        return ({"acc": 0, "solved": 1}.get(name, 3), 0, name)
-
-    return sorted(metrics, key=key)
+def counted(n: int, noun: str, plural: str | None = None) -> str:
+    """`1 line`, `2 lines`."""
+    return f"{n:,} {noun if n == 1 else plural or f'{noun}s'}"

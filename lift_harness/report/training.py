@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from lift_harness.report.files import Notes, counted, number, read_lines, read_mapping
-from lift_harness.report.run import Arm, Run
+import numpy as np
+from numpy.typing import NDArray
+
+from lift_harness.report.run import Arm, Run, counted
+from lift_harness.results.logs import Notes, mapping, number, read_lines, read_object
 
 POINTS = 400  # of a curve; longer ones are means over neighbours
 REGIME_POINTS = 100
@@ -17,15 +21,21 @@ REGIMES = ("hardest", "random", "easiest")
 
 def training(run: Run) -> list[dict[str, Any]]:
     """What each trained arm logged: {"arm", "row", series: {"x", "y", "smooth"}, "regimes", "confidence"}."""
-    found = [curves(arm, run.notes) for arm in run.arms if arm.row != "base"]
-    found = [one for one in found if len(one) > 2]
-    if found:
-        absent = [NAMES[name] for name in NAMES if not any(name in one for one in found)]
-        if absent:
-            run.notes.add(f"Not in the training logs: {', '.join(absent)}.")
-    elif any(arm.row != "base" for arm in run.arms):
+    trained, logged = False, []
+    absent = dict(NAMES)
+    for arm in run.arms:
+        if arm.row == "base":
+            continue
+        trained = True
+        if of_arm := curves(arm, run.notes):
+            logged.append({"arm": arm.name, "row": arm.row, **of_arm})
+        for name in of_arm:
+            absent.pop(name, None)
+    if logged and absent:
+        run.notes.add(f"Not in the training logs: {', '.join(absent.values())}.")
+    if trained and not logged:
         run.notes.add("There are no training logs (train/log.jsonl): no training curves.")
-    return found
+    return logged
 
 
 NAMES = {
@@ -39,83 +49,83 @@ NAMES = {
 def curves(arm: Arm, notes: Notes) -> dict[str, Any]:
     """The curves of one arm."""
     lines = log_lines(arm, notes)
-    found: dict[str, Any] = {"arm": arm.name, "row": arm.row}
+    logged: dict[str, Any] = {}
     for name in SERIES:
-        wanted = [(number(line.get("step")), number(line.get(name)), line.get(name)) for line in lines]
-        infinite = sum(y is None and raw is not None for _, y, raw in wanted)
+        points, infinite = [], 0
+        for line in lines:
+            step, value = number(line.get("step")), number(line.get(name))
+            infinite += value is None and line.get(name) is not None
+            if step is not None and value is not None:
+                points.append((step, value))
         if infinite:
             notes.add(f"{arm.name}: {counted(infinite, 'logged value')} of {name} not finite, left out.")
-        points = sorted((x, y) for x, y, _ in wanted if x is not None and y is not None)
         if points:
-            found[name] = curve(points, smooth=name in ("loss", "grad_norm"))
-    shares = []
+            logged[name] = curve(sorted(points), smooth=name in ("loss", "grad_norm"))
+    if regimes := regimes_of(lines):
+        logged["regimes"] = regimes
+    if confidence := confidence_by_t(arm.folder / "train", notes):
+        logged["confidence"] = confidence
+    return logged
+
+
+def regimes_of(lines: Sequence[dict[str, Any]]) -> dict[str, list[float]]:
+    """Shares of the regimes by step: {"x", "hardest", "random", "easiest"}; {} where none was logged."""
+    logged = []
     for line in lines:
-        step, values = number(line.get("step")), [number(line.get(f"regime_{name}")) for name in REGIMES]
-        if step is not None and None not in values:
-            shares.append((step, *[value for value in values if value is not None]))
-    if shares:
-        shares = thinned(sorted(shares), REGIME_POINTS)
-        found["regimes"] = {"x": [s[0] for s in shares]} | {
-            name: [rounded(s[i + 1]) for s in shares] for i, name in enumerate(REGIMES)
-        }
-    confidence = confidence_by_t(arm.folder / "train", notes, arm.name)
-    if confidence:
-        found["confidence"] = confidence
-    return found
+        row = [number(line.get(name)) for name in ("step", *map("regime_{}".format, REGIMES))]
+        if None not in row:
+            logged.append(row)
+    if not logged:
+        return {}
+    steps, *shares = thinned(np.array(sorted(logged)), REGIME_POINTS).T
+    return {"x": steps.tolist(), **dict(zip(REGIMES, map(rounded, shares), strict=True))}
 
 
 def log_lines(arm: Arm, notes: Notes) -> list[dict[str, Any]]:
     """The training log; without one, the losses in train.json."""
-    for place in ("train/log.jsonl", "train/steps/log.jsonl"):
-        lines = list(read_lines(arm.folder / place, notes, f"{arm.name}: log.jsonl"))
-        if lines:
+    for log in ("train/log.jsonl", "train/steps/log.jsonl"):
+        if lines := list(read_lines(arm.folder / log, notes)):
             return lines
-    record = read_mapping(arm.folder / "train.json", notes, f"train.json of {arm.name}")
-    losses = (record.get("result") or {}).get("loss") if isinstance(record.get("result"), dict) else None
-    return [entry for entry in losses if isinstance(entry, dict)] if isinstance(losses, list) else []
+    losses = mapping(read_object(arm.folder / "train.json", notes).get("result")).get("loss")
+    return list(filter(mapping, losses)) if isinstance(losses, list) else []
 
 
 def curve(points: Sequence[tuple[float, float]], smooth: bool) -> dict[str, Any]:
     """x and y of at most POINTS points, and a running mean over a twentieth of the curve."""
-    ys = [y for _, y in points]
-    reach = len(ys) // 40
-    sums = [0.0]
-    for y in ys:
-        sums.append(sums[-1] + y)
-    means = []
-    for i in range(len(ys)):
-        start, end = max(0, i - reach), min(len(ys), i + reach + 1)
-        means.append((sums[end] - sums[start]) / (end - start))
-    short = thinned([(x, y, mean) for (x, y), mean in zip(points, means, strict=True)])
-    found: dict[str, Any] = {"x": [p[0] for p in short], "y": [rounded(p[1]) for p in short]}
+    table = np.array(points)  # [n, 2]
+    n, reach = len(table), len(table) // 40
+    sums = np.concatenate([[0.0], np.cumsum(table[:, 1])])
+    i = np.arange(n)
+    start, end = np.maximum(0, i - reach), np.minimum(n, i + reach + 1)
+    means = (sums[end] - sums[start]) / (end - start)
+    x, y, mean = thinned(np.column_stack([table, means]), POINTS).T
+    shown = {"x": x.tolist(), "y": rounded(y)}
     if smooth and reach:
-        found["smooth"] = [rounded(p[2]) for p in short]
-    return found
+        shown["smooth"] = rounded(mean)
+    return shown
 
 
-def thinned(points: Sequence[tuple[float, ...]], most: int = POINTS) -> list[tuple[float, ...]]:
-    """At most `most` points: means over as many neighbours each."""
-    size = -(-len(points) // most)
-    groups = [points[i : i + size] for i in range(0, len(points), size)]
-    return [tuple(sum(column) / len(group) for column in zip(*group, strict=True)) for group in groups]
+def thinned(table: NDArray[np.float64], most: int) -> NDArray[np.float64]:
+    """At most `most` rows of a table [n, columns]: means over as many neighbours each."""
+    size = -(-len(table) // most)
+    starts = np.arange(0, len(table), size)
+    counts = np.diff(starts, append=len(table))
+    return np.add.reduceat(table, starts, axis=0) / counts[:, None]
 
 
-def rounded(value: float) -> float:
+def rounded(values: Iterable[float]) -> list[float]:
     """Six digits are more than a plot shows."""
-    return float(f"{value:.6g}")
+    return [float(f"{value:.6g}") for value in values]
 
 
-def confidence_by_t(folder: Path, notes: Notes, name: str) -> dict[str, Any] | None:
+def confidence_by_t(folder: Path, notes: Notes) -> dict[str, Any] | None:
     """Mean confidence of kept and dropped tokens by diffusion time: {"t", "kept", "dropped"}."""
-    for place in ("confidence.json", "steps/confidence.json"):
-        found = read_mapping(folder / place, notes, f"{name}: confidence.json")
-        edges = [number(edge) for edge in found.get("t_edges") or []]
-        if len(edges) > 1 and None not in edges:
-            known = [edge for edge in edges if edge is not None]
-            middles = [rounded((a + b) / 2) for a, b in zip(known[:-1], known[1:], strict=True)]
-            means = {
-                kind: [number(value) for value in found.get(kind) or []][: len(middles)]
-                for kind in ("kept", "dropped")
-            }
-            return {"t": middles, **means}
+    for name in ("confidence.json", "steps/confidence.json"):
+        data = read_object(folder / name, notes)
+        edges = list(map(number, data.get("t_edges") or []))
+        known = [edge for edge in edges if edge is not None]
+        if len(known) == len(edges) > 1:
+            middles = rounded((a + b) / 2 for a, b in pairwise(known))
+            kept, dropped = (list(map(number, data.get(kind) or [])) for kind in ("kept", "dropped"))
+            return {"t": middles, "kept": kept[: len(middles)], "dropped": dropped[: len(middles)]}
     return None

@@ -24,6 +24,11 @@ def length_of(label: str) -> str | None:
     return match and match[1]
 
 
+def kind_and_task(label: str, task: str) -> tuple[str, str]:
+    """Which of the two kinds a run's answers are, and what the results call its task."""
+    return (SAMPLES if label == SAMPLES else ONE), task_at(task, length_of(label))
+
+
 def task_at(task: str, length: int | str | None) -> str:
     """What the results call a task that was run at a gen_length of its own."""
     return task if length is None else f"{task}@{length}"
@@ -36,5 +41,5 @@ def method_folder(method: str, seed: int, seeds: int) -> str:
 
 def seed_folders(folder: Path) -> dict[str, Path]:
     """The seeds' folders of a method by their numbers, in order; {} where there is one training."""
-    found = {place.name.removeprefix("seed-"): place for place in folder.glob("seed-*") if place.is_dir()}
-    return dict(sorted(found.items(), key=lambda one: (len(one[0]), one[0])))
+    folders = sorted(folder.glob("seed-*"), key=lambda path: (len(path.name), path.name))
+    return {path.name.removeprefix("seed-"): path for path in folders if path.is_dir()}

@@ -1,17 +1,46 @@
-"""One evaluation of one task, from what lm-eval wrote: the problems, the answers, how each was judged."""
+"""One evaluation of one task, from what lm-eval wrote: the problems, the answers, how each was judged.
+
+Whole or not: what cannot be read is noted and left out.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+import math
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from lift_harness.sample_logs import SAMPLED, as_text, json_lines, number
+from lift_harness.results.metrics import SAMPLED
 
-Score = tuple[float, float]  # points, of
+RESULTS = re.compile(r"results_(?P<time>\d{4}-\d\d-\d\dT[\d.:-]+)\.json")
+LOG = re.compile(r"samples_(?P<task>.+)_(?P<time>\d{4}-\d\d-\d\dT[\d.:-]+?)(?P<again>\.scored)?\.jsonl")
+
+Score = tuple[float, float]  # points, of: (1, 1), or (right cells, empty cells)
+
+
+class Notes(list[str]):
+    """What there is to say of what is missing or left out.
+
+    Attributes:
+        root: the folder that files are named from; None: by their whole path.
+    """
+
+    def __init__(self, lines: Iterable[str] = (), root: Path | None = None) -> None:
+        super().__init__(lines)
+        self.root = root
+
+    def add(self, *lines: str) -> None:
+        """Say something, unless it was said."""
+        self.extend(line for line in dict.fromkeys(lines) if line not in self)
+
+    def name(self, file: Path) -> str:
+        """What a file is called."""
+        inside = self.root is not None and file.is_relative_to(self.root)
+        return str(file.relative_to(self.root) if self.root and inside else file)
 
 
 @dataclass(frozen=True)
@@ -23,7 +52,8 @@ class Item:
         doc_id: as in the log.
         doc: the dataset row.
         target: the reference answer.
-        prompt: hash of the text the model was given; None: not in the log.
+        prompt: the text the model was given; None: not in the log.
+        logged_hash: lm-eval's hash of it; None: not in the log.
         texts: the answers.
         scores: metric -> (points, of), over all answers: a share has (mean, 1), cells (right, empty).
         verdicts: metric -> what each answer scored.
@@ -35,6 +65,7 @@ class Item:
     doc: Mapping[str, Any]
     target: str
     prompt: str | None
+    logged_hash: str | None
     texts: tuple[str, ...]
     scores: Mapping[str, Score]
     verdicts: Mapping[str, tuple[Any, ...]]
@@ -44,6 +75,33 @@ class Item:
     def n(self) -> int:
         """Number of answers."""
         return len(self.texts)
+
+    @property
+    def prompt_hash(self) -> str | None:
+        """The hash of the prompt: the log's, or made from its text as lm-eval does."""
+        if self.logged_hash is not None or self.prompt is None:
+            return self.logged_hash
+        return hashed(self.prompt)
+
+    @property
+    def accuracies(self) -> list[Score | None]:
+        """(points, of) of each answer in acc (of another task: in its first metric); None: not judged."""
+        return self.judged("acc")
+
+    @property
+    def correct(self) -> list[int | None]:
+        """Whether each answer is right (1) or wrong (0): whole grids of Sudokus; None: not judged."""
+        scores = self.judged("solved") if "solved" in self.verdicts else self.accuracies
+        return [None if score is None else int(score[0] >= score[1]) for score in scores]
+
+    def judged(self, metric: str) -> list[Score | None]:
+        """The verdicts of each answer as shares: None for what is none."""
+        first = next(iter(self.verdicts.values()), ())
+        verdicts = self.verdicts.get(metric, first)
+        if len(verdicts) != self.n:  # one verdict on several answers says nothing of any of them
+            return [None] * self.n
+        scores = map(score_of, verdicts)
+        return [score if score and 0 <= score[0] <= score[1] else None for score in scores]
 
 
 @dataclass
@@ -78,58 +136,64 @@ class Evaluation:
         """Answers a problem: the fewest, should they differ."""
         if self.items:
             return min(item.n for item in self.items.values())
-        return max([1, *(int(m[2]) for name in self.aggregates if (m := SAMPLED.fullmatch(name)))])
+        sampled = filter(None, map(SAMPLED.fullmatch, self.aggregates))
+        return max((int(match[2]) for match in sampled), default=1)
 
     @property
     def gen_length(self) -> int | None:
         """Tokens generated, where the results say so."""
-        found = number((self.settings.get("decoding") or {}).get("gen_length"))
-        return None if found is None else int(found)
+        return whole(mapping(self.settings.get("decoding")).get("gen_length"))
 
 
 # ---------------------------------------------------------------- sample logs
 
 
-def read_items(file: Path, notes: list[str]) -> tuple[dict[str, Item], str | None]:
+def read_items(file: Path, notes: Notes) -> tuple[dict[str, Item], str | None]:
     """The problems of a log by key, sorted, and the task that the log names, if it does."""
     task = None
     groups: dict[tuple[str, str], list[Item]] = {}  # lm-eval writes a problem once for each filter
     for line in read_lines(file, notes):
-        task = task or (line["task"] if isinstance(line.get("task"), str) else None)
+        if task is None and isinstance(line.get("task"), str):
+            task = line["task"]
         item = read_item(line)
         groups.setdefault((str(line.get("filter")), item.key), []).append(item)
-    found: dict[str, Item] = {}
+    items: dict[str, Item] = {}
     for (_, key), same in groups.items():
-        for i, item in enumerate(sorted(same, key=in_order), start=1):
+        for i, item in enumerate(sorted(same, key=in_log_order), start=1):
             name = key if i == 1 else f"{key} #{i}"
-            found[name] = renamed(merged(found[name], item) if name in found else item, name)
-    return dict(sorted(found.items())), task
+            items[name] = merged(items[name], item) if name in items else replace(item, key=name)
+    return dict(sorted(items.items())), task
 
 
-def in_order(item: Item) -> tuple[int, str]:
+def in_log_order(item: Item) -> tuple[int, str]:
     """A sorting key: doc_id as a number where it is one."""
-    return (int(item.doc_id), "") if item.doc_id.isdigit() else (0, item.doc_id)
+    return (int(item.doc_id), "") if item.doc_id.isdecimal() else (0, item.doc_id)
 
 
 def read_item(line: Mapping[str, Any]) -> Item:
     """One line of a log."""
-    doc = line["doc"] if isinstance(line.get("doc"), dict) else {}
+    doc = mapping(line.get("doc"))
+    judged = doc.get("verdicts")
     row = {key: value for key, value in doc.items() if key != "verdicts"}
     doc_id = str(line.get("doc_id", ""))
     if row:
         key = hashed(json.dumps(row, sort_keys=True, ensure_ascii=False, default=str))
     else:
         key = str(line.get("doc_hash") or doc_id)
-    texts = texts_of(line.get("resps"), mapping(doc.get("verdicts")).get("n_samples"))
-    verdicts, right = verdicts_of(line, doc.get("verdicts"), len(texts))
+    texts = texts_of(line.get("resps"), mapping(judged).get("n_samples"))
+    verdicts, right = verdicts_of(line, judged, len(texts))
+    scores = {name: over_samples(values) for name, values in verdicts.items()}
+    request = mapping(mapping(line.get("arguments")).get("gen_args_0"))
+    logged_hash = line.get("prompt_hash")
     return Item(
         key=key[:16],
         doc_id=doc_id,
         doc=row,
         target=as_text(line.get("target", "")),
-        prompt=prompt_hash(line),
+        prompt=as_text(request["arg_0"]) if "arg_0" in request else None,
+        logged_hash=logged_hash if isinstance(logged_hash, str) else None,
         texts=texts,
-        scores={name: score for name, values in verdicts.items() if (score := over_samples(values))},
+        scores={name: score for name, score in scores.items() if score},
         verdicts=verdicts,
         right=right,
     )
@@ -143,38 +207,42 @@ def verdicts_of(
     `judged` is `doc.verdicts` of our tasks; other tasks have one value a problem in each metric.
     """
     if isinstance(judged, dict) and judged.get("n_samples") == n:
-        lists = {name: value for name, value in judged.items() if isinstance(value, list)}
+        lists = {name: tuple(value) for name, value in judged.items() if isinstance(value, list)}
         right = judged.get("n_correct")
         known = isinstance(right, int) and 0 <= right <= n
-        return {name: tuple(v) for name, v in lists.items() if len(v) == n}, right if known else None
-    found: dict[str, tuple[Any, ...]] = {}
-    named = line.get("metrics")
+        return {name: values for name, values in lists.items() if len(values) == n}, right if known else None
+    verdicts: dict[str, tuple[Any, ...]] = {}
+    names = line.get("metrics")
     suffix = "" if line.get("filter") in (None, "none") else f",{line['filter']}"
-    for name in named if isinstance(named, list) else []:
-        value = line.get(name)
-        if number(value) is not None and not SAMPLED.fullmatch(str(name)):
-            found[f"{name}{suffix}"] = (value,)
-    return found, None
+    for name in names if isinstance(names, list) else []:
+        value = line.get(name) if isinstance(name, str) else None
+        if number(value) is not None and not SAMPLED.fullmatch(name):
+            verdicts[f"{name}{suffix}"] = (value,)
+    return verdicts, None
 
 
-def over_samples(values: tuple[Any, ...]) -> Score | None:
+def score_of(verdict: Any) -> Score | None:
+    """A verdict as (points, of): a number is a share of 1, a pair are (right, empty) cells."""
+    if isinstance(verdict, (list, tuple)) and len(verdict) == 2:
+        right, empty = map(number, verdict)
+        return None if right is None or empty is None else (right, empty)
+    share = number(verdict)
+    return None if share is None else (share, 1.0)
+
+
+def over_samples(verdicts: tuple[Any, ...]) -> Score | None:
     """(points, of) of a problem from its answers': means of numbers, sums of (right, empty) counts."""
-    if values and all(isinstance(value, (list, tuple)) and len(value) == 2 for value in values):
-        pairs = [(number(right), number(empty)) for right, empty in values]
-        sums = [[part for part in column if part is not None] for column in zip(*pairs, strict=True)]
-        return (sum(sums[0]), sum(sums[1])) if len(sums[0]) == len(sums[1]) == len(values) else None
-    known = [found for value in values if (found := number(value)) is not None]
-    return (sum(known) / len(known), 1.0) if known and len(known) == len(values) else None
+    scores = [score for score in map(score_of, verdicts) if score]
+    pairs = sum(isinstance(verdict, (list, tuple)) for verdict in verdicts)
+    if not scores or len(scores) < len(verdicts) or pairs not in (0, len(verdicts)):
+        return None
+    points = sum(points for points, _ in scores)
+    return (points, sum(of for _, of in scores)) if pairs else (points / len(scores), 1.0)
 
 
 def merged(a: Item, b: Item) -> Item:
     """The same problem with the metrics of both filters."""
-    return Item(**{**vars(a), "scores": {**a.scores, **b.scores}, "verdicts": {**a.verdicts, **b.verdicts}})
-
-
-def renamed(item: Item, key: str) -> Item:
-    """The item under another key."""
-    return item if item.key == key else Item(**{**vars(item), "key": key})
+    return replace(a, scores={**a.scores, **b.scores}, verdicts={**a.verdicts, **b.verdicts})
 
 
 def texts_of(resps: Any, n: Any = None) -> tuple[str, ...]:
@@ -185,16 +253,6 @@ def texts_of(resps: Any, n: Any = None) -> tuple[str, ...]:
     if not resps:
         return ("",) * (n if isinstance(n, int) and 0 < n < 10_000 else 1)
     return (as_text(resps),)
-
-
-def prompt_hash(line: Mapping[str, Any]) -> str | None:
-    """The hash of the prompt: the log's, or made from its text as lm-eval does."""
-    if isinstance(line.get("prompt_hash"), str):
-        return line["prompt_hash"]
-    arguments = line.get("arguments")
-    request = arguments.get("gen_args_0") if isinstance(arguments, dict) else None
-    prompt = request.get("arg_0") if isinstance(request, dict) else None
-    return hashed(prompt) if isinstance(prompt, str) else None
 
 
 # ---------------------------------------------------------------- results files
@@ -212,27 +270,28 @@ def read_results(data: Mapping[str, Any], file: Path, label: str) -> Iterator[Ev
             label=label,
             source=file,
             aggregates=aggregates_of(row),
-            n_items=counts.get("effective") or row.get("sample_len"),
-            n_total=counts.get("original"),
+            n_items=whole(counts.get("effective") or row.get("sample_len")),
+            n_total=whole(counts.get("original")),
             settings=settings_of(data, task, mapping(configs.get(task))),
         )
 
 
 def aggregates_of(row: Mapping[str, Any]) -> dict[str, tuple[float, float | None]]:
     """lm-eval's "acc,none" and "acc_stderr,none" as {"acc": (value, standard error)}."""
-    found = {}
-    for key, value in row.items():
+    aggregates = {}
+    for key, logged in row.items():
         name, comma, kind = key.partition(",")
-        if comma and not name.endswith("_stderr") and (known := number(value)) is not None:
+        value = number(logged)
+        if comma and value is not None and not name.endswith("_stderr"):
             shown = name if kind == "none" else f"{name},{kind}"
-            found[shown] = (known, number(row.get(f"{name}_stderr,{kind}")))
-    return found
+            aggregates[shown] = (value, number(row.get(f"{name}_stderr,{kind}")))
+    return aggregates
 
 
 def settings_of(data: Mapping[str, Any], task: str, config: Mapping[str, Any]) -> dict[str, Any]:
     """What a task was done with (`Evaluation.settings`)."""
     run, metadata = mapping(data.get("config")), mapping(config.get("metadata"))
-    found = {
+    settings = {
         "decoding": mapping(mapping(run.get("decoding")).get(task)),
         "generation": mapping(config.get("generation_kwargs")),
         "dtype": run.get("model_dtype"),
@@ -241,7 +300,7 @@ def settings_of(data: Mapping[str, Any], task: str, config: Mapping[str, Any]) -
         "fewshot": mapping(data.get("n-shot")).get(task),
         "sandbox": metadata.get("sandbox"),
     }
-    return {name: value for name, value in found.items() if value not in (None, {})}
+    return {name: value for name, value in settings.items() if value not in (None, {})}
 
 
 def model_of(data: Mapping[str, Any]) -> tuple[str | None, str | None]:
@@ -259,40 +318,72 @@ def model_of(data: Mapping[str, Any]) -> tuple[str | None, str | None]:
 # ---------------------------------------------------------------- files and values
 
 
-def read_lines(file: Path, notes: list[str]) -> Iterator[dict[str, Any]]:
-    """The objects of a JSON-lines file; what cannot be read is noted."""
+def read_lines(file: Path, notes: Notes) -> Iterator[dict[str, Any]]:
+    """The objects of a JSON-lines file, none where there is no file; what cannot be read is noted."""
     broken = 0
     try:
-        for line in json_lines(file):
-            if isinstance(line, dict):
-                yield line
-            else:
-                broken += 1
+        # Only \n ends a line: JSON may hold the other characters that Python takes for an end.
+        with file.open(encoding="utf-8", errors="replace", newline="\n") as stream:
+            for text in filter(str.strip, stream):
+                try:
+                    line = json.loads(text)
+                except (ValueError, RecursionError):
+                    line = None
+                if isinstance(line, dict):
+                    yield line
+                else:
+                    broken += 1
+    except FileNotFoundError:
+        return
     except OSError as error:
-        notes.append(f"{file} cannot be read: {error.strerror}")
+        notes.add(f"{notes.name(file)} cannot be read: {error.strerror}")
     if broken:
-        notes.append(f"{file}: {broken} of its lines cannot be read and are left out")
+        notes.add(f"{notes.name(file)}: {broken} of its lines cannot be read and are left out")
 
 
-def read_object(file: Path, notes: list[str]) -> dict[str, Any]:
-    """The object in a JSON file; {} and a note where there is none."""
+def read_object(file: Path, notes: Notes) -> dict[str, Any]:
+    """The object in a JSON file, {} where there is no file; what cannot be read is noted."""
     try:
-        found = json.loads(file.read_text(encoding="utf-8", errors="replace"))
+        data = json.loads(file.read_text(encoding="utf-8", errors="replace"))
+    except FileNotFoundError:
+        return {}
     except OSError as error:
-        notes.append(f"{file} cannot be read: {error.strerror}")
+        notes.add(f"{notes.name(file)} cannot be read: {error.strerror}")
         return {}
     except (ValueError, RecursionError):
-        notes.append(f"{file} is not JSON and was not read")
+        notes.add(f"{notes.name(file)} is not JSON and was not read")
         return {}
-    if not isinstance(found, dict):
-        notes.append(f"{file} holds no object and was not read")
+    if not isinstance(data, dict):
+        notes.add(f"{notes.name(file)} holds no object and was not read")
         return {}
-    return found
+    return data
 
 
 def mapping(value: Any) -> dict[str, Any]:
     """A dict as it is, anything else as an empty one."""
     return value if isinstance(value, dict) else {}
+
+
+def number(value: Any) -> float | None:
+    """A finite number as a float, None for anything else."""
+    if not isinstance(value, (int, float)):
+        return None
+    try:
+        known = float(value)
+    except OverflowError:
+        return None
+    return known if math.isfinite(known) else None
+
+
+def whole(value: Any) -> int | None:
+    """A finite number as a whole one, None for anything else."""
+    known = number(value)
+    return None if known is None else int(known)
+
+
+def as_text(value: Any) -> str:
+    """A text as it is, anything else as JSON."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
 
 
 def hashed(text: str) -> str:

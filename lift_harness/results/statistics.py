@@ -217,9 +217,45 @@ def share_interval(points: Array, of: Array) -> Interval | None:
     return Interval(*bca(draws, value, left_out(points, of)), "bootstrap")
 
 
-def binary_interval(points: Array) -> Interval:
-    """Wilson's interval, for problems that are right (1) or wrong (0)."""
-    return Interval(*wilson(float(points.sum()), len(points)), "wilson")
+def interval(points: Array, of: Array, one_answer: bool) -> Interval | None:
+    """The interval over problems of every number that is shown anywhere; None where nothing can be said.
+
+    Args:
+        points: of each problem, [n].
+        of: the most it could have, [n].
+        one_answer: each problem has one answer, which is right (1 of 1) or wrong (0 of 1).
+    """
+    if one_answer:
+        return Interval(*wilson(float(points.sum()), len(points)), "wilson")
+    return share_interval(points, of)
+
+
+def interval_of_error(value: float, error: float | None, n: int | None) -> Interval | None:
+    """The interval of a number of which only lm-eval's standard error is left.
+
+    Wilson's where that is the one of n zeros and ones, or 0: then all were alike, which is not to say that
+    all is known.
+    """
+    if n and 0 <= value <= 1 and (error == 0 or looks_binary(value, error, n)):
+        return Interval(*wilson(value * n, n), "wilson")
+    if not error:
+        return None
+    half = NORMAL.inv_cdf((1 + CONFIDENCE) / 2) * error
+    return clipped(Interval(value - half, value + half, "normal"), value)
+
+
+def looks_binary(value: float, error: float | None, n: int) -> bool:
+    """Whether a share and its standard error are those of n zeros and ones."""
+    if error is None or n < 2 or abs(value * n - round(value * n)) > 1e-6:
+        return False
+    return abs(error - math.sqrt(value * (1 - value) / (n - 1))) < 1e-9
+
+
+def clipped(interval: Interval, value: float, lowest: float = 0) -> Interval:
+    """The interval of a share, inside of `lowest` to 1; of anything else as it is."""
+    if not lowest <= value <= 1:
+        return interval
+    return Interval(max(lowest, interval.low), min(1.0, interval.high), interval.method)
 
 
 def paired(points: Array, of: Array, base_points: Array, base_of: Array) -> Paired | None:

@@ -6,7 +6,8 @@ import pytest
 from support.eval_files import answered, write_eval, write_run
 
 from lift_harness.compare import compare, load
-from lift_harness.compare.published import REASONING, known_model, method_name, published
+from lift_harness.compare.published import REASONING, known_model, published
+from lift_harness.results.rows import method_name
 
 TASK = "lift_gsm8k"
 SIX = [1, 0, 1, 0, 1, 1]

@@ -1,12 +1,16 @@
 """The eight tasks end to end: through `lift-harness eval` with the model inside the package, and with hf."""
 
 import json
+import tempfile
 
 import pytest
 import torch
+from support import rendered
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from lift_harness.cli import main
+from lift_harness.compare import compare, load
+from lift_harness.compare.render import render
 from lift_harness.errors import LiftError
 from lift_harness.lm import evaluation
 from lift_harness.models import load_model
@@ -45,7 +49,7 @@ def test_every_task_runs_with_the_model_inside_the_package(tasks, monkeypatch, c
     assert set(found["results"]) == {f"lift_{task}" for task in tasks}
     for task in tasks:
         name, row = f"lift_{task}", found["results"][f"lift_{task}"]
-        assert name in printed
+        assert task in printed
         assert 0 <= row["acc,none"] <= 1 and row["sample_len"] == 2
         assert ("pass@16,none" in row) == task.startswith("aime")
         used = found["config"]["decoding"][name]
@@ -60,7 +64,12 @@ def test_every_task_runs_with_the_model_inside_the_package(tasks, monkeypatch, c
 def test_any_task_takes_any_number_of_samples(monkeypatch, capsys, tmp_path):
     args = ["eval", "--tasks", "countdown_mini,lift_mini", "--limit", "3", "--samples", "5"]
     assert run_main(monkeypatch, *args, "--gen_kwargs", "temperature=1.0", "--output", str(tmp_path)) == 0
-    assert "pass@5" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    shown = rendered.of_terminal(printed)
+    assert ("lift-tiny", "lift_sudoku_mini", "pass@5") in shown and "±" not in printed
+    known = rendered.of_json(render(compare(load([tmp_path])), "json"))
+    for (_, task, metric), cell in shown.items():
+        assert cell == known[tmp_path.name, task, metric].rounded()
     (log,) = tmp_path.rglob("samples_lift_sudoku_mini_*.jsonl")
     for line in map(json.loads, log.read_text().splitlines()):
         verdicts = line["doc"]["verdicts"]
@@ -74,6 +83,21 @@ def test_a_tasks_rows_are_made_once(monkeypatch):
     monkeypatch.setattr(mini_data, "sudoku_items", lambda: made.append(1) or real())
     assert run_main(monkeypatch, "eval", "--tasks", "sudoku_mini", "--limit", "1") == 0
     assert len(made) == 1
+
+
+def test_without_an_output_folder_the_same_table_is_printed_and_nothing_is_left(
+    monkeypatch, capsys, tmp_path
+):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    args = ["eval", "--tasks", "sudoku_mini", "--limit", "2", "--gen_kwargs", "steps=4"]
+    assert run_main(monkeypatch, *args) == 0
+    printed = capsys.readouterr().out
+    assert not list(tmp_path.glob("lift-harness-*"))
+    assert run_main(monkeypatch, *args, "--output", str(tmp_path / "kept")) == 0
+    assert capsys.readouterr().out == printed
+    solved = rendered.of_terminal(printed)["lift-tiny", "lift_sudoku_mini", "solved"]
+    assert solved.low != solved.high  # of two problems nothing is certain
 
 
 @pytest.mark.parametrize(

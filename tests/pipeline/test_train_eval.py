@@ -11,9 +11,13 @@ import numpy as np
 import pytest
 import torch
 from rich.console import Console
+from support import rendered
 from support.forking import fork, outcome
+from support.report_runs import embedded
 
 from lift_harness.cli import main
+from lift_harness.compare import compare, load
+from lift_harness.compare.render import render
 from lift_harness.errors import LiftError
 from lift_harness.models import load_model
 from lift_harness.pipeline.evaluating import evaluations
@@ -58,7 +62,11 @@ def test_what_a_run_leaves_behind(first_run):
     recipe = load_recipe(str(folder / "recipe.yaml"))
     assert recipe.training.max_steps == 3 and recipe.name == "quickstart"
     report = (folder / "report.md").read_text()
-    assert "lift_countdown_mini" in report and "pass@2" in report and "±" in report
+    shown, known = rendered.of_markdown(report), rendered.of_json(render(compare(load([folder])), "json"))
+    assert {metric for _, _, metric in shown} == {"acc", "solved", "pass@1", "pass@2"}
+    assert shown == {key: known[key].rounded() for key in shown}
+    table, _ = rendered.of_page(embedded((folder / "report.html").read_text(encoding="utf-8")))
+    assert table == known
     for method in ("vanilla", "lift-h3"):
         assert (folder / method / "train" / "adapter" / "adapter_model.safetensors").is_file()
     for name in ("base", "vanilla", "lift-h3"):
@@ -112,6 +120,11 @@ def test_only_what_depends_on_a_change_is_done_again(first_run, tmp_path):
     train_eval(fewer, run, resume=True, console=quiet_console())
     changed = {name for name, stamp in stamps(run).items() if stamp != before[name]}
     assert changed == {"base/eval.json", "vanilla/eval.json", "lift-h3/eval.json"}
+    one = load_recipe(
+        "quickstart", [*CUT_DOWN, "methods.1.objective.H=2", "eval.limit=1", "select=[vanilla]"]
+    )
+    train_eval(one, run, resume=True, console=quiet_console())
+    assert {row for row, *_ in rendered.of_markdown((run / "report.md").read_text())} == {"base", "vanilla"}
 
 
 def test_only_eval_takes_the_trainings_as_they_are(first_run, tmp_path):

@@ -6,7 +6,8 @@ import re
 
 import pytest
 from support import chromium
-from support.report_runs import make_trace, sample_line, write_evaluation, write_large_run, write_lines
+from support.eval_files import write_log
+from support.report_runs import make_trace, sample_line, write_evaluation, write_large_run
 
 from lift_harness.report import write_report
 
@@ -190,9 +191,7 @@ def test_hostile_texts_do_nothing(browser, tmp_path):
             [sample_line(0, [text], [1.0], **line), sample_line(1, ["x" + text], [0.0])],
         )
     trace = make_trace("task", 0, text, "seed")
-    write_lines(
-        tmp_path / "m" / "eval" / "traces.jsonl", [{**trace, "tokens": [text] * len(trace["tokens"])}]
-    )
+    write_log(tmp_path / "m" / "eval" / "traces.jsonl", [{**trace, "tokens": [text] * len(trace["tokens"])}])
     (tmp_path / "recipe.yaml").write_text(json.dumps({"name": text, "description": text}))
     browser.open(write_report(tmp_path))
     browser.type("#search", "<img")
@@ -233,7 +232,7 @@ def test_many_rows_and_seeds(browser, tmp_path):
             (folder / "eval.json").write_text(
                 json.dumps({"result": {"task": {"acc": {"value": right, "stderr": 0.05}}}, "seconds": m + 1})
             )
-            write_lines(folder / "train" / "log.jsonl", [{"step": n, "loss": 1 / n} for n in range(1, 9)])
+            write_log(folder / "train" / "log.jsonl", [{"step": n, "loss": 1 / n} for n in range(1, 9)])
     browser.open(write_report(tmp_path), width=320, height=700)
     assert browser.complaints() == [] and browser.js(WIDER) == 0
     assert "of 40 methods right" in browser.text("#items .chips")

@@ -6,7 +6,8 @@ import subprocess
 import sys
 
 import pytest
-from support.report_runs import embedded, sample_line, write_evaluation, write_lines, write_small_run
+from support.eval_files import write_log
+from support.report_runs import embedded, sample_line, write_evaluation, write_small_run
 
 from lift_harness.report import write_report
 from lift_harness.report.page import page_data
@@ -40,7 +41,7 @@ def test_hostile_texts_come_back_as_they_were_and_end_nothing(tmp_path, text):
         "step": [0],
         "confidence": [1],
     }
-    write_lines(tmp_path / "base" / "eval" / "traces.jsonl", [trace])
+    write_log(tmp_path / "base" / "eval" / "traces.jsonl", [trace])
     (tmp_path / "recipe.yaml").write_text(json.dumps({"name": text, "description": text}))
     raw = write_report(tmp_path).read_bytes()
     data = embedded(raw.decode("utf-8"))
@@ -103,7 +104,7 @@ def test_too_many_histories_leave_the_later_samples_out(tmp_path):
         for i in range(40)
         for s in range(3)
     ]
-    write_lines(tmp_path / "base" / "eval" / "traces.jsonl", traces)
+    write_log(tmp_path / "base" / "eval" / "traces.jsonl", traces)
     browser = page_data(tmp_path)["browser"]
     n = len(browser["traces"])
     assert 30 < n < 80 and f"{120 - n} of 120 decoding histories are left out." in browser["left_out"]

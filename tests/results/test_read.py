@@ -11,6 +11,7 @@ from support.eval_files import DECODING, LATER, TIME, answered, write_eval, writ
 
 from lift_harness.compare import load
 from lift_harness.errors import LiftError
+from lift_harness.results.scores import RowOnTask
 
 
 def flat(row):
@@ -46,6 +47,18 @@ def test_every_method_and_seed_of_a_run_is_read(tmp_path):
     assert not base.notes and not lift.notes
 
 
+@pytest.mark.parametrize(("seeds", "expected"), [(1, [""]), (2, ["0", "1"]), (None, ["0", "1", "2"])])
+def test_seeds_that_an_earlier_recipe_left_do_not_count(tmp_path, seeds, expected):
+    one = {"one": {"lift_gsm8k": answered([1, 0])}}
+    rows = {"base": one, "m": one, **{f"m/seed-{seed}": one for seed in range(3)}}
+    run = write_run(tmp_path / "run", rows, methods=[("m", {"name": "vanilla"})])
+    if seeds:
+        with (run / "recipe.yaml").open("a") as stream:
+            stream.write(f"seed: 0\nseeds: {seeds}\n")
+    base, m = load([run])
+    assert list(m.seeds) == list(m.folders) == expected and list(base.seeds) == [""]
+
+
 def test_generation_lengths_of_a_run_are_tasks_of_their_own(tmp_path):
     labels = {f"one-{n}": {"lift_gsm8k": answered([1, 0])} for n in (128, 512)}
     (row,) = load([write_run(tmp_path / "run", {"base": labels})])
@@ -69,6 +82,68 @@ def test_a_run_of_which_only_the_results_are_left(tmp_path):
     (row,) = load([tmp_path])
     assert row.seeds[""][0].aggregates == {"acc": (0.5, 0.1)} and not row.seeds[""][0].items
     assert any("recipe.yaml cannot be read" in note for note in row.notes)
+
+
+def test_a_log_without_its_results_file_counts(tmp_path):
+    one = {"one": {"lift_gsm8k": answered([1, 0, 1])}, "one-512": {"lift_gsm8k": answered([1, 1])}}
+    run = write_run(tmp_path / "run", {"base": one})
+    for file in run.rglob("results_*.json"):
+        file.unlink()
+    write_log(run / f"base/eval/one/samples_lift_gsm8k_{LATER}.jsonl", answered([0, 0, 0, 0]))
+    write_log(run / f"base/eval/one/samples_lift_gsm8k_{LATER}.scored.jsonl", answered([1]))
+    (row,) = load([run])
+    assert flat(row) == [("", "lift_gsm8k", "one", 4, 1), ("", "lift_gsm8k@512", "one-512", 2, 1)]
+    assert not row.seeds[""][0].settings
+
+
+def test_a_results_file_comes_before_a_log_of_its_task(tmp_path):
+    run = write_run(tmp_path / "run", {"base": {"one": {"lift_gsm8k": answered([1, 0])}}})
+    write_log(run / f"base/eval/one/samples_lift_aime24_{TIME}.jsonl", answered([0]))
+    write_log(run / f"base/eval/one/samples_lift_gsm8k_{LATER}.jsonl", answered([1, 1, 1]))
+    (row,) = load([run])
+    assert sorted(flat(row)) == [("", "lift_aime24", "one", 1, 1), ("", "lift_gsm8k", "one", 2, 1)]
+
+
+def test_the_record_of_a_stage_counts_where_lm_evals_files_are_gone(tmp_path):
+    run = write_run(tmp_path / "run", {}, finished=False)
+    for seed, value in enumerate((0.25, 0.75)):
+        (run / f"m/seed-{seed}").mkdir(parents=True)
+        record = {"result": {"lift_gsm8k": {"acc": {"value": value, "stderr": 0.1}}}}
+        (run / f"m/seed-{seed}/eval.json").write_text(json.dumps(record))
+    (row,) = load([run])
+    assert {seed: one.aggregates for seed, (one,) in row.seeds.items()} == {
+        "0": {"acc": (0.25, 0.1)},
+        "1": {"acc": (0.75, 0.1)},
+    }
+
+
+@pytest.mark.parametrize("with_seeds", [True, False])
+def test_of_a_mean_over_seeds_no_error_over_problems_is_made(tmp_path, with_seeds):
+    def scores(value, **more):
+        return {"lift_gsm8k": {"acc": {"value": value, "stderr": 0.1, **more}}}
+
+    results = {"scores": {"m": scores(0.5, n_seeds=3)}}
+    if with_seeds:
+        results["seeds"] = {"m": {str(seed): scores(value) for seed, value in enumerate((0.4, 0.5, 0.6))}}
+    (tmp_path / "results.json").write_text(json.dumps(results))
+    (row,) = load([tmp_path])
+    cell = RowOnTask(row, "lift_gsm8k").cell("acc")
+    assert cell.value == pytest.approx(0.5) and cell.interval is None
+    half = 4.302652729749464 * 0.1 / 3**0.5
+    if with_seeds:
+        assert (cell.over_seeds.low, cell.over_seeds.high) == pytest.approx((0.5 - half, 0.5 + half))
+    else:
+        assert cell.over_seeds is None
+
+
+def test_a_task_that_only_results_json_has_is_there_too(tmp_path):
+    run = write_run(tmp_path / "run", {"base": {"one": {"lift_gsm8k": answered([1, 0])}}})
+    results = json.loads((run / "results.json").read_text())
+    results["scores"]["base"]["lift_aime24"] = {"pass@16": {"value": 0.1, "stderr": 0.05}}
+    (run / "results.json").write_text(json.dumps(results))
+    (row,) = load([run])
+    assert row.tasks == ["lift_gsm8k", "lift_aime24"]
+    assert row.seeds[""][1].aggregates == {"pass@16": (0.1, 0.05)}
 
 
 def test_a_method_folder_a_results_json_and_a_folder_of_runs(tmp_path):

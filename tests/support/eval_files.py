@@ -13,8 +13,8 @@ LATER = "2026-02-02T03-04-05.678901"
 DECODING = {"gen_length": 256, "block_length": 32, "steps": 128, "temperature": 0.0, "cache": "none"}
 
 
-def line(doc_id, verdicts, *, prompt="Solve.", texts=None, doc=None, **other):
-    """One problem of a sample log. verdicts: metric -> a verdict for each answer."""
+def line(doc_id, verdicts, *, prompt="Solve.", text=None, texts=None, doc=None, **other):
+    """One problem of a sample log. verdicts: metric -> a verdict for each answer; text: the whole prompt."""
     n = len(next(iter(verdicts.values())))
     doc = {"question": f"question {doc_id}", "answer": str(doc_id)} if doc is None else doc
     correct = verdicts.get("solved", verdicts["acc"])
@@ -29,7 +29,8 @@ def line(doc_id, verdicts, *, prompt="Solve.", texts=None, doc=None, **other):
             metrics[f"pass@{k}"] = 1 - comb(wrong, k) / comb(n, k)
     if texts is None:
         texts = [f"{doc_id}: {value}" for value in verdicts["acc"]]
-    text = f"{prompt}\n\n{doc.get('question')}"
+    if text is None:
+        text = f"{prompt}\n\n{doc.get('question')}"
     return {
         "doc_id": doc_id,
         "doc": {**doc, "verdicts": judged},
@@ -40,7 +41,7 @@ def line(doc_id, verdicts, *, prompt="Solve.", texts=None, doc=None, **other):
         "filter": "none",
         "metrics": list(metrics),
         "doc_hash": sha256(json.dumps(doc).encode()).hexdigest(),
-        "prompt_hash": sha256(text.encode()).hexdigest(),
+        "prompt_hash": sha256(text.encode(errors="surrogatepass")).hexdigest(),
         "target_hash": "",
         **metrics,
         **other,
@@ -121,7 +122,9 @@ def write_eval(
 
 
 def write_log(file, lines):
-    file.write_text("".join(json.dumps(one) + "\n" for one in lines))
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("w", encoding="utf-8") as stream:
+        stream.writelines(json.dumps(one) + "\n" for one in lines)
     return file
 
 

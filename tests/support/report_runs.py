@@ -5,6 +5,8 @@ import random
 from html.parser import HTMLParser
 from pathlib import Path
 
+from support.eval_files import line, write_log
+
 TIME = "2026-11-20T10-00-00.000000"
 BEFORE = "<|startoftext|><|start_header_id|>user<|end_header_id|>\n\nSolve it step by step.\n\n"
 AFTER = "<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n<reasoning>"
@@ -29,35 +31,12 @@ def write_json(file: Path, data) -> None:
     file.write_text(json.dumps(data), encoding="utf-8")
 
 
-def write_lines(file: Path, rows) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with file.open("w", encoding="utf-8") as stream:
-        for row in rows:
-            stream.write(json.dumps(row) + "\n")
-
-
-def sample_line(doc_id, texts, acc, *, doc=None, question="How many?", target="18", solved=None, passes=True):
-    """One line of a sample log, with verdicts and metrics as the tasks write them."""
-    solved_or_acc = acc if solved is None else solved
-    right = sum(value == 1 for value in solved_or_acc)
-    verdicts = {"n_samples": len(texts), "n_correct": right, "acc": acc}
-    pairs = isinstance(acc[0], (list, tuple))
-    metrics = {"acc": [sum(column) for column in zip(*acc, strict=True)] if pairs else sum(acc) / len(acc)}
-    if solved is not None:
-        verdicts["solved"] = solved
-        metrics["solved"] = sum(solved) / len(solved)
-    if passes and len(texts) > 1:
-        metrics["pass@1"] = right / len(texts)
-    return {
-        "doc_id": doc_id,
-        "doc": {**(doc or {}), "verdicts": verdicts},
-        "target": target,
-        "arguments": {"gen_args_0": {"arg_0": BEFORE + question + AFTER, "arg_1": {}}},
-        "resps": [texts],
-        "filter": "none",
-        "metrics": list(metrics),
-        **metrics,
-    }
+def sample_line(doc_id, texts, acc, *, doc=None, question="How many?", target="18", solved=None):
+    """One line of a sample log, whose prompt has a frame; a problem without a dataset row is its doc_id."""
+    verdicts = {"acc": acc} if solved is None else {"acc": acc, "solved": solved}
+    known = {} if doc else {"doc_hash": None}
+    text = BEFORE + question + AFTER
+    return line(doc_id, verdicts, text=text, texts=texts, doc=doc or {}, target=target, **known)
 
 
 def log_file(folder: Path, label: str, task: str) -> Path:
@@ -66,9 +45,9 @@ def log_file(folder: Path, label: str, task: str) -> Path:
 
 def write_evaluation(folder: Path, task: str, one, samples=()) -> None:
     """The logs of a task."""
-    write_lines(log_file(folder, "one", task), one)
+    write_log(log_file(folder, "one", task), one)
     if samples:
-        write_lines(log_file(folder, "samples", task), samples)
+        write_log(log_file(folder, "samples", task), samples)
 
 
 # ------------------------------------------------------------ a small run
@@ -275,11 +254,11 @@ def write_large_run(
                 r = random.Random(f"{row}/{task}/{i}")
                 draws = [int(r.random() < chance) for _ in range(samples + 1 if i < sampled else 1)]
                 texts = [make_answer(r, target, bool(draw), hard) for draw in draws]
-                line = dict(doc=doc, question=question, target=target)
-                one.append(sample_line(i, texts[:1], [float(draws[0])], **line))
+                about = dict(doc=doc, question=question, target=target)
+                one.append(sample_line(i, texts[:1], [float(draws[0])], **about))
                 right.append(draws[0])
                 if i < sampled:
-                    many.append(sample_line(i, texts[1:], [float(draw) for draw in draws[1:]], **line))
+                    many.append(sample_line(i, texts[1:], [float(draw) for draw in draws[1:]], **about))
                 if i < traces:
                     histories.append(make_trace(task, i, texts[0], f"{row}{task}{i}"))
             write_evaluation(folder / row, task, one, many)
@@ -288,7 +267,7 @@ def write_large_run(
                 "acc": {"value": sum(right) / n, "stderr": stderr_of(right)},
                 "pass@1": {"value": sum(passes) / len(passes), "stderr": stderr_of(passes)},
             }
-        write_lines(folder / row / "eval" / "traces.jsonl", histories)
+        write_log(folder / row / "eval" / "traces.jsonl", histories)
         seconds = {"eval": 3100 + 90 * len(row)}
         write_json(folder / row / "eval.json", {"result": scores[row], "seconds": seconds["eval"]})
         if row != "base":
@@ -328,7 +307,7 @@ def write_training(folder: Path, row: str, seconds: float, steps: int = 1250) ->
         if step % 125 == 0:
             log.append({"step": step, "eval_nelbo": 0.9 + 0.5 * 0.997**step + r.gauss(0, 0.01)})
         log.append(line)
-    write_lines(folder / "train" / "log.jsonl", log)
+    write_log(folder / "train" / "log.jsonl", log)
     write_json(
         folder / "train.json",
         {

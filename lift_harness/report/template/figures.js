@@ -42,7 +42,7 @@ function passSection() {
     el(
       'p',
       {},
-      'The chance that at least one of k answers is right, by the unbiased estimator. Bands: pointwise 95 % by bootstrap over problems.',
+      'The chance that at least one of k answers is right, by the unbiased estimator. Bands: 95 % intervals over problems, those of the table, each k on its own.',
     ),
     legend(rowsIn(DATA.passk)),
     grid(charts),
@@ -140,8 +140,7 @@ function costSection() {
   const measures = Object.keys(MEASURES).filter((measure) => DATA.rows.some((row) => costOf(row, measure)));
   const tasks = Object.keys(DATA.summary);
   if (!measures.length || !tasks.length) return null;
-  const metrics = metricNames();
-  const state = { measure: measures[0], metric: metrics[0] };
+  const state = { measure: measures[0], metric: DATA.metrics[0][0] };
   const place = el('div', { class: 'grid' });
   const draw = () =>
     place.replaceChildren(
@@ -174,7 +173,7 @@ function costSection() {
       ),
       choice(
         'Metric',
-        metrics.map((m) => [m, m]),
+        DATA.metrics.map(([metric]) => [metric, metric]),
         state.metric,
         set('metric'),
         'cost-metric',

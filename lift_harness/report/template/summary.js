@@ -75,16 +75,10 @@ function copyButton(line) {
 
 // ------------------------------------------------------------ results
 
-// Metrics of any task, in the order of the first that has them.
-function metricNames() {
-  return [...new Set(Object.values(DATA.summary).flatMap((metrics) => Object.keys(metrics)))];
-}
-
 function resultsSection() {
-  const metrics = metricNames();
-  if (!metrics.length)
+  if (!DATA.metrics.length)
     return section('results', 'Results', 'Results', el('p', {}, 'No row has been evaluated.'));
-  const state = { metric: metrics[0], sort: null, down: true };
+  const state = { metric: DATA.metrics[0][0], sort: null, down: true };
   const place = el('div', {
     class: 'scroll',
     tabindex: '0',
@@ -113,7 +107,7 @@ function resultsSection() {
       { class: 'controls' },
       choice(
         'Metric',
-        metrics.map((m) => [m, metricText(m)]),
+        DATA.metrics,
         state.metric,
         (value) => {
           state.metric = value;
@@ -127,21 +121,6 @@ function resultsSection() {
     note,
     intervalNote(),
   );
-}
-
-function metricText(metric) {
-  const known = {
-    acc: 'acc: accuracy as published',
-    solved: 'solved: whole grids',
-    format: 'format: both tags well-formed',
-    math_verify: 'math_verify: by the math-verify library',
-  };
-  const sampled = /^(pass|avg)@(\d+)$/.exec(metric);
-  if (sampled)
-    return sampled[1] === 'pass'
-      ? `${metric}: one of ${sampled[2]} right`
-      : `${metric}: mean of ${sampled[2]} answers`;
-  return known[metric] || metric;
 }
 
 function resultsTable(state, sortBy) {
@@ -181,7 +160,7 @@ function resultsTable(state, sortBy) {
   return el(
     'table',
     { class: 'results' },
-    el('caption', {}, `${state.metric}, percent \u00b1 standard error, with 95 % interval`),
+    el('caption', {}, `${state.metric}, percent, with 95 % intervals`),
     el(
       'thead',
       {},
@@ -221,10 +200,12 @@ function resultCell(cell, best, [from, to]) {
     'td',
     { class: best ? 'best' : null },
     el('span', { class: 'value' }, percent(cell.value)),
-    cell.stderr === null ? null : el('span', { class: 'muted' }, ` \u00b1 ${percent(cell.stderr)}`),
     best ? el('span', { class: 'tag' }, 'best') : null,
     certain && to > from ? whisker(cell, from, to) : null,
     certain ? el('span', { class: 'range' }, `${percent(cell.low)} to ${percent(cell.high)}`) : null,
+    cell.seeds_low === null
+      ? null
+      : el('span', { class: 'range' }, `seeds ${percent(cell.seeds_low)} to ${percent(cell.seeds_high)}`),
   );
 }
 
@@ -253,7 +234,8 @@ function whisker(cell, from, to) {
 function bestNote(metric) {
   const tasks = Object.keys(DATA.summary).filter((task) => DATA.summary[task][metric]);
   const without = tasks.filter((task) => DATA.summary[task][metric].best === null);
-  const rule = 'A row is marked best on a task only if its 95 % interval lies above that of every other row.';
+  const rule =
+    'A row is marked best on a task only if its 95 % intervals lie above those of every other row.';
   if (!without.length) return rule;
   const where =
     without.length === tasks.length
@@ -274,20 +256,20 @@ function intervalNote() {
     el(
       'ul',
       {},
-      el('li', {}, 'One answer a problem, right or wrong: Wilson\u2019s interval.'),
+      el('li', {}, 'All are over problems, and the same as those of lift-harness compare.'),
+      el('li', {}, 'One answer a problem, right or wrong, one seed: Wilson\u2019s interval.'),
       el(
         'li',
         {},
-        'Other shares: 1.96 standard errors to each side. Where the standard error is 0 because all problems scored alike: Wilson\u2019s interval for as many problems.',
+        'pass@k, averages over answers, cells of Sudokus, several seeds: BCa bootstrap over problems, 10,000 resamples. Where all problems scored alike: the value and Wilson\u2019s upper limit for 0 of n to each side.',
       ),
       seeds > 1
-        ? el('li', {}, `Means over ${seeds} seeds: Student\u2019s t times the standard error over seeds.`)
+        ? el(
+            'li',
+            {},
+            `\u201cseeds\u201d: Student\u2019s t over the ${seeds} training seeds, for what training again would give.`,
+          )
         : null,
-      el(
-        'li',
-        {},
-        'pass@k curves: bootstrap over problems, 1,000 times; where all problems scored alike, Wilson\u2019s.',
-      ),
       el('li', {}, 'All are pointwise: with many rows and tasks some are off by chance.'),
     ),
   );
