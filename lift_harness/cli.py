@@ -239,23 +239,16 @@ def doctor_command(
 
     from rich.console import Console
 
+    from lift_harness.doctor.report import Report
+
     if model is None:
         if peft is not None or revision is not None:
             raise LiftError("--peft and --revision belong to a model; name it: lift-harness doctor MODEL")
-        from lift_harness.doctor.installation import (
-            examine_installation,
-            installation_json,
-            show_installation,
-        )
+        from lift_harness.doctor.installation import examine_installation
 
-        found = examine_installation()
-        if json_:
-            typer.echo(json.dumps(installation_json(found), indent=2))
-        else:
-            show_installation(found, Console())
-        problems = found.problems
+        report: Report = examine_installation()
     else:
-        from lift_harness.doctor.checkpoint import as_json, examine, show
+        from lift_harness.doctor.checkpoint import examine
 
         report = examine(
             model,
@@ -265,15 +258,13 @@ def doctor_command(
             memory=memory,
             revision=revision,
         )
-        if json_:
-            typer.echo(json.dumps(as_json(report), indent=2))
-        else:
-            show(report, Console())
-        problems = report.problems
-    if not json_:
-        for problem in problems:
+    if json_:
+        typer.echo(json.dumps(report.as_json(), indent=2))
+    else:
+        report.show(Console())
+        for problem in report.problems:
             typer.echo(f"problem: {problem}", err=True)
-    if problems:
+    if report.problems:
         raise typer.Exit(2)
 
 
