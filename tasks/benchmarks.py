@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import partial
+from importlib import import_module
+from pathlib import Path
 from typing import Any
 
-from lift_harness.tasks import prompts
-from lift_harness.tasks.scoring import score_code, score_countdown, score_gsm8k, score_math, score_sudoku
+from lift_harness.errors import LiftError, did_you_mean
 
 Doc = Mapping[str, Any]
+SCORING = Path(__file__).parent / "scoring"
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,7 @@ class Benchmark:
     """One kind of problem.
 
     Attributes:
+        instruction: what the user's turn begins with.
         question: the text of a dataset row below the instruction.
         target: the answer as the sample log shows it.
         score: metrics of one answer, from the row and all the assistant said (`<reasoning>` included).
@@ -31,6 +33,7 @@ class Benchmark:
         prepare: called with all (row, text) before they are scored one by one: to work side by side.
     """
 
+    instruction: str
     question: Callable[[Doc], str]
     target: Callable[[Doc], str]
     score: Callable[[Doc, str], Mapping[str, Any]]
@@ -40,54 +43,17 @@ class Benchmark:
     prepare: Callable[[Iterable[tuple[Doc, str]]], Any] | None = None
 
 
-LATEX = {"acc": "mean", "math_verify": "mean", "format": "mean"}
-PROGRAM = {"acc": "mean", "format": "mean"}
+def benchmark_names() -> list[str]:
+    """The kinds of problems: a file of `tasks/scoring/` for each."""
+    return sorted(path.stem.removeprefix("score_") for path in SCORING.glob("score_*.py"))
 
-BENCHMARKS: dict[str, Benchmark] = {
-    "sudoku": Benchmark(
-        question=lambda doc: prompts.sudoku_question(doc["Puzzle"]),
-        target=lambda doc: doc["Solution"],
-        score=score_sudoku.score,
-        metrics={"acc": score_sudoku.CellShare(), "solved": "mean", "format": "mean"},
-        correct="solved",
-    ),
-    "countdown": Benchmark(
-        question=lambda doc: prompts.countdown_question(doc["input"], doc["output"]),
-        target=lambda doc: doc["output"],
-        score=score_countdown.score,
-        metrics={"acc": "mean", "format": "mean"},
-        correct="acc",
-    ),
-    "gsm8k": Benchmark(
-        question=lambda doc: doc["question"],
-        target=score_gsm8k.target,
-        score=score_gsm8k.score,
-        metrics=LATEX,
-        correct="acc",
-    ),
-    "math": Benchmark(
-        question=lambda doc: doc["problem"],
-        target=lambda doc: str(doc["answer"]),
-        score=score_math.score,
-        metrics=LATEX,
-        correct="acc",
-    ),
-    "humaneval": Benchmark(
-        question=lambda doc: doc["prompt"],
-        target=lambda doc: doc["canonical_solution"],
-        score=partial(score_code.score, fields=score_code.HUMANEVAL),
-        metrics=PROGRAM,
-        correct="acc",
-        ready=score_code.ready,
-        prepare=score_code.score_many,
-    ),
-    "mbpp": Benchmark(
-        question=lambda doc: prompts.mbpp_question(doc["prompt"], doc["test_list"]),
-        target=lambda doc: doc["code"],
-        score=partial(score_code.score, fields=score_code.MBPP),
-        metrics=PROGRAM,
-        correct="acc",
-        ready=score_code.ready,
-        prepare=score_code.score_many,
-    ),
-}
+
+def load_benchmark(name: str) -> Benchmark:
+    """What `tasks/scoring/score_NAME.py` defines as `BENCHMARK`.
+
+    Raises:
+        LiftError: there is none of that name.
+    """
+    if name not in benchmark_names():
+        raise LiftError(f"benchmark: {name!r}: {did_you_mean(str(name), benchmark_names())}")
+    return import_module(f"lift_harness.tasks.scoring.score_{name}").BENCHMARK

@@ -43,6 +43,7 @@ class Source:
         hub: dataset on the Hub, its configuration, split and revision; None: only `url` has it.
         url: of the file itself.
         keep: which rows of the file count; all if None.
+        drawn: whether a task asks 256 of the rows (`SUBSETS`).
     """
 
     file: str
@@ -52,12 +53,14 @@ class Source:
     hub: tuple[str, str | None, str, str] | None = None
     url: str | None = None
     keep: Callable[[dict[str, Any]], bool] | None = None
+    drawn: bool = False
 
     def manifest(self) -> dict[str, Any]:
         """For a run's manifest; the rows were checked by their hash when they were read."""
         name, config, split, revision = self.hub or (None, None, None, None)
         place = {"dataset": name, "config": config, "split": split, "revision": revision, "url": self.url}
-        return {"file": self.file, "sha256": self.rows_sha256, **{k: v for k, v in place.items() if v}}
+        known = {key: value for key, value in place.items() if value}
+        return {"file": self.file, "sha256": self.rows_sha256, **known}
 
 
 # The revisions are the ones that public code pins; the Hub could not be reached where this was written.
@@ -89,6 +92,7 @@ SOURCES: dict[str, Source] = {
         rows_sha256="9916f614621e26fb2b035ed4ea641e35e4fff0d533bb9b9c7bcaaa61017d88c6",
         checked=("input", "output"),
         url=f"{D1}/countdown_cd3_test.jsonl",
+        drawn=True,
     ),
     "sudoku": Source(
         file="4x4_test_sudoku.csv",
@@ -96,6 +100,7 @@ SOURCES: dict[str, Source] = {
         rows_sha256="9d251b7dbab15c88b94efa417132586dc1c35b456dbe545b82dc19c0e8cc0640",
         checked=("Puzzle", "Solution"),
         url=f"{D1}/4x4_test_sudoku.csv",
+        drawn=True,
     ),
     # The wording of the AIME problems differs from copy to copy in its typesetting, so that of rows from
     # the Hub only the answers, in order, can be compared; their text is what the revision holds.
@@ -189,9 +194,9 @@ def checked_file(path: Path, source: Source) -> bytes:
         raise LiftError(
             f"LIFT_DATA_DIR: {path}: {error.strerror}; the file must have sha256 {source.file_sha256}"
         ) from error
-    if (found := sha256(content).hexdigest()) != source.file_sha256:
+    if (actual := sha256(content).hexdigest()) != source.file_sha256:
         raise LiftError(
-            f"LIFT_DATA_DIR: {path}: not the published file: its sha256 is {found}, not {source.file_sha256}"
+            f"LIFT_DATA_DIR: {path}: not the published file: its sha256 is {actual}, not {source.file_sha256}"
         )
     return content
 
@@ -237,8 +242,8 @@ def downloaded(source: Source) -> bytes:
             content = answer.read(1 << 20)
     except OSError as error:
         raise LiftError(f"{source.url} cannot be read ({error}); {offline(source)}") from error
-    if (found := sha256(content).hexdigest()) != source.file_sha256:
-        raise LiftError(f"{source.url}: not the published file: its sha256 is {found}; {offline(source)}")
+    if (actual := sha256(content).hexdigest()) != source.file_sha256:
+        raise LiftError(f"{source.url}: not the published file: its sha256 is {actual}; {offline(source)}")
     kept.parent.mkdir(parents=True, exist_ok=True)
     part = kept.with_name(f"{kept.name}.{os.getpid()}")
     part.write_bytes(content)
@@ -262,47 +267,19 @@ def chosen(rows: Rows, subset: str) -> Rows:
     return [rows[i] for i in SUBSETS[subset](len(rows))]
 
 
-def gsm8k(**_: Any) -> dict[str, Dataset]:
-    """`custom_dataset` of `lift_gsm8k`; lm-eval passes all its metadata, and so below."""
-    return _test_split(load("gsm8k"))
+def test_split(source: str, subset: str = "default", **_: Any) -> dict[str, Dataset]:
+    """`custom_dataset` of the benchmarks: the rows of a source, or those of them that its tables are over.
+
+    Args:
+        source: key of `SOURCES` (`dataset_kwargs` in the task's file).
+        subset: key of `SUBSETS`, from `--metadata subset=NAME`; all of whose entries lm-eval passes.
+    """
+    rows = load(source)
+    return as_test_split(chosen(rows, subset) if SOURCES[source].drawn else rows)
 
 
-def math500(**_: Any) -> dict[str, Dataset]:
-    """`custom_dataset` of `lift_math500`."""
-    return _test_split(load("math500"))
-
-
-def countdown(subset: str = "default", **_: Any) -> dict[str, Dataset]:
-    """`custom_dataset` of `lift_countdown`: 256 puzzles."""
-    return _test_split(chosen(load("countdown"), subset))
-
-
-def sudoku(subset: str = "default", **_: Any) -> dict[str, Dataset]:
-    """`custom_dataset` of `lift_sudoku`: 256 of 500 puzzles."""
-    return _test_split(chosen(load("sudoku"), subset))
-
-
-def aime24(**_: Any) -> dict[str, Dataset]:
-    """`custom_dataset` of `lift_aime24`."""
-    return _test_split(load("aime24"))
-
-
-def aime25(**_: Any) -> dict[str, Dataset]:
-    """`custom_dataset` of `lift_aime25`."""
-    return _test_split(load("aime25"))
-
-
-def humaneval(**_: Any) -> dict[str, Dataset]:
-    """`custom_dataset` of `lift_humaneval`."""
-    return _test_split(load("humaneval"))
-
-
-def mbpp(**_: Any) -> dict[str, Dataset]:
-    """`custom_dataset` of `lift_mbpp`: the sanitized test split, 257 problems."""
-    return _test_split(load("mbpp"))
-
-
-def _test_split(rows: Rows) -> dict[str, Dataset]:
+def as_test_split(rows: Rows) -> dict[str, Dataset]:
+    """Rows in the form that lm-eval takes."""
     from datasets import Dataset
 
     return {"test": Dataset.from_list(rows)}

@@ -6,6 +6,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from lift_harness.tasks import countdown, sudoku
+from lift_harness.tasks.data import as_test_split
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -26,15 +27,9 @@ def countdown_items() -> list[dict[str, str]]:
 
 def sudoku_dataset(**_: Any) -> dict[str, Dataset]:
     """`custom_dataset` of `lift_sudoku_mini`; lm-eval passes all its metadata, none of it needed."""
-    return _test_split(sudoku_items())
+    return as_test_split(sudoku_items())
 
 
 def countdown_dataset(**_: Any) -> dict[str, Dataset]:
     """`custom_dataset` of `lift_countdown_mini`."""
-    return _test_split(countdown_items())
-
-
-def _test_split(items: list[dict[str, str]]) -> dict[str, Dataset]:
-    from datasets import Dataset
-
-    return {"test": Dataset.from_list(items)}
+    return as_test_split(countdown_items())

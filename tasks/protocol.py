@@ -1,9 +1,10 @@
 """The evaluation protocol as an lm-eval task class: prompt, n samples a problem, metrics.
 
-A task's YAML names the class and the kind of puzzle, the rest is lm-eval's own configuration:
+A task's YAML names the class, the kind of problem and how it is decoded, the rest is lm-eval's own:
 
     class: !function lift_harness.tasks.protocol.ProtocolTask
     benchmark: sudoku
+    metadata: {decoding: {gen_length: 256, ...}}
 
 With `repeats: n` above 1 each problem is answered n times: the benchmark's metrics are averaged over the
 samples, and pass@k and avg@n join them. What each sample scored stands in the sample log, below
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +25,10 @@ from lm_eval.tasks import TaskManager
 
 from lift_harness.errors import LiftError, did_you_mean
 from lift_harness.tasks import prompts
-from lift_harness.tasks.benchmarks import BENCHMARKS, Benchmark
+from lift_harness.tasks.benchmarks import load_benchmark
+from lift_harness.tasks.catalog import decoding_settings, task_names
 from lift_harness.tasks.passk import ks_for
 from lift_harness.tasks.scoring.verdicts import judge
-from lift_harness.tasks.settings import task_names
 
 FILTER = "none"  # lm-eval's name for unfiltered responses: results read "acc,none"
 
@@ -49,12 +51,12 @@ def load_task(name: str, *, metadata: dict[str, Any] | None = None, **config: An
     return task
 
 
-def instruction_for(task_name: str, benchmark: str, replaced: str | Mapping[str, str] | None) -> str:
+def instruction_for(task_name: str, own: str, replaced: str | Mapping[str, str] | None) -> str:
     """The instruction of a task: the project's own, unless `--metadata prompts=FILE.json` has one.
 
     Args:
         task_name: as in the file, "lift_sudoku_mini".
-        benchmark: key of `prompts.INSTRUCTIONS`.
+        own: the benchmark's.
         replaced: path of a JSON object {task name: instruction}, or that object, or None.
     """
     theirs = _read_prompts(replaced) if isinstance(replaced, (str, Path)) else replaced or {}
@@ -66,7 +68,7 @@ def instruction_for(task_name: str, benchmark: str, replaced: str | Mapping[str,
             raise LiftError(f"{where}: no task {name!r}: {did_you_mean(str(name), task_names())}")
         if not isinstance(text, str) or not text.strip():
             raise LiftError(f"{where}: the instruction of {name} must be a text, not {text!r}")
-    return theirs.get(task_name, prompts.INSTRUCTIONS[benchmark])
+    return theirs.get(task_name, own)
 
 
 def _read_prompts(path: str | Path) -> Any:
@@ -80,29 +82,68 @@ def _read_prompts(path: str | Path) -> Any:
         raise LiftError(f"prompts={path}: not JSON ({error}); give {{task: instruction}}") from error
 
 
+def for_other_models(decoding: Mapping[str, Any]) -> dict[str, Any]:
+    """lm-eval's `generation_kwargs` from decoding settings: what they say to a model of any kind.
+
+    No stop strings (lm-eval's own default is a blank line); nothing of a temperature that is 0.
+    """
+    kwargs: dict[str, Any] = {"until": []}
+    if "gen_length" in decoding:
+        kwargs["max_gen_toks"] = decoding["gen_length"]
+    if decoding.get("temperature"):
+        kwargs |= {"do_sample": True, "temperature": decoding["temperature"]}
+    return kwargs
+
+
 class ProtocolTask(ConfigurableTask):
-    """An lm-eval task under the protocol."""
+    """An lm-eval task under the protocol.
+
+    Attributes:
+        benchmark: its kind.
+        instruction: the wording that is used.
+        decoding: how the protocol decodes it.
+        asked: generation kwargs that a user gave (`--gen_kwargs`, or in place of those in the task's file).
+    """
 
     def __init__(self, config: dict[str, Any]) -> None:
-        config = {key: value for key, value in config.items() if key != "class"}
-        kind = config.pop("benchmark", None)
-        if kind not in BENCHMARKS:
+        config = dict(config)
+        for ours in ("class", "bare_name"):
+            config.pop(ours, None)
+        name, metadata = config["task"], dict(config.get("metadata") or {})
+        try:
+            self.benchmark = load_benchmark(config.pop("benchmark", None))
+        except LiftError as error:
+            raise LiftError(f"{name}: {error}") from error
+        self.instruction = instruction_for(name, self.benchmark.instruction, metadata.get("prompts"))
+        self.decoding = metadata.get("decoding", decoding_settings(name))
+        if not isinstance(self.decoding, dict):
             raise LiftError(
-                f"{config.get('task')}: benchmark: {kind!r}: {did_you_mean(str(kind), BENCHMARKS)}"
+                f"{name}: metadata: decoding: {self.decoding!r}: give settings, {{gen_length: 256, ...}}"
             )
-        metadata = dict(config.get("metadata") or {})
-        self.benchmark: Benchmark = BENCHMARKS[kind]
-        self.instruction = instruction_for(config["task"], kind, metadata.get("prompts"))
+        self.asked = dict(config.get("generation_kwargs") or {})
         self._chat_template: Callable[..., str] | None = None
-        self._unisolated = False
-        # The wording used goes into the results file with the rest of the configuration.
-        super().__init__(config={**config, "metadata": {**metadata, "instruction": self.instruction}})
+        self._takes_protocol = self._unisolated = False
+        # What is used goes into the results file with the rest of the configuration.
+        used = {"decoding": self.decoding, "instruction": self.instruction}
+        config["metadata"] = {**metadata, **used}
+        config["generation_kwargs"] = {**for_other_models(self.decoding), **self.asked}
+        super().__init__(config=config)
         self._metric_fn_list = dict.fromkeys(self.benchmark.metrics)
         self._aggregation_list = {
             name: get_aggregation(how) if isinstance(how, str) else how
             for name, how in self.benchmark.metrics.items()
         }
         self._higher_is_better = dict.fromkeys(self.benchmark.metrics, True)
+
+    def set_config(self, key: str, value: Any, update: bool = False) -> None:
+        """Change the configuration; lm-eval sets `--gen_kwargs` through this, and they are remembered apart.
+
+        In the configuration they are merged with the task's own, where a value that was asked for cannot be
+        told from an equal one that was not.
+        """
+        super().set_config(key, value, update)
+        if key == "generation_kwargs":
+            self.asked = {**self.asked, **value} if update else dict(value)
 
     def download(self, dataset_kwargs: dict[str, Any] | None = None, **_: Any) -> None:
         """Make the dataset: `custom_dataset` without lm-eval's remark on `--metadata`, or lm-eval's way."""
@@ -127,9 +168,12 @@ class ProtocolTask(ConfigurableTask):
         """Learn who is asked and how, before the requests are built (`lift_harness.plugin.hooks` calls it).
 
         The model's attribute `protocol_chat_template`, if it has one, is the chat template that this task
-        uses without `--apply_chat_template` too: (messages, add_generation_prompt=True) -> text.
+        uses without `--apply_chat_template` too: (messages, add_generation_prompt=True) -> text. Where its
+        `takes_protocol` is true, a request's kwargs are those that were asked for, and beside them the
+        protocol's as "protocol", for the model to rank them with its own settings.
         """
         self._chat_template = getattr(lm, "protocol_chat_template", None) or None
+        self._takes_protocol = bool(getattr(lm, "takes_protocol", False))
         self._unisolated = confirm_run_unsafe_code
 
     def count(self, limit: int | None = None, samples: list[int] | None = None) -> int:
@@ -168,6 +212,13 @@ class ProtocolTask(ConfigurableTask):
             messages.insert(0, {"role": "system", "content": system})
         opened = self._chat_template(messages, add_generation_prompt=True)
         return opened + (kwargs.get("gen_prefix") or "")
+
+    def construct_requests(self, doc: dict[str, Any], ctx: Any, **kwargs: Any) -> Any:
+        """The request of a problem."""
+        request = super().construct_requests(doc, ctx, **kwargs)
+        if self._takes_protocol:
+            request.arguments = (ctx, deepcopy({**self.asked, "protocol": self.decoding}))
+        return request
 
     # ---------------------------------------------------------------- the verdict
 

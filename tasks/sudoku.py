@@ -115,8 +115,8 @@ def reasoning(puzzle: str, solution: str) -> str:
     """
     steps, grid = [], puzzle
     while "0" in grid:
-        found = next_deduction(grid)
-        cell = grid.index("0") if found is None else found
+        deduced = next_deduction(grid)
+        cell = grid.index("0") if deduced is None else deduced
         steps.append(f" r{cell // 4 + 1}c{cell % 4 + 1}={solution[cell]}")
         grid = grid[:cell] + solution[cell] + grid[cell + 1 :]
     return "".join(steps)

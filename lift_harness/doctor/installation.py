@@ -307,7 +307,7 @@ def benchmark_files(
 
 
 def _sandbox(report: InstallationReport) -> None:
-    from lift_harness.tasks.sandbox.run import isolation
+    from lift_harness.tasks.sandbox import isolation
 
     kind = isolation()
     report.add("sandbox", "isolation", kind)

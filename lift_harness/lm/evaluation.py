@@ -8,16 +8,19 @@ from functools import cache
 from math import sqrt
 from pathlib import Path
 from statistics import mean, stdev
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from lift_harness.tasks.settings import expand
+from lift_harness.tasks.catalog import expand
+
+if TYPE_CHECKING:
+    from lift_harness.tasks.protocol import ProtocolTask
 
 Scores = dict[str, dict[str, dict[str, Any]]]  # task -> metric -> {"value", "stderr"}
 
 
 def evaluate(
     lm: Any,
-    tasks: Sequence[str],
+    tasks: Sequence[str | ProtocolTask],
     *,
     label: str,
     samples: int | None = None,
@@ -30,7 +33,7 @@ def evaluate(
 
     Args:
         lm: a `LiftDLM`. Of several processes as many work as there are problems in the smallest task.
-        tasks: names of tasks of ours.
+        tasks: tasks of ours, or their names.
         label: names the folder of this run's files below `output`.
         samples: answers a problem; None: as many as the task says.
         limit: problems a task; None: all.
@@ -49,8 +52,10 @@ def evaluate(
     evaluator.add_env_info = lambda storage: storage.update(environment())
     evaluator.get_git_commit_hash = git_hash
     tracker = EvaluationTracker(output_path=str(output)) if output else None
-    config: dict[str, Any] = {} if samples is None else {"repeats": samples}
-    loaded = [load_task(task, **config) for task in tasks]
+    loaded = [load_task(task) if isinstance(task, str) else task for task in tasks]
+    if samples is not None:
+        for task in loaded:
+            task.set_config("repeats", samples)
     with lm.ranks.first(min(task.count(limit) for task in loaded)) as takes_part:
         results = takes_part and evaluator.simple_evaluate(
             model=lm,
@@ -70,7 +75,7 @@ def evaluate(
         tracker.save_results_aggregated(results=results, samples=logged)
         for task in results["configs"]:
             tracker.save_results_samples(task_name=task, samples=logged[task])
-    return {task: metric_table(results["results"][task]) for task in tasks}
+    return {task.task_name: metric_table(results["results"][task.task_name]) for task in loaded}
 
 
 def evaluate_model(
@@ -94,16 +99,14 @@ def evaluate_model(
     from lift_harness.lm.model import LiftDLM
     from lift_harness.tasks.protocol import load_task
 
-    names = expand(name.strip() for name in tasks)
-    for name in names:
-        load_task(name)  # its data is in order
+    loaded = [load_task(name) for name in expand(name.strip() for name in tasks)]
     peft = options.pop("peft", None)
     adapter = {"peft": peft} if peft else {}
     lm = LiftDLM(
         **{"pretrained": model, "batch_size": batch_size, **adapter, **simple_parse_args_string(model_args)}
     )
     label = peft or model
-    return evaluate(lm, names, label=label, gen_kwargs=simple_parse_args_string(gen_kwargs), **options)
+    return evaluate(lm, loaded, label=label, gen_kwargs=simple_parse_args_string(gen_kwargs), **options)
 
 
 def over_seeds(values: Sequence[float]) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """`lift_dlm`: masked diffusion decoding as an lm-eval model.
 
-Settings come, weakest first, from `DecodingConfig`, the protocol of our tasks (tasks/settings.yaml), the
-model args, and a request's generation kwargs (`--gen_kwargs` or a task's own). What was used goes into
+Settings come, weakest first, from `DecodingConfig`, the file of a task of ours (`metadata.decoding`), the
+model args, and a request's generation kwargs (`--gen_kwargs`, any other task's own). What was used goes into
 the results file under config / decoding, what it took under config / decoding_statistics.
 """
 
@@ -65,6 +65,7 @@ class LiftDLM(LM):
 
     # Its public place: lm-eval's registry takes a class for an entry point's only where the two are equal.
     __module__ = "lift_harness.lm"
+    takes_protocol = True  # tasks of ours hand over their settings apart from what the user asked for
 
     def __init__(
         self,

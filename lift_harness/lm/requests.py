@@ -12,10 +12,11 @@ from lm_eval.api.instance import Instance
 from lm_eval.models.utils import normalize_gen_kwargs
 
 from lift_harness.decoding import DecodingConfig, Generation, Request
+from lift_harness.decoding.config import KNOWN
 from lift_harness.decoding.request import excess_tokens
 from lift_harness.errors import LiftError, did_you_mean
 from lift_harness.models.chat import before_end, encode_prompt
-from lift_harness.tasks.settings import generation_settings
+from lift_harness.tasks.catalog import decoding_settings
 
 if TYPE_CHECKING:
     from lift_harness.lm.model import LiftDLM
@@ -114,7 +115,9 @@ def first_sample(lm: LiftDLM, instance: Instance) -> GenerationRequest:
     """
     context, kwargs = instance.args
     task = instance.task_name or ""
-    config, until, max_tokens = configure(task, kwargs, lm.settings)
+    # A task of ours that is not bound (the plugin is off) does not hand over its settings.
+    kwargs = {"protocol": decoding_settings(task), **kwargs}
+    config, until, max_tokens = configure(kwargs, lm.settings)
     if (instance.repeats or 1) > 1 and config.temperature == 0:
         raise LiftError(
             f"{task}: {instance.repeats} samples a problem at temperature 0 would be identical; "
@@ -138,40 +141,49 @@ def first_sample(lm: LiftDLM, instance: Instance) -> GenerationRequest:
         config=config,
         until=until,
         max_tokens=max_tokens,
-        keep_end=bool(generation_settings(task)),
+        keep_end=bool(kwargs["protocol"]),
         key=text_key(task, context),
     )
 
 
 def configure(
-    task: str, kwargs: Mapping[str, Any], settings: Mapping[str, Any]
+    kwargs: Mapping[str, Any], settings: Mapping[str, Any]
 ) -> tuple[DecodingConfig, tuple[str, ...], int]:
     """Decoding settings, stop strings and token limit of a request.
 
     Args:
-        task: its task; ours bring the protocol's settings.
-        kwargs: its generation kwargs, left as they are.
-        settings: the model args, weaker than those and stronger than the protocol.
+        kwargs: its generation kwargs, left as they are. A task of ours gives what the user asked for, and
+            beside it "protocol", the task's own settings; any other task's own are among what was asked for,
+            since lm-eval merges them.
+        settings: the model args, weaker than what was asked for and stronger than the protocol.
 
     Raises:
         LiftError: a kwarg that means nothing here, or settings that do not go together.
     """
-    protocol = generation_settings(task)
-    own = {key: value for key, value in kwargs.items() if key in SETTINGS}
-    if protocol and own.get("temperature") == protocol["temperature"]:
-        del own["temperature"]  # our tasks' files say it again, to other models
-    config = DecodingConfig().replace(**{**protocol, **settings, **own})
-    general = normalize_gen_kwargs(dict(kwargs), default_max_gen_toks=config.gen_length)
+    protocol = kwargs["protocol"] if isinstance(kwargs.get("protocol"), Mapping) else {}
+    asked = {name: value for name, value in kwargs.items() if value is not protocol}
+    own = {name: value for name, value in asked.items() if name in SETTINGS}
+    if asked.get("do_sample") is False:  # greedy, whatever temperature stands beside it, to all of lm-eval
+        own["temperature"] = 0.0
+    config = DecodingConfig.of(protocol, spelled(settings), spelled(own))
+    try:
+        general = normalize_gen_kwargs(asked, default_max_gen_toks=config.gen_length)
+    except (TypeError, ValueError) as error:  # int() of the token limit, under any of its names
+        raise LiftError(f"lift_dlm: max_gen_toks must be a whole number of tokens ({error})") from error
     known = {*SETTINGS, "until", "do_sample", "max_gen_toks"}
     for name in general:
         if name not in known:
             raise LiftError(f"lift_dlm: unknown gen_kwarg {name!r}; {did_you_mean(name, known)}")
-    if kwargs.get("do_sample") is False or ("temperature" in kwargs and not protocol):
-        config = config.replace(temperature=general["temperature"])
     limit = general["max_gen_toks"]
-    if limit >= config.gen_length or limit == protocol.get("gen_length"):
-        limit = config.gen_length  # our tasks' max_gen_toks says the same to other models
-    return config, tuple(filter(None, general["until"])), limit
+    if limit < 1:
+        raise LiftError(f"lift_dlm: max_gen_toks={limit} must be at least 1")
+    return config, tuple(filter(None, general["until"])), min(limit, config.gen_length)
+
+
+def spelled(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings with the word "none" where it is one: lm-eval's parser makes None of `cache=none`."""
+    words = {name for name, values in KNOWN.items() if "none" in values}
+    return {name: "none" if value is None and name in words else value for name, value in settings.items()}
 
 
 def text_key(*parts: str) -> int:

@@ -16,7 +16,7 @@ from lift_harness.lm.evaluation import Scores, evaluate
 from lift_harness.pipeline.runs import KEY, Progress, stage_key
 from lift_harness.pipeline.schema import EvalSettings, Recipe
 from lift_harness.results import layout
-from lift_harness.tasks.settings import expand, generation_settings, task_config
+from lift_harness.tasks.catalog import decoding_settings, expand, task_config
 
 RESPONSES = "responses.sqlite"
 TRACES = "traces.jsonl"
@@ -77,30 +77,30 @@ def evaluations(recipe: Recipe, settings: EvalSettings) -> list[Evaluation]:
 def check_evaluation(recipe: Recipe, settings: EvalSettings) -> None:
     """Refuse tasks, data and decoding settings that are not in order, before anything is trained."""
     from lift_harness.decoding import DecodingConfig
-    from lift_harness.tasks.benchmarks import BENCHMARKS
+    from lift_harness.tasks.benchmarks import load_benchmark
     from lift_harness.tasks.protocol import load_task
 
     for run in evaluations(recipe, settings):
         for task in run.tasks:
             load_task(task)
-            if ready := BENCHMARKS[task_config(task)["benchmark"]].ready:
+            if ready := load_benchmark(task_config(task)["benchmark"]).ready:
                 ready(False)
-            DecodingConfig.of(generation_settings(task), run.gen_kwargs)
+            DecodingConfig.of(decoding_settings(task), run.gen_kwargs)
 
 
 def evaluation_key(recipe: Recipe, settings: EvalSettings, checkpoint: str) -> str:
     """What an evaluation depends on; `checkpoint`: the hash of the weights."""
     from lift_harness import __version__
-    from lift_harness.tasks import prompts
+    from lift_harness.tasks.benchmarks import load_benchmark
 
     runs = evaluations(recipe, settings)
-    tasks = sorted({task for run in runs for task in run.tasks})
+    configs = {task: task_config(task) for run in runs for task in run.tasks}
     return stage_key(
         version=__version__,
         checkpoint=checkpoint,
         runs=[run._asdict() for run in runs],
-        protocol={task: [task_config(task), generation_settings(task)] for task in tasks},
-        prompts=prompts.INSTRUCTIONS,
+        protocol=configs,
+        prompts={task: load_benchmark(config["benchmark"]).instruction for task, config in configs.items()},
         traces=settings.traces,
     )
 

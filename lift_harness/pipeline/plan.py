@@ -147,15 +147,15 @@ def evaluation(recipe: Recipe, settings: EvalSettings, parameters: int) -> Stage
     """The evaluation of a checkpoint, whichever it is."""
     from lift_harness.decoding import DecodingConfig
     from lift_harness.pipeline.evaluating import evaluations
+    from lift_harness.tasks.catalog import decoding_settings
     from lift_harness.tasks.protocol import load_task
-    from lift_harness.tasks.settings import generation_settings
 
     items, passes, tokens, notes = 0, 0, 0, []
     for run in evaluations(recipe, settings):
         for name in run.tasks:
             task = load_task(name)
             docs = min(run.limit or 10**9, len(task.eval_docs))
-            decoding = DecodingConfig.of(generation_settings(name), run.gen_kwargs)
+            decoding = DecodingConfig.of(decoding_settings(name), run.gen_kwargs)
             answers = docs * (run.samples or task.config.repeats)
             prompt = (
                 sum(len(task.doc_to_text(task.eval_docs[i])) for i in range(min(docs, 8))) / min(docs, 8) / 3

@@ -128,9 +128,7 @@ def _with_task_folder(include_path: Any) -> list[Any]:
 
 # ---------------------------------------------------------------- task names
 
-# Under `lift_dlm` these names of DESIGN's brief mean the project's tasks; lm-eval's own are "stock:gsm8k".
-BARE_NAMES = ("gsm8k", "math500", "countdown", "sudoku", "aime24", "aime25", "humaneval", "mbpp")
-STOCK = "stock:"
+STOCK = "stock:"  # under `lift_dlm` a task's `bare_name` means ours, with this before it lm-eval's own
 
 
 class StockName(str):
@@ -145,7 +143,11 @@ def own_name(task: Any, ours: bool) -> Any:
         return task
     if task.startswith(STOCK):
         return StockName(task.removeprefix(STOCK))
-    return f"lift_{task}" if ours and task in BARE_NAMES else task
+    if not ours:
+        return task
+    from lift_harness.tasks.catalog import bare_names
+
+    return bare_names().get(task, task)
 
 
 def renamed(tasks: Any, ours: bool) -> list[Any]:

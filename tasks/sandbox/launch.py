@@ -146,17 +146,17 @@ def set_limits(limits: dict[str, int]) -> None:
         resource.setrlimit(which, (min(value, hard), hard))
 
 
-def seccomp_library(found: dict[str, str] | None) -> ModuleType | None:
+def seccomp_library(binding: dict[str, str] | None) -> ModuleType | None:
     """The library, loaded while the host's files are in sight."""
-    if not found:
+    if not binding:
         return None
-    sys.path.insert(0, found["path"])
+    sys.path.insert(0, binding["path"])
     try:
-        return importlib.import_module(found["module"])
+        return importlib.import_module(binding["module"])
     except (ImportError, OSError, RuntimeError):  # the Python half without the C half
         return None
     finally:
-        sys.path.remove(found["path"])
+        sys.path.remove(binding["path"])
 
 
 def filter_calls(library: Any) -> None:

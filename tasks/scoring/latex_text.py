@@ -42,9 +42,9 @@ def normalise(text: str) -> str:
 
 def without_words(text: str) -> str:
     r"""`\text{...}` after something is a unit and goes, with what follows; alone it is the answer."""
-    found = _WORDS.search(text)
-    if found and text[: found.start()].strip():
-        return text[: found.start()].strip()
+    word = _WORDS.search(text)
+    if word and text[: word.start()].strip():
+        return text[: word.start()].strip()
     return _WORDS.sub(lambda match: match.group(1).strip(), text)
 
 

@@ -16,9 +16,9 @@ from typing import Any
 
 from lift_harness.errors import LiftError
 from lift_harness.files import whole
-from lift_harness.tasks.benchmarks import BENCHMARKS, Benchmark
+from lift_harness.tasks.benchmarks import Benchmark, load_benchmark
+from lift_harness.tasks.catalog import task_config
 from lift_harness.tasks.scoring.verdicts import judge
-from lift_harness.tasks.settings import task_config
 
 Row = dict[str, Any]
 
@@ -39,8 +39,7 @@ def score_file(
         "metrics": {name: value, name_stderr: value}}.
     """
     config = task_config(task)
-    kind, prefix = config["benchmark"], config.get("gen_prefix") or ""
-    benchmark = BENCHMARKS[kind]
+    benchmark, prefix = load_benchmark(config["benchmark"]), config.get("gen_prefix") or ""
     numbered = list(read_log(Path(samples)))
     rows = [row for _, row in numbered]
     target = Path(output) if output is not None else Path(samples).with_suffix(".scored.jsonl")
@@ -48,9 +47,9 @@ def score_file(
     if benchmark.ready:
         used["sandbox"] = benchmark.ready(allow_unisolated)
     if benchmark.prepare:
-        with contextlib.suppress(LiftError, TypeError, ValueError, KeyError):  # `scored` says which row
+        with contextlib.suppress(LiftError, TypeError, ValueError, KeyError):  # `score_row` says which row
             benchmark.prepare((row["doc"], prefix + text) for row in rows for text in row["resps"][0])
-    values = [scored(row, benchmark, prefix, f"{samples}: line {line}") for line, row in numbered]
+    values = [score_row(row, benchmark, prefix, f"{samples}: line {line}") for line, row in numbered]
     for row in rows:
         row["task"] = task
     write_log(target, rows)
@@ -67,30 +66,33 @@ def read_log(path: Path) -> Iterator[tuple[int, Row]]:
 
     Where a problem has a line for each of lm-eval's filters, with the same answers, the first filter's.
     """
-    n, line, first = 0, 0, None
+    n, first = 0, None
+    for line, row in _rows(path):
+        answers = len(row["resps"][0])
+        if n == 0:
+            n, first = answers, row.get("filter")
+        if row.get("filter") != first:
+            continue
+        if answers != n:
+            raise LiftError(f"{path}: line {line}: resps: {answers} answers, {n} in the lines above")
+        yield line, row
+    if n == 0:
+        raise LiftError(f"{path}: no samples in it")
+
+
+def _rows(path: Path) -> Iterator[tuple[int, Row]]:
+    line = 0
     try:
         with path.open("rb") as file:
             for line, text in enumerate(file, start=1):
                 if text.strip():
-                    row = _checked(text.decode("utf-8"), f"{path}: line {line}")
-                    first = row.get("filter") if n == 0 else first
-                    if row.get("filter") != first:
-                        continue
-                    n = n or len(row["resps"][0])
-                    if len(row["resps"][0]) != n:
-                        found = len(row["resps"][0])
-                        raise LiftError(
-                            f"{path}: line {line}: resps: {found} answers, {n} in the lines above"
-                        )
-                    yield line, row
+                    yield line, _checked(text.decode("utf-8"), f"{path}: line {line}")
     except OSError as error:
         raise LiftError(
             f"{path}: {error.strerror}; give a log that lm-eval wrote with --log_samples"
         ) from error
     except UnicodeDecodeError as error:
         raise LiftError(f"{path}: line {line}: not UTF-8 ({error.reason})") from error
-    if not n:
-        raise LiftError(f"{path}: no samples in it")
 
 
 def _checked(text: str, where: str) -> Row:
@@ -135,7 +137,7 @@ def write_log(path: Path, rows: list[Row]) -> None:
 # ---------------------------------------------------------------- the verdicts
 
 
-def scored(row: Row, benchmark: Benchmark, prefix: str, where: str) -> dict[str, Any]:
+def score_row(row: Row, benchmark: Benchmark, prefix: str, where: str) -> dict[str, Any]:
     """The metrics of one problem. They join its line, each answer's the line's `doc.verdicts`."""
     doc, texts = row["doc"], row["resps"][0]
     try:
@@ -152,17 +154,17 @@ def scored(row: Row, benchmark: Benchmark, prefix: str, where: str) -> dict[str,
 
 def aggregate(benchmark: Benchmark, values: list[dict[str, Any]]) -> dict[str, float]:
     """Every metric over the problems, and its standard error as `NAME_stderr` (nan for one problem)."""
-    found: dict[str, float] = {}
+    metrics: dict[str, float] = {}
     for name in values[0]:
         column = [value[name] for value in values]
         how = benchmark.metrics.get(name, "mean")
         if isinstance(how, str):
-            found[name], found[f"{name}_stderr"] = mean_and_error(column)
+            metrics[name], metrics[f"{name}_stderr"] = mean_and_error(column)
         else:
-            found[name] = how(column)
+            metrics[name] = how(column)
             if (error := getattr(how, "stderr", None)) is not None:
-                found[f"{name}_stderr"] = error(column)
-    return found
+                metrics[f"{name}_stderr"] = error(column)
+    return metrics
 
 
 def mean_and_error(values: list[float]) -> tuple[float, float]:

@@ -11,6 +11,8 @@ import re
 from collections.abc import Mapping
 from fractions import Fraction
 
+from lift_harness.tasks import prompts
+from lift_harness.tasks.benchmarks import Benchmark
 from lift_harness.tasks.scoring.tags import boxed_or_tagged, is_well_formed
 
 LONGEST = 300  # characters; an expression over four 3-digit numbers takes about 30
@@ -26,10 +28,10 @@ def extract(text: str) -> str:
     The published scorer sees the tag only when it opens and closes in one line: of 256 recorded
     generations, the three with a tag over several lines and no box were read as whole texts.
     """
-    found = boxed_or_tagged(text)
+    expression = boxed_or_tagged(text)
     for command, sign in _LATEX.items():
-        found = found.replace(command, sign)
-    return left_side(found).strip()
+        expression = expression.replace(command, sign)
+    return left_side(expression).strip()
 
 
 def left_side(text: str) -> str:
@@ -86,8 +88,11 @@ def _combine(op: ast.operator, a: Fraction, b: Fraction) -> Fraction:
 
 def is_correct(expression: str, numbers: list[int], target: int) -> bool:
     """Whether the expression uses exactly `numbers` and comes to `target` within 1e-5."""
-    found = evaluate(expression)
-    return found is not None and sorted(found[1]) == sorted(numbers) and abs(found[0] - target) < TOLERANCE
+    evaluated = evaluate(expression)
+    if evaluated is None:
+        return False
+    value, used = evaluated
+    return sorted(used) == sorted(numbers) and abs(value - target) < TOLERANCE
 
 
 def score(doc: Mapping[str, str], text: str) -> dict[str, float]:
@@ -100,3 +105,13 @@ def score(doc: Mapping[str, str], text: str) -> dict[str, float]:
     numbers = [int(number) for number in str(doc["input"]).split(",")]
     correct = is_correct(extract(text), numbers, int(doc["output"]))
     return {"acc": float(correct), "format": float(is_well_formed(text))}
+
+
+BENCHMARK = Benchmark(
+    instruction=prompts.INSTRUCTIONS["countdown"],
+    question=lambda doc: prompts.countdown_question(doc["input"], doc["output"]),
+    target=lambda doc: doc["output"],
+    score=score,
+    metrics={"acc": "mean", "format": "mean"},
+    correct="acc",
+)

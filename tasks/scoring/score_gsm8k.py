@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from lift_harness.tasks import prompts
+from lift_harness.tasks.benchmarks import Benchmark
 from lift_harness.tasks.scoring.latex_equal import math_verify
 from lift_harness.tasks.scoring.tags import answer_tag, is_well_formed
 
@@ -67,3 +69,13 @@ def score(doc: Mapping[str, Any], text: str) -> dict[str, float]:
         "math_verify": float(math_verify(gold, text)),
         "format": float(is_well_formed(text)),
     }
+
+
+BENCHMARK = Benchmark(
+    instruction=prompts.INSTRUCTIONS["gsm8k"],
+    question=lambda doc: doc["question"],
+    target=target,
+    score=score,
+    metrics={"acc": "mean", "math_verify": "mean", "format": "mean"},
+    correct="acc",
+)

@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from math import fsum, nan, sqrt
 
+from lift_harness.tasks import prompts
+from lift_harness.tasks.benchmarks import Benchmark
 from lift_harness.tasks.scoring.tags import END_OF_TEXT, after, before, is_well_formed
 from lift_harness.tasks.sudoku import is_valid_grid
 
@@ -25,8 +27,8 @@ def readings(text: str) -> Iterator[str | None]:
 
 
 def _group(pattern: str, text: str) -> str | None:
-    found = re.search(pattern, text)
-    return found.group(1) if found else None
+    match = re.search(pattern, text)
+    return match.group(1) if match else None
 
 
 def extract(text: str) -> str:
@@ -92,3 +94,13 @@ class CellShare:
             return nan
         spread = fsum((r - share * e) ** 2 for r, e in counts)  # exact: the order of puzzles does not matter
         return sqrt(n / (n - 1) * spread) / empty
+
+
+BENCHMARK = Benchmark(
+    instruction=prompts.INSTRUCTIONS["sudoku"],
+    question=lambda doc: prompts.sudoku_question(doc["Puzzle"]),
+    target=lambda doc: doc["Solution"],
+    score=score,
+    metrics={"acc": CellShare(), "solved": "mean", "format": "mean"},
+    correct="solved",
+)

@@ -34,14 +34,14 @@ def boxed_or_tagged(text: str) -> str:
 
 def after(tag: str, text: str) -> str | None:
     """What follows the first `tag`, None without one."""
-    _, found, rest = text.partition(tag)
-    return rest if found else None
+    _, opened, rest = text.partition(tag)
+    return rest if opened else None
 
 
 def before(pattern: str, text: str) -> str | None:
     """What precedes the first match of the regular expression, None without one."""
-    found = re.search(pattern, text)
-    return text[: found.start()] if found else None
+    match = re.search(pattern, text)
+    return text[: match.start()] if match else None
 
 
 def last_boxed(text: str) -> str | None:

@@ -15,7 +15,7 @@ from lift_harness.errors import LiftError
 from lift_harness.interactive.session import Session
 from lift_harness.lm.model import LiftDLM
 from lift_harness.models import load_model
-from lift_harness.tasks.settings import generation_settings, task_names
+from lift_harness.tasks.catalog import decoding_settings, task_names
 
 # (settings, block_length, steps): written by hand
 PACES = [
@@ -123,7 +123,7 @@ def test_spelled_out_or_not_is_the_same_config():
 
 def test_the_tasks_own_steps_are_the_protocols_pace():
     for name in task_names():
-        spelled = generation_settings(name)
+        spelled = decoding_settings(name)
         unset = {key: value for key, value in spelled.items() if key != "steps"}
         assert DecodingConfig(**spelled) == DecodingConfig(**unset), name
 

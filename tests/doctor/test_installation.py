@@ -223,7 +223,7 @@ def test_more_threads_than_cores_and_a_gpu_that_fails(quick, monkeypatch):
 
 
 def test_without_isolation_there_is_a_note(quick, monkeypatch):
-    monkeypatch.setattr("lift_harness.tasks.sandbox.run.isolation", lambda: "none")
+    monkeypatch.setattr("lift_harness.tasks.sandbox.isolation", lambda: "none")
     report = InstallationReport()
     quick["_sandbox"](report)
     assert report.problems == [] and "--confirm_run_unsafe_code" in report.notes[0]

@@ -10,9 +10,9 @@ from lift_harness.cli import main
 from lift_harness.errors import LiftError
 from lift_harness.lm import evaluation
 from lift_harness.models import load_model
+from lift_harness.tasks import mini_data, sandbox
+from lift_harness.tasks.catalog import expand
 from lift_harness.tasks.protocol import load_task
-from lift_harness.tasks.sandbox import run as sandbox
-from lift_harness.tasks.settings import expand
 
 EIGHT = ["gsm8k", "math500", "countdown", "sudoku", "aime24", "aime25", "humaneval", "mbpp"]
 
@@ -66,6 +66,14 @@ def test_any_task_takes_any_number_of_samples(monkeypatch, capsys, tmp_path):
         verdicts = line["doc"]["verdicts"]
         assert verdicts["n_samples"] == len(verdicts["solved"]) == len(line["resps"][0]) == 5
         assert verdicts["n_correct"] == sum(verdicts["solved"])
+
+
+def test_a_tasks_rows_are_made_once(monkeypatch):
+    made = []
+    real = mini_data.sudoku_items
+    monkeypatch.setattr(mini_data, "sudoku_items", lambda: made.append(1) or real())
+    assert run_main(monkeypatch, "eval", "--tasks", "sudoku_mini", "--limit", "1") == 0
+    assert len(made) == 1
 
 
 @pytest.mark.parametrize(

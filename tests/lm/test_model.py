@@ -12,7 +12,6 @@ from lm_eval.tasks import TaskManager
 
 from lift_harness.errors import LiftError
 from lift_harness.lm.model import LiftDLM
-from lift_harness.lm.requests import configure
 from lift_harness.models.chat import encode_example
 from lift_harness.tasks import prompts
 from lift_harness.tasks.protocol import load_task
@@ -112,19 +111,6 @@ def test_what_was_used_is_in_the_results(lm):
         0.0,
     )
     assert config["decoding_statistics"]["forward_passes"] >= 8
-
-
-def test_settings_rank_task_then_model_then_request():
-    model = LiftDLM(pretrained="lift-tiny", steps=8, seed=3)
-    kwargs = {"until": [], "max_gen_toks": 40, "seed": 5}
-    config, _, limit = configure("lift_sudoku_mini", kwargs, model.settings)
-    assert (config.gen_length, config.steps, config.seed, limit) == (40, 8, 5, 40)
-
-
-def test_a_model_arg_is_judged_together_with_the_task():
-    model = LiftDLM(pretrained="lift-tiny", block_length=20)  # divides the task's 40, not the default of 128
-    config, _, _ = configure("lift_sudoku_mini", {"until": [], "max_gen_toks": 40}, model.settings)
-    assert (config.gen_length, config.block_length, config.steps) == (40, 20, 20)
 
 
 def test_stop_strings_and_token_limit_of_stock_tasks(lm):

@@ -12,11 +12,10 @@ from lm_eval.tasks import TaskManager
 import lift_harness.tasks
 from lift_harness.decoding import DecodingConfig
 from lift_harness.errors import LiftError
-from lift_harness.tasks import data, prompts
+from lift_harness.tasks import data, prompts, sandbox
+from lift_harness.tasks.catalog import decoding_settings
 from lift_harness.tasks.protocol import load_task
-from lift_harness.tasks.sandbox import run as sandbox
-from lift_harness.tasks.scoring import score_code
-from lift_harness.tasks.settings import generation_settings
+from lift_harness.tasks.scoring import programs
 
 COUNTS = {"gsm8k": 1319, "math500": 500, "countdown": 256, "sudoku": 256, "aime24": 30, "aime25": 30}
 COUNTS |= {"humaneval": 164, "mbpp": 257}
@@ -69,7 +68,7 @@ def test_a_task_has_its_rows_its_prompt_and_its_verdicts(data_dir, name, monkeyp
     assert all(isinstance(task.doc_to_target(doc), str) for doc in docs)
 
     if name in GROUPS["lift_code"]:
-        monkeypatch.setattr(score_code, "_unisolated", True)  # its own solution is safe to run anywhere
+        monkeypatch.setattr(programs, "_unisolated", True)  # its own solution is safe to run anywhere
     good = prompts.response("", right_answer(name, docs[0]))
     n = task.config.repeats
     metrics = task.process_results(dict(docs[0]), [[good] * n])
@@ -96,7 +95,7 @@ def test_what_the_questions_say(data_dir):
 
 def test_the_settings_are_the_protocols():
     for name in COUNTS:
-        settings = generation_settings(f"lift_{name}")
+        settings = decoding_settings(f"lift_{name}")
         DecodingConfig().replace(**settings)
         assert settings["gen_length"] == 2 * settings["steps"] and settings["block_length"] == 32
         aime = {"aime24": (512, 0.1, "prefix"), "aime25": (512, 0.2, "prefix")}.get(name, (256, 0.0, "none"))
@@ -109,8 +108,16 @@ def test_groups_and_token_limits(data_dir):
         tasks = manager.load(group)["tasks"]
         assert sorted(tasks) == sorted(f"lift_{name}" for name in names)
         for name, task in tasks.items():
-            assert task.config.generation_kwargs["max_gen_toks"] == generation_settings(name)["gen_length"]
+            assert task.config.generation_kwargs["max_gen_toks"] == decoding_settings(name)["gen_length"]
             assert task.config.repeats == (16 if "aime" in name else 1)
+
+
+def test_what_other_models_are_told(data_dir):
+    greedy = {"until": [], "max_gen_toks": 256}
+    aime = {"until": [], "max_gen_toks": 512, "do_sample": True}
+    told = {"aime24": {**aime, "temperature": 0.1}, "aime25": {**aime, "temperature": 0.2}}
+    for name in COUNTS:
+        assert load_task(f"lift_{name}").config.generation_kwargs == told.get(name, greedy)
 
 
 def test_two_tasks_run_with_the_shipped_model(data_dir, monkeypatch):
@@ -136,12 +143,12 @@ def test_two_tasks_run_with_the_shipped_model(data_dir, monkeypatch):
 def test_other_subsets_can_be_asked_for(data_dir):
     rows = data.load("sudoku")
     order = np.random.default_rng(42).choice(500, 256, replace=False)
-    assert list(data.sudoku(subset="default_rng")["test"]) == [rows[i] for i in order]
-    assert len({row["Puzzle"] for row in data.sudoku()["test"]}) == 256
-    assert sorted(row["input"] for row in data.countdown()["test"]) == sorted(
+    assert list(data.test_split("sudoku", subset="default_rng")["test"]) == [rows[i] for i in order]
+    assert len({row["Puzzle"] for row in data.test_split("sudoku")["test"]}) == 256
+    assert sorted(row["input"] for row in data.test_split("countdown")["test"]) == sorted(
         row["input"] for row in data.load("countdown")
     )
-    assert list(data.sudoku(subset="all")["test"]) == rows
+    assert list(data.test_split("sudoku", subset="all")["test"]) == rows
 
 
 def test_the_subset_is_the_one_that_was_recorded(data_dir, shared):
@@ -150,12 +157,12 @@ def test_the_subset_is_the_one_that_was_recorded(data_dir, shared):
     with gzip.open(shared / "recorded" / "llada_8b_instruct_gen128.jsonl.gz", "rt") as lines:
         rows = [json.loads(line) for line in lines]
     asked = {row["question"].split(":")[1].strip() for row in rows if row["task"] == "sudoku"}
-    assert {row["Puzzle"] for row in data.sudoku()["test"]} == asked
+    assert {row["Puzzle"] for row in data.test_split("sudoku")["test"]} == asked
 
 
 def test_an_unknown_subset_is_an_error(data_dir):
     with pytest.raises(LiftError, match="did you mean default"):
-        data.sudoku(subset="defaul")
+        data.test_split("sudoku", subset="defaul")
 
 
 # ---------------------------------------------------------------- missing and altered files
@@ -274,7 +281,7 @@ def test_a_download_is_checked_and_kept(data_dir, monkeypatch, tmp_path):
 
 
 def test_code_tasks_without_a_sandbox_are_refused_before_anything_is_generated(data_dir, monkeypatch):
-    monkeypatch.setattr(sandbox, "_isolation", "none")
+    monkeypatch.setattr(sandbox.runner, "_isolation", "none")
     task = load_task("lift_humaneval")
     with pytest.raises(LiftError, match="bubblewrap.*--confirm_run_unsafe_code"):
         task.build_all_requests(limit=1, rank=0, world_size=1)

@@ -15,8 +15,8 @@ from lm_eval.tasks import TaskManager
 import lift_harness.tasks
 from lift_harness.errors import LiftError
 from lift_harness.tasks import countdown, mini_data, prompts
+from lift_harness.tasks.catalog import decoding_settings, task_names
 from lift_harness.tasks.protocol import load_task
-from lift_harness.tasks.settings import generation_settings, task_names
 
 FOLDER = next(iter(lift_harness.tasks.__path__))
 SUDOKU, COUNTDOWN = "lift_sudoku_mini", "lift_countdown_mini"
@@ -297,16 +297,23 @@ def test_every_task_has_settings_that_fit_its_yaml():
     minis = sorted(path.stem for path in Path(FOLDER).rglob("lift_*_mini.yaml"))
     assert minis == [COUNTDOWN, SUDOKU] and set(minis) <= set(task_names())
     for name in minis:
-        settings = generation_settings(name)
+        settings = decoding_settings(name)
         assert settings["gen_length"] == load_task(name).config.generation_kwargs["max_gen_toks"]
         assert settings["gen_length"] == 2 * settings["steps"]
         assert settings["gen_length"] % settings["block_length"] == 0
-    assert generation_settings("gsm8k") == {}
+    assert all("gen_length" in decoding_settings(name) for name in task_names())
+    assert decoding_settings("gsm8k") == {}
+
+
+def test_settings_that_are_none_are_one_line():
+    spec = {"group": "mine", "task": [{"task": SUDOKU, "metadata": {"decoding": "fast"}}]}
+    with pytest.raises(LiftError, match="lift_sudoku_mini: metadata: decoding: 'fast': give settings"):
+        manager().load([spec])
 
 
 def test_settings_are_copies():
-    generation_settings(SUDOKU)["steps"] = 1
-    assert generation_settings(SUDOKU)["steps"] == 20
+    decoding_settings(SUDOKU)["steps"] = 1
+    assert decoding_settings(SUDOKU)["steps"] == 20
 
 
 @pytest.mark.parametrize(

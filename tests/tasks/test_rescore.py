@@ -8,8 +8,8 @@ import sys
 import pytest
 
 from lift_harness.errors import LiftError
+from lift_harness.tasks.catalog import task_config
 from lift_harness.tasks.scoring.rescore import score_file
-from lift_harness.tasks.settings import task_config
 
 
 def line(answers, gold="6 * 3 = 18\n#### 18", **more):
@@ -64,7 +64,7 @@ def test_code_says_what_it_was_isolated_with(tmp_path):
     good, bad = "```python\ndef add(a, b): return a + b\n```", "```python\ndef add(a, b): return 4\n```"
     log = tmp_path / "samples.jsonl"
     log.write_text(json.dumps({"doc": doc, "resps": [[good, bad]]}) + "\n")
-    from lift_harness.tasks.sandbox import run as sandbox
+    from lift_harness.tasks import sandbox
 
     if sandbox.isolation() == "none":
         pytest.skip("no isolation on this machine")
@@ -119,7 +119,7 @@ def test_kinds_come_from_the_tasks_files():
 
 
 def test_needs_neither_torch_nor_lm_eval():
-    script = "import sys, lift_harness.tasks.scoring.rescore, lift_harness.tasks.scoring.score_code\n"
+    script = "import sys, lift_harness.tasks.scoring.rescore, lift_harness.tasks.scoring.programs\n"
     script += "print([name for name in ('torch', 'lm_eval', 'transformers') if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

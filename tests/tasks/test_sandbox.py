@@ -15,10 +15,8 @@ import pytest
 from support.hostile import ATTACKS, CHEATS
 
 from lift_harness.errors import LiftError
-from lift_harness.tasks.sandbox import isolation as sandbox_isolation
-from lift_harness.tasks.sandbox import run as sandbox
+from lift_harness.tasks.sandbox import Program, commands, isolation, run, runner
 from lift_harness.tasks.sandbox.guest import decode, encode
-from lift_harness.tasks.sandbox.run import Program, run
 
 TESTS = "assert f(1) == 2\nassert f(41) == 42\n"
 SHORT = {"wall_s": 4, "cpu_s": 1, "memory_mb": 512}
@@ -32,16 +30,16 @@ def plus_one(solution, tests=TESTS):
 @pytest.fixture(scope="module", autouse=True)
 def marked():
     """Whatever the sandbox starts here carries `MARK` in its environment."""
-    sandbox_isolation.environment.cache_clear()
-    sandbox_isolation.ENVIRONMENT[MARK] = "1"
+    commands.environment.cache_clear()
+    commands.ENVIRONMENT[MARK] = "1"
     yield
-    del sandbox_isolation.ENVIRONMENT[MARK]
-    sandbox_isolation.environment.cache_clear()
+    del commands.ENVIRONMENT[MARK]
+    commands.environment.cache_clear()
 
 
 @pytest.fixture
 def isolated():
-    if sandbox.isolation() == "none":
+    if isolation() == "none":
         pytest.skip("no isolation on this machine")
 
 
@@ -67,7 +65,7 @@ def nothing_left():
 @pytest.fixture(scope="module")
 def attacked(tmp_path_factory):
     """Every hostile program's verdict, and what was outside afterwards."""
-    if sandbox.isolation() == "none":
+    if isolation() == "none":
         pytest.skip("no isolation on this machine")
     outside = tmp_path_factory.mktemp("outside")
     (outside / "canary").write_text("alive")
@@ -201,7 +199,7 @@ def test_other_values_arrive_as_their_like():
 
 def test_a_killed_runner_leaves_nothing(isolated):
     script = (
-        "from lift_harness.tasks.sandbox import isolation as i, run as sandbox\n"
+        "from lift_harness.tasks.sandbox import commands as i, runner as sandbox\n"
         f"i.ENVIRONMENT[{MARK!r}] = '1'\n"
         "sandbox.isolation(); print('on', flush=True)\n"
         "sandbox.run([sandbox.Program('import time\\ntime.sleep(99)', '', ())] * 2, wall_s=2)\n"
@@ -227,7 +225,7 @@ def test_a_killed_sandbox_is_a_failure(isolated, monkeypatch):
         started.append(real(*args, **kwargs))
         return started[-1]
 
-    monkeypatch.setattr(sandbox.subprocess, "Popen", popen)
+    monkeypatch.setattr(runner.subprocess, "Popen", popen)
     killer = threading.Timer(0.6, lambda: [os.killpg(one.pid, signal.SIGKILL) for one in list(started)])
     killer.start()
     (verdict,) = run([plus_one("import time\ntime.sleep(30)")], wall_s=20)
@@ -236,9 +234,9 @@ def test_a_killed_sandbox_is_a_failure(isolated, monkeypatch):
 
 
 def test_without_isolation_it_refuses_or_warns(monkeypatch):
-    monkeypatch.setattr(sandbox, "_isolation", None)
-    monkeypatch.setattr(sandbox_isolation, "kinds", list)
-    assert sandbox.isolation() == "none"
+    monkeypatch.setattr(runner, "_isolation", None)
+    monkeypatch.setattr(commands, "kinds", list)
+    assert isolation() == "none"
     with pytest.raises(LiftError, match="confirm_run_unsafe_code") as error:
         run([plus_one("def f(x): return x + 1")])
     assert "\n" not in str(error.value)
@@ -252,7 +250,7 @@ def test_without_isolation_it_refuses_or_warns(monkeypatch):
 
 def test_an_isolation_that_does_not_hold_is_not_used(monkeypatch):
     # "unshare" that does nothing: started as the plain program, the trial run sees the difference.
-    monkeypatch.setattr(sandbox, "_isolation", None)
-    monkeypatch.setattr(sandbox_isolation, "kinds", lambda: ["none"])
-    assert not sandbox.trial("none").passed
-    assert sandbox.isolation() == "none"
+    monkeypatch.setattr(runner, "_isolation", None)
+    monkeypatch.setattr(commands, "kinds", lambda: ["none"])
+    assert not runner.trial("none").passed
+    assert isolation() == "none"

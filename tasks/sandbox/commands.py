@@ -71,9 +71,9 @@ def read_only() -> tuple[str, ...]:
 def seccomp() -> dict[str, str] | None:
     """A Python binding of libseccomp, if one is installed: {"module", "path"}."""
     for name in ("seccomp", "pyseccomp"):
-        found = importlib.util.find_spec(name)
-        if found is not None and found.origin:
-            return {"module": name, "path": str(Path(found.origin).parent)}
+        spec = importlib.util.find_spec(name)
+        if spec is not None and spec.origin:
+            return {"module": name, "path": str(Path(spec.origin).parent)}
     return None
 
 

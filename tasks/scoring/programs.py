@@ -1,4 +1,4 @@
-"""The verdict on a HumanEval or MBPP answer: its first ```python block, run with its tests in the sandbox.
+"""From a HumanEval or MBPP answer to a program: its first ```python block, run with its tests in the sandbox.
 
 Imports neither torch nor lm_eval.
 """
@@ -12,8 +12,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from lift_harness.errors import LiftError
-from lift_harness.tasks.sandbox import run as sandbox
-from lift_harness.tasks.sandbox.run import Program
+from lift_harness.tasks import sandbox
+from lift_harness.tasks.sandbox import Program
 from lift_harness.tasks.scoring.tags import END_OF_TEXT, before, is_well_formed
 
 Doc = Mapping[str, Any]
@@ -34,7 +34,7 @@ def ready(allow_unisolated: bool | None = None) -> str:
     global _unisolated
     if allow_unisolated is not None:
         _unisolated = allow_unisolated
-    return sandbox.usable(_unisolated)
+    return sandbox.require_isolation(_unisolated)
 
 
 def code_block(text: str) -> str | None:

@@ -9,10 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lift_harness.errors import LiftError
-from lift_harness.tasks import prompts
-from lift_harness.tasks.sandbox import run as sandbox
-from lift_harness.tasks.scoring import score_code
-from lift_harness.tasks.scoring.score_code import code_block, program, score, score_many
+from lift_harness.tasks import prompts, sandbox
+from lift_harness.tasks.scoring import programs
+from lift_harness.tasks.scoring.programs import code_block, program, score, score_many
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
 ADD = {
@@ -179,11 +178,11 @@ def test_rows_of_other_benchmarks_are_an_error():
 
 
 def test_no_isolation_is_refused_unless_allowed(monkeypatch):
-    monkeypatch.setattr(sandbox, "_isolation", "none")
-    monkeypatch.setattr(score_code, "_unisolated", False)
+    monkeypatch.setattr(sandbox.runner, "_isolation", "none")
+    monkeypatch.setattr(programs, "_unisolated", False)
     with pytest.raises(LiftError, match="confirm_run_unsafe_code"):
-        score_code.ready()
+        programs.ready()
     with pytest.raises(LiftError, match="confirm_run_unsafe_code"):
         score(SUM, said("def sum(a, b):\n    return a + b + 0"))
     with pytest.warns(RuntimeWarning):
-        assert score_code.ready(allow_unisolated=True) == "none"
+        assert programs.ready(allow_unisolated=True) == "none"

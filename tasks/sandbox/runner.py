@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from lift_harness.errors import LiftError
-from lift_harness.tasks.sandbox import isolation as isolate
+from lift_harness.tasks.sandbox import commands
 
 GRACE = 2.0  # seconds beyond the time limit for processes to end by themselves
 CHUNK = 1 << 16
@@ -110,7 +110,7 @@ def run(
     Raises:
         LiftError: no isolation, and not allowed to go without.
     """
-    kind = usable(allow_unisolated)
+    kind = require_isolation(allow_unisolated)
     limits = Limits(wall_s, cpu_s, memory_mb, processes, scratch_mb, output_bytes)
     if workers is None:
         workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -122,7 +122,7 @@ def run(
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def usable(allow_unisolated: bool = False) -> str:
+def require_isolation(allow_unisolated: bool = False) -> str:
     """`isolation()`, if programs may be run with it."""
     kind = isolation()
     if kind == "none" and not allow_unisolated:
@@ -176,13 +176,13 @@ def isolation() -> str:
     global _isolation
     with _isolation_lock:
         if _isolation is None:
-            _isolation = next((kind for kind in isolate.kinds() if trial(kind).passed), "none")
+            _isolation = next((kind for kind in commands.kinds() if trial(kind).passed), "none")
         return _isolation
 
 
 def trial(kind: str) -> Verdict:
     """Whether an isolation holds what it promises on this machine."""
-    outside = [str(Path.home()), str(Path(isolate.__file__).parent), "/usr", "/", "/dev", "/dev/shm"]
+    outside = [str(Path.home()), str(Path(commands.__file__).parent), "/usr", "/", "/dev", "/dev/shm"]
     tests = f"""
 assert pid() < 10, "other processes are in sight"
 assert forks() < 40, "the limit on processes does not hold"
@@ -268,15 +268,15 @@ def start(
         "CPU": math.ceil(limits.cpu_s),
         "AS": limits.memory_mb * mib,
         "FSIZE": scratch,
-        "NPROC": isolate.process_limit(limits.processes),
+        "NPROC": commands.process_limit(limits.processes),
         "NOFILE": 64,
         "CORE": 0,
         "MSGQUEUE": 0,
         "MEMLOCK": 0,
     }
     seconds = math.ceil(limits.wall_s + GRACE)
-    job = isolate.job(kind, task, kernel, scratch_bytes=scratch, seconds=seconds)
-    environment, folder = isolate.environment(), "/"
+    job = commands.job(kind, task, kernel, scratch_bytes=scratch, seconds=seconds)
+    environment, folder = commands.environment(), "/"
     if kind == "none":
         folder = cleanup.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True))
         environment = {**environment, "HOME": folder, "TMPDIR": folder}
@@ -284,7 +284,7 @@ def start(
         stdin.write(json.dumps(job).encode())
         stdin.seek(0)
         process = subprocess.Popen(
-            isolate.command(kind, scratch),
+            commands.command(kind, scratch),
             stdin=stdin,
             stdout=subprocess.DEVNULL if output is None else output,
             stderr=subprocess.DEVNULL if output is None else subprocess.STDOUT,

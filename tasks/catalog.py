@@ -1,4 +1,4 @@
-"""What the task files say, for those who do not go through lm-eval: settings, names, groups.
+"""What the task files say, for those who do not go through lm-eval: decoding, names, groups.
 
 Imports neither torch nor lm_eval.
 """
@@ -15,21 +15,6 @@ import yaml
 from lift_harness.errors import LiftError, did_you_mean
 
 FOLDER = Path(__file__).parent
-
-
-@cache
-def _settings() -> dict[str, dict[str, Any]]:
-    return yaml.safe_load((FOLDER / "settings.yaml").read_text(encoding="utf-8"))
-
-
-def task_names() -> list[str]:
-    """The project's task names."""
-    return sorted(_settings())
-
-
-def generation_settings(task_name: str) -> dict[str, Any]:
-    """Decoding settings (`gen_length`, `steps`, ...) of a task of ours; {} for any other task."""
-    return dict(_settings().get(task_name, {}))
 
 
 class _Loader(yaml.SafeLoader):
@@ -49,8 +34,18 @@ def _read(path: Path) -> dict[str, Any]:
 @cache
 def _files() -> dict[str, dict[str, Any]]:
     """The task and group files by name."""
-    found = map(_read, sorted(FOLDER.glob("*/lift_*.yaml")))
-    return {config["task" if "benchmark" in config else "group"]: config for config in found}
+    configs = [_read(path) for path in sorted(FOLDER.glob("*/lift_*.yaml"))]
+    return {config["task" if "benchmark" in config else "group"]: config for config in configs}
+
+
+@cache
+def _tasks() -> dict[str, dict[str, Any]]:
+    return {name: config for name, config in _files().items() if "benchmark" in config}
+
+
+def task_names() -> list[str]:
+    """The project's task names."""
+    return sorted(_tasks())
 
 
 def task_config(name: str) -> dict[str, Any]:
@@ -59,9 +54,20 @@ def task_config(name: str) -> dict[str, Any]:
     Raises:
         LiftError: there is no such task.
     """
-    if name not in task_names():
+    if name not in _tasks():
         raise LiftError(f"no task {name!r}: {did_you_mean(name, task_names())}")
-    return _files()[name]
+    return _tasks()[name]
+
+
+def decoding_settings(task_name: str) -> dict[str, Any]:
+    """Decoding settings (`gen_length`, `steps`, ...) of a task of ours; {} for any other task."""
+    metadata = _tasks().get(task_name, {}).get("metadata", {})
+    return dict(metadata.get("decoding", {}))
+
+
+def bare_names() -> dict[str, str]:
+    """What tasks of ours are called under `lift_dlm`: {"gsm8k": "lift_gsm8k", ...}."""
+    return {config["bare_name"]: name for name, config in _tasks().items() if "bare_name" in config}
 
 
 def expand(names: Iterable[str]) -> list[str]:
@@ -70,10 +76,10 @@ def expand(names: Iterable[str]) -> list[str]:
     Raises:
         LiftError: a name is none of these.
     """
-    found: list[str] = []
+    expanded: list[str] = []
     for name in names:
         full = name if name in _files() else f"lift_{name}"
         if full not in _files():
             raise LiftError(f"no task {name!r}: {did_you_mean(name, _files())}")
-        found += _files()[full]["task"] if "group" in _files()[full] else [full]
-    return list(dict.fromkeys(found))
+        expanded += [full] if full in _tasks() else _files()[full]["task"]
+    return list(dict.fromkeys(expanded))
