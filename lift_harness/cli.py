@@ -180,7 +180,7 @@ def generate_command(
     json_: Annotated[bool, typer.Option("--json", help="Print JSON, with every step.")] = False,
 ) -> None:
     """Answer a prompt."""
-    from lift_harness.interactive.generate import generate
+    from lift_harness.interactive.generate import print_answer
     from lift_harness.interactive.session import open_session
 
     settings = [*(set_ or ()), *([gen_kwargs] if gen_kwargs else ())]
@@ -188,7 +188,7 @@ def generate_command(
     session = open_session(
         model, peft=peft, model_args=model_args, settings=settings, seed=seed, prefix=prefix
     )
-    generate(session, text, raw=raw, system=system, show=show, as_json=json_, delay=delay)
+    print_answer(session, text, raw=raw, system=system, show=show, as_json=json_, delay=delay)
 
 
 def read_stdin() -> str:

@@ -35,16 +35,16 @@ PROBE_SECONDS = 120
 # Runs in the Python of the `lm_eval` command, as that command would: only the start-up hook can have acted.
 PROBE = """
 import json, sys
-found = {"python": sys.executable, "model": False, "tasks": False, "error": None}
+known = {"python": sys.executable, "model": False, "tasks": False, "error": None}
 try:
     from lm_eval import models
     from lm_eval.api.registry import model_registry
     from lm_eval.tasks import TaskManager
-    found["model"] = "lift_dlm" in model_registry
-    found["tasks"] = "lift_gsm8k" in TaskManager(include_defaults=False).all_tasks
+    known["model"] = "lift_dlm" in model_registry
+    known["tasks"] = "lift_gsm8k" in TaskManager(include_defaults=False).all_tasks
 except BaseException as error:
-    found["error"] = f"{type(error).__name__}: {error}"
-print(json.dumps(found))
+    known["error"] = f"{type(error).__name__}: {error}"
+print(json.dumps(known))
 """
 
 

@@ -155,13 +155,13 @@ def parse_settings(texts: Iterable[str]) -> dict[str, Any]:
     Raises:
         LiftError: something without a key or a value.
     """
-    found: dict[str, Any] = {}
+    settings: dict[str, Any] = {}
     for part in (part for text in texts for part in SEPARATOR.split(text.strip())):
         key, equals, value = part.partition("=")
         if not (key and equals and value):
             raise LiftError(f"{part!r} is no setting; write KEY=VALUE, e.g. temperature=0.7")
-        found[key] = parse_value(value)
-    return found
+        settings[key] = parse_value(value)
+    return settings
 
 
 def parse_value(text: str) -> Any:

@@ -35,7 +35,10 @@ def loglikelihood_rolling(lm: LiftDLM, instances: list[Instance], disable_tqdm: 
     asked = [rolling_windows(lm.tokenizer, lm.context_length, instance.args[0]) for instance in instances]
     texts = list(dict.fromkeys(text for windows in asked for text in windows))
     bounds = bound(lm, "loglikelihood_rolling", texts, disable_tqdm)
-    return [sum((bounds[text].value for text in windows), 0.0) for windows in asked]
+    sums = []
+    for windows in asked:
+        sums.append(sum((bounds[text].value for text in windows), 0.0))  # 0.0: a text without tokens
+    return sums
 
 
 # ---------------------------------------------------------------- texts
@@ -118,7 +121,7 @@ def bound(
             mask_id=lm.mask_id,
             mc_num=lm.mc_num,
             exact_tokens=lm.exact_tokens,
-            seed=DecodingConfig(seed=lm.settings.get("seed", 0)).seed,
+            seed=DecodingConfig(seed=lm.settings.get("seed", 0)).seed,  # checked as decoding's is
             token_budget=lm.budget,
             on_done=lambda i, one: advance(),
         )

@@ -71,9 +71,9 @@ def register_metrics(metrics: ModuleType) -> None:
 def _register(group: str, registry_name: str) -> None:
     """Register a group's entry points without importing what they point at.
 
-    An lm-eval with `registry.load_plugins` (its main branch, after 0.4.13) does this itself and is
-    left alone. A name that is taken is left alone too, as that lm-eval does, so that its built-ins win
-    and nothing breaks should an lm-eval discover entry points by some other means.
+    An lm-eval with `registry.load_plugins` (its main branch, after 0.4.13: lm-evaluation-harness#4013 and
+    #4014) does this itself and is left alone. A name that is taken is left alone too, as that lm-eval does,
+    so that its built-ins win and nothing breaks should an lm-eval discover entry points by some other means.
     """
     from lm_eval.api import registry
 
@@ -102,7 +102,8 @@ def task_folder() -> Path | None:
 def index_tasks(manager: Any) -> None:
     """Make every `TaskManager` index the project's tasks.
 
-    Later paths win: lm-eval's own tasks, then ours, then the user's `include_path`.
+    Later paths win: lm-eval's own tasks, then ours, then the user's `include_path`. (The order that
+    lm-evaluation-harness#4015, still open, proposes for installed tasks.)
     """
 
     @in_place_of(manager.TaskManager, "__init__")
@@ -224,7 +225,8 @@ def bind_tasks(evaluator: Any) -> None:
 def use_own_cache(model: Any) -> None:
     """Let a model that has `use_response_cache(path)` keep its responses itself under `--use_cache`.
 
-    lm-eval's cache is keyed by the prompt alone: another checkpoint, or another sample, gets the same answer.
+    lm-eval's cache is keyed by the prompt alone: another checkpoint (lm-evaluation-harness#4063) or another
+    sample (#3046) gets the same answer.
     """
 
     @in_place_of(model.CachingLM, "__new__")
