@@ -55,6 +55,7 @@ def scored_text(lm: LiftDLM, instance: Instance) -> tuple[Text, int]:
         text = encode_pair(lm.tokenizer, *instance.args)
     except LiftError as error:
         raise LiftError(f"{where}{error}") from error
+    cuts = lm.truncate == "left"
     excess = excess_tokens(
         len(text.context),
         len(text.target),
@@ -62,9 +63,7 @@ def scored_text(lm: LiftDLM, instance: Instance) -> tuple[Text, int]:
         where=where,
         before="the context",
         after=f"a continuation of {len(text.target)}",
-        remedy=None
-        if lm.truncate == "left"
-        else "cut contexts from the left with the model arg truncate=left",
+        remedy=None if cuts else "cut contexts from the left with the model arg truncate=left",
     )
     return dataclasses.replace(text, context=text.context[excess:]), excess
 

@@ -214,8 +214,9 @@ class LiftDLM(LM):
     def resolve(self, instances: list[Instance]) -> list[GenerationRequest]:
         """Prompts, settings and noise keys; all errors come before the first forward pass."""
         wanted = generation_requests(self, instances)
-        for one in wanted:
-            self.used[one.task] = one.settings
+        last = {one.task: one for one in wanted}
+        for task, one in last.items():
+            self.used[task] = one.settings
         return wanted
 
     def not_kept(self, wanted: list[GenerationRequest], finish: Finish) -> list[GenerationRequest]:

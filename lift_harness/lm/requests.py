@@ -98,9 +98,11 @@ def generation_requests(lm: LiftDLM, instances: Sequence[Instance]) -> list[Gene
     one: those are samples that it has had, and equal to them.
     """
     times: Counter[GenerationRequest] = Counter()
-    requests = []
+    requests: list[GenerationRequest] = []
+    previous = None
     for instance in instances:
-        first = first_sample(lm, instance)
+        if instance is not previous:  # repeats stand one after the other: the prompt is encoded once
+            previous, first = instance, first_sample(lm, instance)
         sample = times[first] % (instance.repeats or 1)
         times[first] += 1
         requests.append(dataclasses.replace(first, sample=sample))
@@ -124,15 +126,10 @@ def first_sample(lm: LiftDLM, instance: Instance) -> GenerationRequest:
             "set a temperature (--gen_kwargs temperature=0.5) or repeats: 1"
         )
     prompt = encode_prompt(lm.tokenizer, context)
-    excess = excess_tokens(
-        len(prompt),
-        config.gen_length,
-        lm.context_length,
-        where=f"{task} doc {instance.doc_id}: ",
-        remedy=None
-        if lm.truncate == "left"
-        else "lower gen_length, or cut prompts from the left with the model arg truncate=left",
-    )
+    where = f"{task} doc {instance.doc_id}: "
+    how = "lower gen_length, or cut prompts from the left with the model arg truncate=left"
+    remedy = None if lm.truncate == "left" else how
+    excess = excess_tokens(len(prompt), config.gen_length, lm.context_length, where=where, remedy=remedy)
     return GenerationRequest(
         task=task,
         doc_id=instance.doc_id,
