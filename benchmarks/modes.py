@@ -54,7 +54,7 @@ def answers(lm: LiftDLM, task: Task, mode: str) -> tuple[list[str], int, int]:
     counts: Counter[str] = Counter()
     texts, tokens = [], 0
     for one in lm.resolve(instances):
-        ids = plain(lm.model, list(one.request.ids), one.request.config, lm.tokenizer.mask_token_id, counts)
+        ids = plain(lm.model, list(one.prompt), one.config, lm.tokenizer.mask_token_id, counts)
         out = Generation(ids, [], [], 0)
         texts.append(one.text(lm.tokenizer, out))
         tokens += len(one.text_ids(lm.tokenizer, out))

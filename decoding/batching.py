@@ -11,7 +11,7 @@ import torch
 from lift_harness.decoding.batch import Batch, Row
 from lift_harness.decoding.config import DecodingConfig
 from lift_harness.decoding.engine import decode
-from lift_harness.decoding.request import Generation, Request
+from lift_harness.decoding.request import Generation, Request, excess_tokens
 from lift_harness.errors import LiftError
 
 OnDone = Callable[[int, Generation], None]
@@ -144,18 +144,9 @@ def check(model: Any, requests: Sequence[Request], mask_id: int) -> None:
     """
     context = model.config.max_position_embeddings
     for i, request in enumerate(requests):
-        if not request.ids:
-            raise LiftError(f"prompt {i} is empty; a request needs at least one token")
-        if request.infill and request.length > context:
-            raise LiftError(
-                f"prompt {i} has {len(request.ids)} tokens, more than the model's context of {context}; "
-                "infill a shorter text"
-            )
-        if request.length > context:
-            raise LiftError(
-                f"prompt {i} has {len(request.ids)} tokens and gen_length={request.config.gen_length}: more "
-                f"than the model's context of {context}; shorten the prompt or lower gen_length"
-            )
+        added = request.length - len(request.ids)
+        remedy = "infill a shorter text" if request.infill else "shorten the prompt or lower gen_length"
+        excess_tokens(len(request.ids), added, context, before=f"prompt {i}", remedy=remedy)
         if request.infill and mask_id not in request.ids:
             raise LiftError(f"prompt {i} has no mask token (id {mask_id}); infill needs at least one")
     for config in dict.fromkeys(request.config for request in requests):

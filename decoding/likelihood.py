@@ -100,7 +100,7 @@ def elbo(
     """
     rows: dict[int, Rows] = {}
     values: dict[int, list[Tensor]] = {}
-    found: dict[int, Likelihood] = {}
+    bounds: dict[int, Likelihood] = {}
     order = sorted(range(len(texts)), key=lambda i: -texts[i].length)  # what does not fit shows at once
     for group in batches(texts, order, rows, exact_tokens, mc_num, seed, token_budget):
         parts = [Part(texts[i], rows[i].masked[here]) for i, here in group]
@@ -108,10 +108,10 @@ def elbo(
         for (i, _), part_sums in zip(group, sums, strict=True):
             values.setdefault(i, []).append(part_sums)
             if sum(map(len, values[i])) == len(rows[i].weight):
-                found[i] = estimate(torch.cat(values.pop(i)), rows.pop(i))
+                bounds[i] = estimate(torch.cat(values.pop(i)), rows.pop(i))
                 if on_done:
-                    on_done(i, found[i])
-    return [found[i] for i in range(len(texts))]
+                    on_done(i, bounds[i])
+    return [bounds[i] for i in range(len(texts))]
 
 
 def batches(
@@ -215,6 +215,7 @@ def halving(one_pass: Pass, model: Any, parts: Sequence[Part], mask_id: int) -> 
 @torch.inference_mode()
 def sums_of(model: Any, parts: Sequence[Part], mask_id: int) -> Tensor:
     """Sum of log p over the masked tokens of each row, float64 [R]."""
+    # float64: choices are compared by small differences of sums over hundreds of tokens.
     total = torch.zeros(sum(len(part.masked) for part in parts), dtype=torch.float64)
     for row, _, token, logits in masked_logits(model, parts, mask_id):
         chosen = logits.gather(-1, token[:, None])[:, 0]
@@ -255,6 +256,7 @@ def masked_logits(
         real[here, : text.length] = True
         start[here] = len(text.context)
         masked[here, : len(answer)], target[here, : len(answer)] = rows, answer
+    # Only the targets' columns are projected; a model with shifted logits (Dream) predicts i at i - 1.
     at = (start[:, None] + torch.arange(longest) - model.logit_shift).clamp(0, width - 1)
     position = torch.arange(width, device=device)[None]
     visible = None if real.all() else real.to(device)
@@ -277,7 +279,7 @@ def greedy_matches(
 
     A text is out with the first token that differs: only those that match take L passes.
     """
-    found = [False] * len(texts)
+    matches = [False] * len(texts)
     order = sorted(range(len(texts)), key=lambda i: -texts[i].length)
     left = {i: torch.ones(1, len(texts[i].target), dtype=torch.bool) for i in order}
     while left:
@@ -289,9 +291,9 @@ def greedy_matches(
             for i, column in zip(group, columns, strict=True):
                 if column >= 0:
                     left[i][0, column] = False
-                    found[i] = not left[i].any()
-                if column < 0 or found[i]:
+                    matches[i] = not left[i].any()
+                if column < 0 or matches[i]:
                     del left[i]
                     if on_done:
                         on_done(i)
-    return found
+    return matches

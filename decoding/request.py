@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from lift_harness.decoding.config import DecodingConfig
+from lift_harness.errors import LiftError
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,3 +82,46 @@ class Generation:
             if step >= 0:
                 steps[step].append((i, token, sure))
         return steps
+
+
+class TooLong(LiftError):
+    """A prompt that, with what comes after it, has more tokens than the model can see."""
+
+
+def excess_tokens(
+    given: int,
+    wanted: int,
+    context: int,
+    *,
+    remedy: str | None,
+    where: str = "",
+    before: str = "the prompt",
+    after: str | None = None,
+) -> int:
+    """How many tokens of a prompt are too many for the model's context: 0, or what the caller has to cut.
+
+    Args:
+        given: tokens of the prompt.
+        wanted: tokens after them, to be generated or scored.
+        context: tokens that the model can see at a time.
+        remedy: what the user can do; None: the caller cuts, and the prompt only has to keep one token.
+        where: begins the messages, e.g. "lift_gsm8k doc 3: ".
+        before: what the messages call the prompt.
+        after: what they call the tokens after it; by default "gen_length=N".
+
+    Raises:
+        TooLong: there is an excess and a remedy.
+        LiftError: an empty prompt, or no room for any.
+    """
+    after = after or f"gen_length={wanted}"
+    if not given:
+        raise LiftError(f"{where}{before} is empty; a request needs at least one token")
+    if wanted >= context:
+        raise LiftError(
+            f"{where}{after} leaves no room for a prompt in the model's context of {context}; shorten it"
+        )
+    excess = max(0, given + wanted - context)
+    if excess and remedy:
+        both = f"{given} tokens and {after}" if wanted else f"{given} tokens"
+        raise TooLong(f"{where}{before} has {both}: more than the model's context of {context}; {remedy}")
+    return excess

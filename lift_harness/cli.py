@@ -181,7 +181,7 @@ def generate_command(
     json_: Annotated[bool, typer.Option("--json", help="Print JSON, with every step.")] = False,
 ) -> None:
     """Answer a prompt."""
-    from lift_harness.interactive.generate import generate
+    from lift_harness.interactive.generate import print_answer
     from lift_harness.interactive.session import open_session
 
     settings = [*(set_ or ()), *([gen_kwargs] if gen_kwargs else ())]
@@ -189,7 +189,7 @@ def generate_command(
     session = open_session(
         model, peft=peft, model_args=model_args, settings=settings, seed=seed, prefix=prefix
     )
-    generate(session, text, raw=raw, system=system, show=show, as_json=json_, delay=delay)
+    print_answer(session, text, raw=raw, system=system, show=show, as_json=json_, delay=delay)
 
 
 def read_stdin() -> str:
@@ -240,23 +240,16 @@ def doctor_command(
 
     from rich.console import Console
 
+    from lift_harness.doctor.report import Report
+
     if model is None:
         if peft is not None or revision is not None:
             raise LiftError("--peft and --revision belong to a model; name it: lift-harness doctor MODEL")
-        from lift_harness.doctor.installation import (
-            examine_installation,
-            installation_json,
-            show_installation,
-        )
+        from lift_harness.doctor.installation import examine_installation
 
-        found = examine_installation()
-        if json_:
-            typer.echo(json.dumps(installation_json(found), indent=2))
-        else:
-            show_installation(found, Console())
-        problems = found.problems
+        report: Report = examine_installation()
     else:
-        from lift_harness.doctor.checkpoint import as_json, examine, show
+        from lift_harness.doctor.checkpoint import examine
 
         report = examine(
             model,
@@ -266,15 +259,13 @@ def doctor_command(
             memory=memory,
             revision=revision,
         )
-        if json_:
-            typer.echo(json.dumps(as_json(report), indent=2))
-        else:
-            show(report, Console())
-        problems = report.problems
-    if not json_:
-        for problem in problems:
+    if json_:
+        typer.echo(json.dumps(report.as_json(), indent=2))
+    else:
+        report.show(Console())
+        for problem in report.problems:
             typer.echo(f"problem: {problem}", err=True)
-    if problems:
+    if report.problems:
         raise typer.Exit(2)
 
 

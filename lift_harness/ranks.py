@@ -78,9 +78,9 @@ class Ranks:
         """The ranks' objects on rank `dst`, None elsewhere."""
         if not self.state:
             return [thing]
-        found = [None] * self.world_size if self.rank == dst else None
-        torch.distributed.gather_object(thing, found, dst=dst, group=self.group)
-        return found
+        things = [None] * self.world_size if self.rank == dst else None
+        torch.distributed.gather_object(thing, things, dst=dst, group=self.group)
+        return things
 
     def barrier(self) -> None:
         """Wait for all that take part."""
@@ -93,6 +93,6 @@ class Ranks:
         """Counts of all ranks together, on every rank."""
         if not self.state:
             return counts
-        found: list[Any] = [None] * self.world_size
-        torch.distributed.all_gather_object(found, dict(counts), group=self.group)
-        return sum(map(Counter, found), Counter())
+        every: list[Any] = [None] * self.world_size
+        torch.distributed.all_gather_object(every, dict(counts), group=self.group)
+        return sum(map(Counter, every), Counter())

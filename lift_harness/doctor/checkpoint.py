@@ -6,17 +6,16 @@ Memory is an estimate: weights, keys and values, the widest activations of a pas
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import psutil
 import torch
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from lift_harness.decoding.batching import activations, cached
+from lift_harness.decoding.config import default_block
+from lift_harness.doctor.report import Report, Tables, gib
 from lift_harness.errors import LiftError, first_line
 from lift_harness.models.adapters import adapter_shapes, check_shapes, read_adapter_config, same_base
 from lift_harness.models.chat import end_of_turn_id
@@ -35,21 +34,14 @@ from lift_harness.models.loading import check_weights, embedding_rows, empty_mod
 from lift_harness.models.masked_lm import MaskedLM
 from lift_harness.models.tokenization import Special, check_template, load_tokenizer, resolve_ids
 
-GIB = 2**30
-BLOCK = 32  # positions whose logits a pass computes: decoding's default block_length
 FLOAT32_COPIES = 3  # of a block's logits, while confidences are computed
 
 
 @dataclass
-class Report:
-    """What was found. None: could not be found out, for one of the problems.
+class CheckpointReport(Report):
+    """A checkpoint. None: could not be found out, for one of the problems."""
 
-    `problems` make the checkpoint unusable as it is; `notes` are worth knowing. Both are single lines.
-    """
-
-    model: str
-    problems: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
+    model: str = ""
     model_type: str | None = None
     model_class: str | None = None
     parameters: int | None = None
@@ -75,6 +67,13 @@ class Report:
     largest_batch: int | None = None  # without a cache
     largest_batch_with_cache: int | None = None
 
+    def tables(self) -> Tables:
+        """One table, on one screen."""
+        lines = {"model": self.model}
+        if self.model_type is not None:
+            lines |= model_lines(self) | tokenizer_lines(self) | memory_lines(self)
+        return {"checkpoint": lines}
+
 
 def examine(
     name: str,
@@ -84,7 +83,7 @@ def examine(
     gen_length: int = 256,
     memory: float | None = None,
     revision: str | None = None,
-) -> Report:
+) -> CheckpointReport:
     """Find out all that can be without loading weights.
 
     Args:
@@ -95,7 +94,7 @@ def examine(
         memory: GiB to fit into; by default what is free on the GPU, or in RAM without one.
         revision: of a Hub id.
     """
-    report = Report(name, prompt_length=prompt_length, gen_length=gen_length)
+    report = CheckpointReport(model=name, prompt_length=prompt_length, gen_length=gen_length)
     try:
         folder = find_folder(name, revision, weights=False)
         config, empty = empty_model(folder, name)
@@ -119,22 +118,27 @@ def examine(
 # ---------------------------------------------------------------- what is looked at
 
 
-def _model(report: Report, config: dict[str, Any], empty: Any) -> None:
+def _model(report: CheckpointReport, config: dict[str, Any], empty: Any) -> None:
     report.model_type, report.model_class = config["model_type"], type(empty).__name__
     report.parameters = sum(parameter.numel() for parameter in empty.parameters())
     report.context = empty.config.max_position_embeddings
     report.embedding_rows = embedding_rows(empty)
     report.logit_shift = getattr(empty, "logit_shift", MaskedLM.logit_shift)
-    asked = report.prompt_length + report.gen_length
-    if report.context is not None and asked > report.context:
+    length = report.prompt_length + report.gen_length
+    if report.context is not None and length > report.context:
         report.notes.append(
-            f"a prompt of {report.prompt_length} and gen_length={report.gen_length} make {asked} tokens, "
+            f"a prompt of {report.prompt_length} and gen_length={report.gen_length} make {length} tokens, "
             f"the context holds {report.context}"
         )
 
 
 def _weights(
-    report: Report, config: dict[str, Any], empty: Any, folder: Path, name: str, revision: str | None
+    report: CheckpointReport,
+    config: dict[str, Any],
+    empty: Any,
+    folder: Path,
+    name: str,
+    revision: str | None,
 ) -> None:
     headers = _headers(folder, name, revision)
     stored = stored_dtype(headers)
@@ -165,7 +169,7 @@ def _headers(folder: Path, name: str, revision: str | None) -> dict[str, Header]
     }
 
 
-def _tokenizer(report: Report, config: dict[str, Any], empty: Any, folder: Path) -> None:
+def _tokenizer(report: CheckpointReport, config: dict[str, Any], empty: Any, folder: Path) -> None:
     tokenizer = load_tokenizer(folder, config["model_type"])
     report.tokenizer_class, report.tokenizer_size = type(tokenizer).__name__, len(tokenizer)
     report.ids = resolve_ids(tokenizer, config, embedding_rows(empty), where=report.model)
@@ -183,7 +187,7 @@ def _tokenizer(report: Report, config: dict[str, Any], empty: Any, folder: Path)
     report.ids["end of turn"] = Special(id, token, source)
 
 
-def _adapter(report: Report, empty: Any, peft: str | None) -> None:
+def _adapter(report: CheckpointReport, empty: Any, peft: str | None) -> None:
     if peft is None:
         return
     config = read_adapter_config(peft)
@@ -203,7 +207,7 @@ def _adapter(report: Report, empty: Any, peft: str | None) -> None:
     check_shapes(empty, peft)
 
 
-def _memory(report: Report, empty: Any, memory: float | None) -> None:
+def _memory(report: CheckpointReport, empty: Any, memory: float | None) -> None:
     if report.dtype is None or report.weights_bytes is None:
         return
     size = getattr(torch, report.dtype).itemsize
@@ -211,9 +215,10 @@ def _memory(report: Report, empty: Any, memory: float | None) -> None:
     if kept := cached(empty):  # a masked LM keeps nothing
         report.cache_bytes_per_token = kept * size
         report.cache_bytes_per_request = report.cache_bytes_per_token * columns
-    report.free_bytes, report.free_on = free_memory() if memory is None else (int(memory * GIB), "--memory")
+    free = free_memory() if memory is None else (int(memory * 2**30), "--memory")
+    report.free_bytes, report.free_on = free
     held = activations(empty) * size * columns
-    logits = min(BLOCK, report.gen_length) * embedding_rows(empty) * (size + 4 * FLOAT32_COPIES)
+    logits = default_block(report.gen_length) * embedding_rows(empty) * (size + 4 * FLOAT32_COPIES)
     room = report.free_bytes - report.weights_bytes
     report.largest_batch = max(0, room // (held + logits))
     if report.cache_bytes_per_request is not None:
@@ -236,67 +241,49 @@ def free_memory() -> tuple[int, str]:
 # ---------------------------------------------------------------- how it is shown
 
 
-def as_json(report: Report) -> dict[str, Any]:
-    """The report for json.dumps."""
-    return {"sound": not report.problems, **asdict(report)}
-
-
-def show(report: Report, console: Console) -> None:
-    """Print the report, on one screen."""
-    table = Table.grid(padding=(0, 2))
-    table.add_column(style="bold", no_wrap=True)
-    table.add_column(overflow="fold")
-    for label, value in rows(report):
-        table.add_row(label, Text(value))
-    console.print(table)
-    for note in report.notes:
-        console.print(Text(f"note: {note}", style="yellow"), soft_wrap=True)
-
-
-def rows(report: Report) -> list[tuple[str, str]]:
-    """Label and text of each line."""
-    found = [("model", report.model)]
-    if report.model_type is None:
-        return found
+def model_lines(report: CheckpointReport) -> dict[str, str]:
+    """What the model is, with its adapter."""
     shift = ", logits shifted by one" if report.logit_shift else ""
-    found.append(("type", f"{report.model_type} ({report.model_class}{shift})"))
-    found.append(("parameters", f"{report.parameters:,}"))
+    lines = {
+        "type": f"{report.model_type} ({report.model_class}{shift})",
+        "parameters": f"{report.parameters:,}",
+    }
     if report.weights_bytes is not None and report.file_bytes is not None:
         files = f"stored as {report.stored_dtype}, {gib(report.file_bytes)}"
-        found.append(("weights", f"{gib(report.weights_bytes)} as {report.dtype} ({files})"))
+        lines["weights"] = f"{gib(report.weights_bytes)} as {report.dtype} ({files})"
     if report.adapter is not None:
         a = report.adapter
         what = f"{a['kind']} r={a['r']} alpha={a['alpha']} on {', '.join(sorted(a['target_modules'] or []))}"
-        found.append(("adapter", f"{what}; {a['parameters']:,} parameters; trained on {a['trained_on']}"))
-    found.append(("context", f"{report.context} tokens"))
-    for kind, special in report.ids.items():
-        found.append((kind, f"{special.id} {special.token!r} (from {special.source})"))
+        lines["adapter"] = f"{what}; {a['parameters']:,} parameters; trained on {a['trained_on']}"
+    lines["context"] = f"{report.context} tokens"
+    return lines
+
+
+def tokenizer_lines(report: CheckpointReport) -> dict[str, str]:
+    """Special ids, tokenizer and chat template."""
+    lines = {
+        kind: f"{special.id} {special.token!r} (from {special.source})"
+        for kind, special in report.ids.items()
+    }
     if report.tokenizer_class is not None:
-        rows_of = f"{report.tokenizer_size:,} tokens for {report.embedding_rows:,} embedding rows"
-        found.append(("tokenizer", f"{report.tokenizer_class}, {rows_of}"))
+        sizes = f"{report.tokenizer_size:,} tokens for {report.embedding_rows:,} embedding rows"
+        lines["tokenizer"] = f"{report.tokenizer_class}, {sizes}"
     if report.chat_template is not None:
-        found.append(("chat template", "no" if report.chat_example is None else repr(report.chat_example)))
-    return found + memory_rows(report)
+        lines["chat template"] = "no" if report.chat_example is None else repr(report.chat_example)
+    return lines
 
 
-def memory_rows(report: Report) -> list[tuple[str, str]]:
-    """The lines about memory."""
+def memory_lines(report: CheckpointReport) -> dict[str, str]:
+    """What requests take, and how many fit."""
     if report.free_bytes is None:
-        return []
+        return {}
     lengths = f"prompt {report.prompt_length} + {report.gen_length}"
-    found = []
-    if report.cache_bytes_per_token is None or report.cache_bytes_per_request is None:
-        found.append(("cache", "takes none"))
-    else:
+    cache = "takes none"
+    if report.cache_bytes_per_token is not None and report.cache_bytes_per_request is not None:
         each = f"{report.cache_bytes_per_request / 2**20:,.1f} MiB a request ({lengths})"
-        found.append(("cache", f"{report.cache_bytes_per_token / 1024:,.1f} KiB a token, {each}"))
+        cache = f"{report.cache_bytes_per_token / 1024:,.1f} KiB a token, {each}"
     batch = f"about {report.largest_batch:,} without a cache"
     if report.largest_batch_with_cache is not None:
         batch += f", {report.largest_batch_with_cache:,} with one"
-    found.append(("largest batch", f"{batch} ({lengths}; {gib(report.free_bytes)} {report.free_on})"))
-    return found
-
-
-def gib(count: int) -> str:
-    """Bytes as GiB, or MiB where that is little."""
-    return f"{count / GIB:,.2f} GiB" if count >= GIB / 10 else f"{count / 2**20:,.1f} MiB"
+    free = f"{gib(report.free_bytes)} {report.free_on}"
+    return {"cache": cache, "largest batch": f"{batch} ({lengths}; {free})"}

@@ -23,55 +23,49 @@ from typing import Any
 import psutil
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
-from rich.console import Console
 
 from lift_harness import __version__
-from lift_harness.console import say
+from lift_harness.doctor.report import Report, Tables, gib
 from lift_harness.errors import LiftError, first_line
 from lift_harness.pipeline.hardware import version_of
 
 PACKAGE = "lift-harness"
 EXTRAS = ("gpu", "track")
-GIB = 2**30
 PROBE_SECONDS = 120
 # Runs in the Python of the `lm_eval` command, as that command would: only the start-up hook can have acted.
 PROBE = """
 import json, sys
-found = {"python": sys.executable, "model": False, "tasks": False, "error": None}
+known = {"python": sys.executable, "model": False, "tasks": False, "error": None}
 try:
     from lm_eval import models
     from lm_eval.api.registry import model_registry
     from lm_eval.tasks import TaskManager
-    found["model"] = "lift_dlm" in model_registry
-    found["tasks"] = "lift_gsm8k" in TaskManager(include_defaults=False).all_tasks
+    known["model"] = "lift_dlm" in model_registry
+    known["tasks"] = "lift_gsm8k" in TaskManager(include_defaults=False).all_tasks
 except BaseException as error:
-    found["error"] = f"{type(error).__name__}: {error}"
-print(json.dumps(found))
+    known["error"] = f"{type(error).__name__}: {error}"
+print(json.dumps(known))
 """
 
 
 @dataclass
-class Report:
-    """What was found.
+class InstallationReport(Report):
+    """An installation, in sections as they are printed."""
 
-    Attributes:
-        sections: title -> label -> text.
-        problems: what does not work; one line each.
-        notes: what is missing but optional, or worth knowing; one line each.
-    """
+    sections: Tables = field(default_factory=dict)
 
-    sections: dict[str, dict[str, str]] = field(default_factory=dict)
-    problems: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
+    def tables(self) -> Tables:
+        """The sections."""
+        return self.sections
 
     def add(self, section: str, label: str, text: str) -> None:
         """A line of a section."""
         self.sections.setdefault(section, {})[label] = text
 
 
-def examine_installation() -> Report:
+def examine_installation() -> InstallationReport:
     """Look at everything; a look that fails is itself a problem."""
-    report = Report()
+    report = InstallationReport()
     for look in (_system, _packages, _extras, _plugin, _devices, _model, _data, _sandbox):
         try:
             look(report)
@@ -83,7 +77,7 @@ def examine_installation() -> Report:
 # ---------------------------------------------------------------- versions
 
 
-def _system(report: Report) -> None:
+def _system(report: InstallationReport) -> None:
     report.add("system", PACKAGE, f"{__version__} in {tilde(Path(__file__).parent)}")
     version = platform.python_version()
     report.add("system", "python", f"{version} ({tilde(sys.executable)})")
@@ -97,15 +91,15 @@ def _system(report: Report) -> None:
 def requirements() -> list[Requirement]:
     """What the installed package says that it needs."""
     try:
-        found = importlib.metadata.requires(PACKAGE) or []
+        lines = importlib.metadata.requires(PACKAGE) or []
     except importlib.metadata.PackageNotFoundError:
         raise LiftError(
             f"{PACKAGE} is imported from {tilde(Path(__file__).parent)} but not installed; pip install it"
         ) from None
-    return [Requirement(text) for text in found]
+    return [Requirement(line) for line in lines]
 
 
-def _packages(report: Report) -> None:
+def _packages(report: InstallationReport) -> None:
     for need in requirements():
         if need.marker is not None and not need.marker.evaluate({"extra": ""}):
             continue
@@ -120,7 +114,7 @@ def _packages(report: Report) -> None:
             )
 
 
-def _extras(report: Report) -> None:
+def _extras(report: InstallationReport) -> None:
     for extra in EXTRAS:
         for need in requirements():
             if need.marker is None or need.marker.evaluate({"extra": ""}):
@@ -143,7 +137,7 @@ def need_text(need: Requirement) -> str:
 # ---------------------------------------------------------------- lm-eval
 
 
-def _plugin(report: Report) -> None:
+def _plugin(report: InstallationReport) -> None:
     """Whether the stock `lm_eval` command knows our model and tasks: asked of its own Python."""
     command = shutil.which("lm_eval")
     python = sys.executable if command is None else interpreter(Path(command))
@@ -155,22 +149,22 @@ def _plugin(report: Report) -> None:
     elif python is None:
         report.notes.append(f"{tilde(command)} names no Python in its first line; checked is this Python")
         python = sys.executable
-    found = probe(python or sys.executable)
-    active = found["model"] and found["tasks"]
+    known = probe(python or sys.executable)
+    active = known["model"] and known["tasks"]
     report.add("lm-eval", "plugin", "active" if active else "not active")
     if active:
         return
     if os.environ.get("LIFT_HARNESS_NO_PLUGIN") == "1":
         reason = "LIFT_HARNESS_NO_PLUGIN=1 is set; unset it"
-    elif found["error"]:
-        reason = f"lm_eval cannot be imported there ({found['error']})"
+    elif known["error"]:
+        reason = f"lm_eval cannot be imported there ({known['error']})"
     elif python and Path(python).parent != Path(sys.executable).parent:
         reason = (
             f"that command belongs to another Python ({tilde(python)}); activate the environment of "
             f"{tilde(sys.executable)}, or install {PACKAGE} there"
         )
     else:
-        missing = [name for name in ("model", "tasks") if not found[name]]
+        missing = [name for name in ("model", "tasks") if not known[name]]
         reason = (
             f"lm_eval knows no {' and no '.join(missing)} of ours: lift_harness_startup.pth is not in "
             f"site-packages, or is not run; pip install --force-reinstall --no-deps {PACKAGE}"
@@ -207,7 +201,7 @@ def probe(python: str) -> dict[str, Any]:
 # ---------------------------------------------------------------- devices
 
 
-def _devices(report: Report) -> None:
+def _devices(report: InstallationReport) -> None:
     import torch
 
     threads = torch.get_num_threads()
@@ -232,7 +226,7 @@ def _devices(report: Report) -> None:
         report.add("devices", "mps", "available")
 
 
-def _gpu(report: Report, torch: Any, i: int) -> None:
+def _gpu(report: InstallationReport, torch: Any, i: int) -> None:
     """Name and memory of a GPU, and whether it computes."""
     free, total = torch.cuda.mem_get_info(i)
     half = "bfloat16" if torch.cuda.is_bf16_supported() else "no bfloat16"
@@ -249,7 +243,7 @@ def _gpu(report: Report, torch: Any, i: int) -> None:
 # ---------------------------------------------------------------- files
 
 
-def _model(report: Report) -> None:
+def _model(report: InstallationReport) -> None:
     from lift_harness.models.checkpoint import BUILT_IN
 
     for name, folder in BUILT_IN.items():
@@ -262,7 +256,7 @@ def _model(report: Report) -> None:
             )
 
 
-def _data(report: Report) -> None:
+def _data(report: InstallationReport) -> None:
     from huggingface_hub import constants
 
     cache = Path(constants.HF_HUB_CACHE)
@@ -274,10 +268,10 @@ def _data(report: Report) -> None:
     if folder and not Path(folder).is_dir():
         report.problems.append(f"LIFT_DATA_DIR={tilde(folder)} is not a folder; every benchmark reads it")
         return
-    found = dict(benchmark_files(Path(folder) if folder else None, cache, report.problems.append))
-    for label, text in found.items():
+    files = dict(benchmark_files(Path(folder) if folder else None, cache, report.problems.append))
+    for label, text in files.items():
         report.add("data", label, text)
-    if absent := [label for label, text in found.items() if text.endswith("is absent")]:
+    if absent := [label for label, text in files.items() if text.endswith("is absent")]:
         report.notes.append(f"LIFT_DATA_DIR has no data of {', '.join(absent)}; those tasks cannot run")
 
 
@@ -301,18 +295,18 @@ def benchmark_files(
         if not file.is_file():
             yield name, f"{source.file} is absent"
             continue
-        found = sha256(file.read_bytes()).hexdigest()
-        if found == source.file_sha256:
+        digest = sha256(file.read_bytes()).hexdigest()
+        if digest == source.file_sha256:
             yield name, f"{source.file} as published"
         else:
             yield name, f"{source.file} is altered"
             complain(
-                f"LIFT_DATA_DIR: {source.file} is not the published file: its sha256 is {found}, not "
+                f"LIFT_DATA_DIR: {source.file} is not the published file: its sha256 is {digest}, not "
                 f"{source.file_sha256}"
             )
 
 
-def _sandbox(report: Report) -> None:
+def _sandbox(report: InstallationReport) -> None:
     from lift_harness.tasks.sandbox import isolation
 
     kind = isolation()
@@ -324,34 +318,8 @@ def _sandbox(report: Report) -> None:
         )
 
 
-# ---------------------------------------------------------------- how it is shown
-
-
-def show_installation(report: Report, console: Console) -> None:
-    """Print the report as plain text that can be pasted; the problems go elsewhere."""
-    for section, found in report.sections.items():
-        say(console, section)
-        width = max(map(len, found))
-        for label, text in found.items():
-            say(console, f"  {label:{width}}  {text}")
-    for note in report.notes:
-        say(console, f"note: {note}")
-    if not report.problems:
-        say(console, "no problems")
-
-
-def installation_json(report: Report) -> dict[str, Any]:
-    """The report for json.dumps."""
-    return {"sound": not report.problems, **vars(report)}
-
-
 def tilde(path: Any) -> str:
     """A path with ~ for the home folder: reports are pasted where others read them."""
     home, text = str(Path.home()), str(path)
     inside = len(home) > 1 and (text == home or text.startswith(home + os.sep))
     return f"~{text[len(home) :]}" if inside else text
-
-
-def gib(count: int) -> str:
-    """Bytes as GiB."""
-    return f"{count / GIB:.1f} GiB"

@@ -34,18 +34,18 @@ def probability(confidence: float, config: DecodingConfig) -> float:
 
 def pieces(tokenizer: Any, ids: Sequence[int]) -> list[str]:
     """Text of each token, which together are the text of all; one that ends within a character has none."""
-    found: list[str] = []
+    parts: list[str] = []
     waiting: list[int] = []
     for token in ids:
         waiting.append(token)
         text = tokenizer.decode(waiting, skip_special_tokens=False, clean_up_tokenization_spaces=False)
         whole = not text.endswith("\N{REPLACEMENT CHARACTER}") or len(waiting) == 4
-        found.append(text if whole else "")
+        parts.append(text if whole else "")
         if whole:
             waiting = []
     if waiting:
-        found[-1] = tokenizer.decode(waiting, skip_special_tokens=False)
-    return found
+        parts[-1] = tokenizer.decode(waiting, skip_special_tokens=False)
+    return parts
 
 
 def visible(text: str) -> str:
@@ -57,11 +57,11 @@ def visible(text: str) -> str:
 
 def texts(tokenizer: Any, out: Generation) -> list[str]:
     """Text of each position; of masked ones, empty."""
-    found: list[str] = []
+    parts: list[str] = []
     for masked, run in groupby(range(len(out.ids)), key=lambda i: out.step[i] < 0):
         ids = [out.ids[i] for i in run]
-        found += [""] * len(ids) if masked else map(visible, pieces(tokenizer, ids))
-    return found
+        parts += [""] * len(ids) if masked else map(visible, pieces(tokenizer, ids))
+    return parts
 
 
 def draw(

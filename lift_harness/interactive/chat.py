@@ -7,9 +7,10 @@ import sys
 from collections.abc import Callable
 
 from lift_harness.decoding import Generation
+from lift_harness.decoding.request import TooLong
 from lift_harness.errors import LiftError, did_you_mean
 from lift_harness.interactive.canvas import visible
-from lift_harness.interactive.session import Message, Session, TooLong, parse_settings
+from lift_harness.interactive.session import Message, Session, parse_settings
 
 HELP = """/reset            forget the conversation
 /set KEY=VALUE    change a decoding setting (temperature=0.7, gen_length=256, ...); alone: show them
@@ -78,12 +79,12 @@ class Chat:
 
     def reply(self, text: str) -> None:
         """Answer a message; the text appears as far as it is settled from the left."""
-        asked = {"role": "user", "content": text}
+        question = {"role": "user", "content": text}
         stream = Stream(self.session, self.write)
-        answer = self.session.answer(self.session.chat_prompt([*self.history, asked]), stream.show)
-        said = self.session.prefix + answer.text
-        stream.finish(said)
-        self.turns += [asked, {"role": "assistant", "content": said}]
+        answer = self.session.answer(self.session.chat_prompt([*self.history, question]), stream.show)
+        reply = self.session.prefix + answer.text
+        stream.finish(reply)
+        self.turns += [question, {"role": "assistant", "content": reply}]
 
 
 class Stream:

@@ -18,7 +18,7 @@ from lift_harness.interactive import canvas
 from lift_harness.interactive.session import Answer, Session
 
 
-def generate(
+def print_answer(
     session: Session,
     text: str,
     *,

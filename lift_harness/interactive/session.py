@@ -14,9 +14,10 @@ import yaml
 from lift_harness.console import yaml_value
 from lift_harness.decoding import DecodingConfig, Generation, Request, run
 from lift_harness.decoding.config import merge
+from lift_harness.decoding.request import excess_tokens
 from lift_harness.errors import LiftError, did_you_mean, first_line
 from lift_harness.models import load_model
-from lift_harness.models.chat import encode_prompt, render_chat, stop_ids
+from lift_harness.models.chat import before_end, encode_prompt, render_chat, stop_ids
 
 OnStep = Callable[[Generation], None]
 Message = dict[str, str]
@@ -87,11 +88,12 @@ class Session:
             LiftError: an empty prompt, one that is too long, or settings that the model does not take.
         """
         config = self.config
-        room = self.model.config.max_position_embeddings
-        if not prompt:
-            raise LiftError("the prompt is empty; a model needs at least one token")
-        if len(prompt) + config.gen_length > room:
-            raise TooLong(len(prompt), config.gen_length, room)
+        excess_tokens(
+            len(prompt),
+            config.gen_length,
+            self.model.config.max_position_embeddings,
+            remedy="shorten the prompt, or lower gen_length",
+        )
         started = time.perf_counter()
         (out,) = run(
             self.model,
@@ -104,24 +106,8 @@ class Session:
         return Answer(self.text(out.ids), out, len(prompt), seconds)
 
     def text(self, ids: Sequence[int]) -> str:
-        """The text up to the first end of turn."""
-        return self.tokenizer.decode(self.up_to_end(ids), skip_special_tokens=True)
-
-    def up_to_end(self, ids: Sequence[int]) -> list[int]:
-        """The ids before the first end of turn."""
-        stops = set(stop_ids(self.tokenizer))
-        end = next((i for i, token in enumerate(ids) if token in stops), len(ids))
-        return list(ids[:end])
-
-
-class TooLong(LiftError):
-    """A prompt that leaves no room for the answer."""
-
-    def __init__(self, prompt: int, gen_length: int, context: int) -> None:
-        super().__init__(
-            f"the prompt has {prompt} tokens and gen_length={gen_length}: more than the model's context of "
-            f"{context}; shorten the prompt, or lower gen_length"
-        )
+        """The text before the first end of turn."""
+        return self.tokenizer.decode(before_end(self.tokenizer, ids), skip_special_tokens=True)
 
 
 def open_session(
@@ -169,13 +155,13 @@ def parse_settings(texts: Iterable[str]) -> dict[str, Any]:
     Raises:
         LiftError: something without a key or a value.
     """
-    found: dict[str, Any] = {}
+    settings: dict[str, Any] = {}
     for part in (part for text in texts for part in SEPARATOR.split(text.strip())):
         key, equals, value = part.partition("=")
         if not (key and equals and value):
             raise LiftError(f"{part!r} is no setting; write KEY=VALUE, e.g. temperature=0.7")
-        found[key] = parse_value(value)
-    return found
+        settings[key] = parse_value(value)
+    return settings
 
 
 def parse_value(text: str) -> Any:

@@ -1,157 +1,160 @@
-"""The half of `lift_dlm` that scores texts instead of generating them (docs/likelihood.md)."""
+"""`lift_dlm` scores texts: the requests `loglikelihood` and `loglikelihood_rolling` (docs/likelihood.md)."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from itertools import count
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lm_eval.api.instance import Instance
-from tqdm import tqdm
+from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 
 from lift_harness.decoding import DecodingConfig
-from lift_harness.decoding.batching import default_budget
 from lift_harness.decoding.likelihood import Likelihood, Text, elbo, greedy_matches
+from lift_harness.decoding.request import excess_tokens
 from lift_harness.errors import LiftError
-from lift_harness.lm.requests import encode_pair, rolling_windows
+from lift_harness.lm.requests import text_key
+from lift_harness.models.chat import encode_prompt
+
+if TYPE_CHECKING:
+    from lift_harness.lm.model import LiftDLM
 
 
-class Scoring:
-    """`loglikelihood` and `loglikelihood_rolling`, for `LiftDLM`."""
+def loglikelihood(lm: LiftDLM, instances: list[Instance], disable_tqdm: bool) -> list[tuple[float, bool]]:
+    """The bound for each continuation, and whether greedy decoding gives it."""
+    asked = [scored_text(lm, instance) for instance in instances]
+    texts = list(dict.fromkeys(text for text, _ in asked))  # on several ranks lm-eval repeats some
+    truncated = sum(excess > 0 for _, excess in set(asked))
+    bounds = bound(lm, "loglikelihood", texts, disable_tqdm, truncated)
+    matches = greedy(lm, texts, disable_tqdm) if lm.greedy_check else dict.fromkeys(texts, False)
+    return [(bounds[text].value, matches[text]) for text, _ in asked]
 
-    model: Any
-    tokenizer: Any
-    settings: dict[str, Any]
-    likelihood: dict[str, Any]
-    on_progress: Callable[[int, int], None] | None
-    ranks: Any
-    truncate: str | None
-    mc_num: int
-    exact_tokens: int
-    greedy_check: bool
-    token_budget: int | None
 
-    def loglikelihood(self, requests: list[Instance], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
-        """The bound (docs/likelihood.md) for each continuation, and whether greedy decoding gives it."""
-        asked = [self.scored_text(instance) for instance in requests]
-        texts = list(dict.fromkeys(text for text, _ in asked))  # on several ranks lm-eval repeats some
-        cut = sum(excess > 0 for _, excess in set(asked))
-        found = self.score("loglikelihood", texts, disable_tqdm, truncated=cut)
-        greedy = self.greedy(texts, disable_tqdm) if self.greedy_check else [False] * len(texts)
-        known = {text: (found[text].value, match) for text, match in zip(texts, greedy, strict=True)}
-        return [known[text] for text, _ in asked]
+def loglikelihood_rolling(lm: LiftDLM, instances: list[Instance], disable_tqdm: bool) -> list[float]:
+    """The bound for each whole text, in windows of the context."""
+    asked = [rolling_windows(lm.tokenizer, lm.context_length, instance.args[0]) for instance in instances]
+    texts = list(dict.fromkeys(text for windows in asked for text in windows))
+    bounds = bound(lm, "loglikelihood_rolling", texts, disable_tqdm)
+    sums = []
+    for windows in asked:
+        sums.append(sum((bounds[text].value for text in windows), 0.0))  # 0.0: a text without tokens
+    return sums
 
-    def loglikelihood_rolling(self, requests: list[Instance], disable_tqdm: bool = False) -> list[float]:
-        """The bound for each whole text, in windows of the context."""
-        windows = [rolling_windows(self.tokenizer, self.context_length, one.args[0]) for one in requests]
-        texts = list(dict.fromkeys(text for several in windows for text in several))
-        found = self.score("loglikelihood_rolling", texts, disable_tqdm)
-        return [sum((found[text].value for text in several), 0.0) for several in windows]
 
-    def scored_text(self, instance: Instance) -> tuple[Text, int]:
-        """Context and continuation as tokens, and how many the context lost.
+# ---------------------------------------------------------------- texts
 
-        Raises:
-            LiftError: nothing to score, or too much for the model's context.
-        """
-        where = f"{instance.task_name} doc {instance.doc_id}"
-        try:
-            text = encode_pair(self.tokenizer, *instance.args)
-        except LiftError as error:
-            raise LiftError(f"{where}: {error}") from error
-        excess = text.length - self.context_length
-        if excess <= 0:
-            return text, 0
-        if excess >= len(text.context):
-            raise LiftError(
-                f"{where}: the continuation has {len(text.target)} tokens, too many for the model's context "
-                f"of {self.context_length} with a token before it; shorten it"
-            )
-        if self.truncate != "left":
-            raise LiftError(
-                f"{where}: context and continuation have {text.length} tokens, more than the model's "
-                f"{self.context_length}; cut contexts from the left with the model arg truncate=left"
-            )
-        return dataclasses.replace(text, context=text.context[excess:]), excess
 
-    def score(
-        self, kind: str, texts: list[Text], disable_tqdm: bool, truncated: int = 0
-    ) -> dict[Text, Likelihood]:
-        """The bound for each distinct text, with a progress bar; leaves that kind of request's statistics."""
-        with self.bar("likelihood", "text", len(texts), disable_tqdm) as advance:
-            found = elbo(
-                self.model,
-                texts,
-                mask_id=self.mask_id,
-                mc_num=self.mc_num,
-                exact_tokens=self.exact_tokens,
-                seed=DecodingConfig().replace(seed=self.settings.get("seed", 0)).seed,
-                token_budget=self.budget,
-                on_done=lambda i, one: advance(),
-            )
-        sampled = [
-            one.stderr for text, one in zip(texts, found, strict=True) if len(text.target) > self.exact_tokens
-        ]
-        sums: Any = {  # not all of them whole numbers
-            "texts": len(found),
-            "sampled": len(sampled),
-            "rows": sum(one.rows for one in found),
-            "truncated": truncated,
-            "stderr": sum(sampled) if self.mc_num > 1 else 0.0,  # one sample has none
-        }
-        sums = self.ranks.sum(Counter(sums))
-        known = self.mc_num > 1 and sums["sampled"]
-        self.likelihood[kind] = {
-            "texts": sums["texts"],
-            "exact": sums["texts"] - sums["sampled"],
-            "rows": sums["rows"],
-            "truncated": sums["truncated"],
-            "mc_num": self.mc_num,
-            "mean_stderr": sums["stderr"] / sums["sampled"] if known else None,
-        }
-        return dict(zip(texts, found, strict=True))
+def scored_text(lm: LiftDLM, instance: Instance) -> tuple[Text, int]:
+    """Context and continuation as tokens, and how many the context lost.
 
-    def greedy(self, texts: list[Text], disable_tqdm: bool) -> list[bool]:
-        """Whether greedy decoding gives each target, with a progress bar."""
-        with self.bar("greedy check", "text", len(texts), disable_tqdm) as advance:
-            return greedy_matches(
-                self.model,
-                texts,
-                mask_id=self.mask_id,
-                token_budget=self.budget,
-                on_done=lambda i: advance(),
-            )
+    Raises:
+        LiftError: nothing to score, or too much for the model's context.
+    """
+    where = f"{instance.task_name} doc {instance.doc_id}: "
+    try:
+        text = encode_pair(lm.tokenizer, *instance.args)
+    except LiftError as error:
+        raise LiftError(f"{where}{error}") from error
+    cuts = lm.truncate == "left"
+    excess = excess_tokens(
+        len(text.context),
+        len(text.target),
+        lm.context_length,
+        where=where,
+        before="the context",
+        after=f"a continuation of {len(text.target)}",
+        remedy=None if cuts else "cut contexts from the left with the model arg truncate=left",
+    )
+    return dataclasses.replace(text, context=text.context[excess:]), excess
 
-    @contextmanager
-    def bar(self, what: str, unit: str, total: int, disable_tqdm: bool) -> Iterator[Callable[..., None]]:
-        """A progress bar; gives what is to be called, with a note or without, for each unit that is done."""
-        hidden = disable_tqdm or self.on_progress is not None or self.ranks.rank > 0
-        with tqdm(total=total, desc=what, unit=unit, disable=hidden) as bar:
-            done = count(1)
 
-            def advance(note: str = "") -> None:
-                if note:
-                    bar.set_postfix_str(note, refresh=False)
-                bar.update()
-                if self.on_progress:
-                    self.on_progress(next(done), total)
+def encode_pair(tokenizer: Any, context: str, continuation: str) -> Text:
+    """Context and continuation as tokens, split where lm-eval splits them.
 
-            yield advance
+    Spaces at the context's end belong to the continuation; the two are encoded together, so that the tokens
+    are those of the whole text. An empty context is the token that begins or ends texts.
 
-    @property
-    def budget(self) -> int:
-        """Canvas tokens in a pass."""
-        return self.token_budget or default_budget(self.model)
+    Raises:
+        LiftError: the continuation has no tokens.
+    """
+    kept = context.rstrip()
+    continuation, context = context[len(kept) :] + continuation, kept
+    before = encode_prompt(tokenizer, context)
+    target = encode_prompt(tokenizer, context + continuation)[len(before) :]
+    if not target:
+        raise LiftError(f"the continuation {continuation!r} has no tokens of its own; nothing can be scored")
+    return Text(tuple(before or [first_token(tokenizer)]), tuple(target), text_key(context, continuation))
 
-    @property
-    def context_length(self) -> int:
-        """Tokens that the model can see at a time."""
-        return self.model.config.max_position_embeddings
 
-    @property
-    def mask_id(self) -> int:
-        """The mask token."""
-        return self.tokenizer.mask_token_id
+def rolling_windows(tokenizer: Any, length: int, text: str) -> list[Text]:
+    """A whole text in windows of `length` tokens: every token is scored once, after what fits before it."""
+    windows = get_rolling_token_windows(
+        token_list=encode_prompt(tokenizer, text),
+        prefix_token=first_token(tokenizer),
+        max_seq_len=length - 1,
+        context_len=1,
+    )
+    pairs = [make_disjoint_window(window) for window in windows]
+    return [
+        Text(tuple(context), tuple(target), text_key(text, str(n)))
+        for n, (context, target) in enumerate(pairs)
+    ]
+
+
+def first_token(tokenizer: Any) -> int:
+    """What stands before a text that has nothing before it."""
+    return tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
+
+
+# ---------------------------------------------------------------- passes
+
+
+def bound(
+    lm: LiftDLM, kind: str, texts: list[Text], disable_tqdm: bool, truncated: int = 0
+) -> dict[Text, Likelihood]:
+    """The bound for each distinct text; leaves the statistics of that kind of request in `lm.likelihood`."""
+    with lm.bar("likelihood", "text", len(texts), disable_tqdm) as advance:
+        bounds = elbo(
+            lm.model,
+            texts,
+            mask_id=lm.mask_id,
+            mc_num=lm.mc_num,
+            exact_tokens=lm.exact_tokens,
+            seed=DecodingConfig(seed=lm.settings.get("seed", 0)).seed,  # checked as decoding's is
+            token_budget=lm.budget,
+            on_done=lambda i, one: advance(),
+        )
+    known = dict(zip(texts, bounds, strict=True))
+    lm.likelihood[kind] = statistics(lm, known, truncated)
+    return known
+
+
+def statistics(lm: LiftDLM, bounds: dict[Text, Likelihood], truncated: int) -> dict[str, Any]:
+    """What the texts of all ranks took, and how sure their bounds are."""
+    errors = [one.stderr for text, one in bounds.items() if len(text.target) > lm.exact_tokens]
+    sums: Any = {  # not all of them whole numbers
+        "texts": len(bounds),
+        "sampled": len(errors),
+        "rows": sum(one.rows for one in bounds.values()),
+        "truncated": truncated,
+        "stderr": sum(errors) if lm.mc_num > 1 else 0.0,  # one sample has none
+    }
+    sums = lm.ranks.sum(Counter(sums))
+    known = lm.mc_num > 1 and sums["sampled"]
+    return {
+        "texts": sums["texts"],
+        "exact": sums["texts"] - sums["sampled"],
+        "rows": sums["rows"],
+        "truncated": sums["truncated"],
+        "mc_num": lm.mc_num,
+        "mean_stderr": sums["stderr"] / sums["sampled"] if known else None,
+    }
+
+
+def greedy(lm: LiftDLM, texts: list[Text], disable_tqdm: bool) -> dict[Text, bool]:
+    """Whether greedy decoding gives each target."""
+    with lm.bar("greedy check", "text", len(texts), disable_tqdm) as advance:
+        matches = greedy_matches(
+            lm.model, texts, mask_id=lm.mask_id, token_budget=lm.budget, on_done=lambda i: advance()
+        )
+    return dict(zip(texts, matches, strict=True))

@@ -10,8 +10,10 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cached_property
+from itertools import count
 from typing import Any
 
 import lm_eval.models  # noqa: F401  (lm-eval's own models must be registered before ours)
@@ -19,33 +21,24 @@ import torch
 from lm_eval.api.instance import Instance
 from lm_eval.api.model import LM
 from lm_eval.api.registry import register_model
+from tqdm import tqdm
 
-from lift_harness.decoding import Generation, Request, run
-from lift_harness.errors import LiftError, did_you_mean
-from lift_harness.lm.loglikelihood import Scoring
-from lift_harness.lm.requests import SETTINGS, Asked, configure, text_key
+from lift_harness.decoding import Generation, run
+from lift_harness.decoding.batching import default_budget
+from lift_harness.lm.arguments import DEFAULT_MODEL, LOADING, check_arguments, checked_batch_size, usable
+from lift_harness.lm.loglikelihood import loglikelihood, loglikelihood_rolling
+from lift_harness.lm.requests import GenerationRequest, generation_requests
 from lift_harness.lm.response_cache import ResponseCache, response_key
 from lift_harness.models import load_model
-from lift_harness.models.chat import encode_prompt, render_chat, stop_ids
+from lift_harness.models.chat import render_chat, stop_ids
 from lift_harness.models.identity import checkpoint_id
 from lift_harness.ranks import Ranks
-from lift_harness.tasks.catalog import decoding_settings
 
-DEFAULT_MODEL = "GSAI-ML/LLaDA-8B-Instruct"
-# Model args that go to `load_model` as they are.
-LOADING = (
-    "device_map",
-    "attn_implementation",
-    "load_in_8bit",
-    "load_in_4bit",
-    "mask_token_id",
-    "eos_token_id",
-    "pad_token_id",
-)
+Finish = Callable[[GenerationRequest, Generation], None]
 
 
 @register_model("lift_dlm")
-class LiftDLM(Scoring, LM):
+class LiftDLM(LM):
     """A masked diffusion language model.
 
     Args:
@@ -97,17 +90,7 @@ class LiftDLM(Scoring, LM):
     ) -> None:
         super().__init__()
         loading = {name: settings.pop(name) for name in LOADING if name in settings}
-        for name in settings:
-            if name not in SETTINGS:
-                near = did_you_mean(name, {*SETTINGS, *LOADING})
-                raise LiftError(f"lift_dlm: unknown model arg {name!r}; {near}")
-        if truncate not in (None, "left"):
-            raise LiftError(f"truncate={truncate!r} must be left, or absent: a prompt too long is an error")
-        for name, value, least, most in (("mc_num", mc_num, 1, 2**20), ("exact_tokens", exact_tokens, 0, 10)):
-            if type(value) is not int or not least <= value <= most:
-                raise LiftError(f"{name}={value!r} must be a whole number from {least} to {most}")
-        if not isinstance(greedy_check, bool):
-            raise LiftError(f"greedy_check={greedy_check!r} must be True or False")
+        check_arguments(settings, truncate, mc_num, exact_tokens, greedy_check)
         self.batch_size = checked_batch_size(batch_size)
         self.max_batch_size, self.token_budget = max_batch_size, token_budget
         self.ranks = Ranks(device)
@@ -123,21 +106,40 @@ class LiftDLM(Scoring, LM):
         )
         self.settings, self.truncate, self.compile = settings, truncate, compile
         self.use_chat_template = chat_template
-        self.responses = None if response_cache is None else ResponseCache(response_cache)
         self.mc_num, self.exact_tokens, self.greedy_check = mc_num, exact_tokens, greedy_check
-        self.likelihood: dict[str, Any] = {}
-        self.used: dict[str, dict[str, Any]] = {}
-        self.counts: Counter[str] = Counter()  # of the last call, over all ranks
-        self.seconds = 0.0
+        self.responses = None if response_cache is None else ResponseCache(response_cache)
+        # For who watches: (done, total) after each unit of work; each response, kept from before or not.
         self.on_progress: Callable[[int, int], None] | None = None
-        self.on_response: Callable[[Asked, Generation], None] | None = (
-            None  # of every one, kept before or not
-        )
+        self.on_response: Callable[[GenerationRequest, Generation], None] | None = None
+        # For the results file: the settings of each task, and what the last call took, over all ranks.
+        self.used: dict[str, dict[str, Any]] = {}
+        self.counts: Counter[str] = Counter()
+        self.seconds = 0.0
+        self.likelihood: dict[str, Any] = {}
 
     @property
     def device(self) -> torch.device:
         """Where the model is."""
         return self.model.device
+
+    @property
+    def mask_id(self) -> int:
+        """The token that stands for what is not decoded yet."""
+        return self.tokenizer.mask_token_id
+
+    @property
+    def context_length(self) -> int:
+        """Tokens that the model can see at a time."""
+        return self.model.config.max_position_embeddings
+
+    @property
+    def budget(self) -> int:
+        """Canvas tokens in a pass."""
+        return self.token_budget or default_budget(self.model)
+
+    def use_response_cache(self, path: str) -> None:
+        """Keep responses in that file (`lm_eval --use_cache`, through `lift_harness.plugin.hooks`)."""
+        self.responses = ResponseCache(path)
 
     # ------------------------------------------------------------ several processes
 
@@ -191,149 +193,119 @@ class LiftDLM(Scoring, LM):
 
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
         """Decode every request; a repeated Instance is another sample of the same problem."""
-        asked = self.resolve(requests)
-        texts: dict[Asked, str] = {}
+        wanted = self.resolve(requests)
+        distinct = list(dict.fromkeys(wanted))
+        texts: dict[GenerationRequest, str] = {}
         started = time.perf_counter()
-        self.counts = Counter(truncated_prompts=sum(one.truncated > 0 for one in set(asked)))
-        with self.bar("decoding", "request", len(set(asked)), disable_tqdm) as advance:
+        self.counts = Counter(truncated_prompts=sum(one.truncated > 0 for one in distinct))
+        with self.bar("decoding", "request", len(distinct), disable_tqdm) as advance:
 
-            def finish(one: Asked, out: Generation) -> None:
+            def finish(one: GenerationRequest, out: Generation) -> None:
                 texts[one] = one.text(self.tokenizer, out)
                 if self.on_response:
                     self.on_response(one, out)
                 rate = self.counts["tokens"] / (time.perf_counter() - started)
                 advance(f"{rate:.1f} tokens/s, {self.counts['calls']} passes")
 
-            missing = []
-            for one in dict.fromkeys(asked):
-                known = self.responses.get(self.response_key(one)) if self.responses else None
-                if known is None:
-                    missing.append(one)
-                else:
-                    finish(one, known)
-                    self.counts["from_cache"] += 1
-            self.decode(missing, finish)
+            self.decode(self.not_kept(distinct, finish), finish)
         self.counts, self.seconds = self.ranks.sum(self.counts), time.perf_counter() - started
-        return [texts[one] for one in asked]
+        return [texts[one] for one in wanted]
 
-    def decode(self, asked: list[Asked], finish: Callable[[Asked, Generation], None]) -> None:
+    def resolve(self, instances: list[Instance]) -> list[GenerationRequest]:
+        """Prompts, settings and noise keys; all errors come before the first forward pass."""
+        wanted = generation_requests(self, instances)
+        last = {one.task: one for one in wanted}
+        for task, one in last.items():
+            self.used[task] = one.settings
+        return wanted
+
+    def not_kept(self, wanted: list[GenerationRequest], finish: Finish) -> list[GenerationRequest]:
+        """Finish what the response cache has; the others, in their order."""
+        missing = []
+        for one in wanted:
+            out = self.responses.get(self.response_key(one)) if self.responses else None
+            if out is None:
+                missing.append(one)
+            else:
+                finish(one, out)
+                self.counts["from_cache"] += 1
+        return missing
+
+    def decode(self, wanted: list[GenerationRequest], finish: Finish) -> None:
         """Decode, and keep each response before it is reported."""
 
         def done(i: int, out: Generation) -> None:
+            one = wanted[i]
             if self.responses:
-                self.responses.put(self.response_key(asked[i]), out)
+                self.responses.put(self.response_key(one), out)
             self.counts.update(
                 requests=1,
                 forward_passes=out.forward_passes,
-                tokens=len(asked[i].text_ids(self.tokenizer, out)),
+                tokens=len(one.text_ids(self.tokenizer, out)),
                 decoded_tokens=len(out.ids),
             )
-            finish(asked[i], out)
+            finish(one, out)
 
-        batch_size, token_budget = self.batching()
+        auto = self.batch_size == "auto"
         run(
             self.model,
-            [one.request for one in asked],
+            [one.canvas(self.tokenizer) for one in wanted],
             mask_id=self.mask_id,
             eos_id=stop_ids(self.tokenizer),
-            batch_size=batch_size,
-            token_budget=token_budget,
+            batch_size=self.max_batch_size if auto else int(self.batch_size),
+            token_budget=self.budget if auto else None,
             compile=self.compile,
             on_done=done,
             counts=self.counts,
         )
 
-    def batching(self) -> tuple[int | None, int | None]:
-        """Requests and canvas tokens in a pass, None: no bound."""
-        if self.batch_size == "auto":
-            return self.max_batch_size, self.budget
-        return int(self.batch_size), None
+    @contextmanager
+    def bar(self, what: str, unit: str, total: int, disable_tqdm: bool) -> Iterator[Callable[..., None]]:
+        """A progress bar; gives what is to be called, with a note or without, for each unit that is done."""
+        hidden = disable_tqdm or self.on_progress is not None or self.ranks.rank > 0
+        with tqdm(total=total, desc=what, unit=unit, disable=hidden) as bar:
+            done = count(1)
 
-    def resolve(self, instances: list[Instance]) -> list[Asked]:
-        """Prompts, settings and noise keys; all errors come before the first forward pass."""
-        first: dict[int, Asked] = {}  # lm-eval repeats the same object for each sample of a problem
-        seen: Counter[int] = Counter()
-        made: dict[tuple[int, int], Asked] = {}
-        found = []
-        for instance in instances:
-            same = id(instance)
-            if same not in first:
-                first[same] = self.first_sample(instance)
-            # On several ranks lm-eval pads with more of the last Instance: those are samples it has had.
-            sample = seen[same] % (instance.repeats or 1)
-            seen[same] += 1
-            if (same, sample) not in made:
-                request = dataclasses.replace(first[same].request, sample=sample)
-                made[same, sample] = dataclasses.replace(first[same], request=request)
-            found.append(made[same, sample])
-        return found
+            def advance(note: str = "") -> None:
+                if note:
+                    bar.set_postfix_str(note, refresh=False)
+                bar.update()
+                if self.on_progress:
+                    self.on_progress(next(done), total)
 
-    def first_sample(self, instance: Instance) -> Asked:
-        """The first sample of a problem."""
-        context, kwargs = instance.args
-        task = instance.task_name or ""
-        # A task of ours that is not bound (the plugin is off) does not hand over its settings.
-        kwargs = {"protocol": decoding_settings(task), **kwargs}
-        config, until, max_tokens = configure(kwargs, self.settings)
-        self.used[task] = {
-            **dataclasses.asdict(config),
-            "exact": config.exact,
-            "until": list(until),
-            "max_gen_toks": max_tokens,
-        }
-        if (instance.repeats or 1) > 1 and config.temperature == 0:
-            raise LiftError(
-                f"{task}: {instance.repeats} samples a problem at temperature 0 would be identical; "
-                "set a temperature (--gen_kwargs temperature=0.5) or repeats: 1"
-            )
-        prompt = encode_prompt(self.tokenizer, context)
-        room = self.context_length - config.gen_length
-        excess = max(0, len(prompt) - room)
-        where = f"{task} doc {instance.doc_id}"
-        if room < 1:
-            raise LiftError(
-                f"{where}: gen_length={config.gen_length} leaves no room for a prompt in the model's context "
-                f"of {self.context_length}; lower gen_length"
-            )
-        if not prompt:
-            raise LiftError(f"{where}: the prompt is empty; a request needs at least one token")
-        if excess and self.truncate != "left":
-            raise LiftError(
-                f"{where}: the prompt has {len(prompt)} tokens, more than the {room} that the model's "
-                f"context leaves beside gen_length={config.gen_length}; lower gen_length, or cut prompts "
-                "from the left with the model arg truncate=left"
-            )
-        key = text_key(task, context)
-        stopped = (lambda ids: any(stop in self.tokenizer.decode(ids) for stop in until)) if until else None
-        request = Request(tuple(prompt[excess:]), config, key, max_tokens=max_tokens, finished=stopped)
-        return Asked(request, until, max_tokens, bool(kwargs["protocol"]), task, instance.doc_id, excess)
+            yield advance
+
+    # ------------------------------------------------------------ likelihood
+
+    def loglikelihood(self, requests: list[Instance], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
+        """The bound (docs/likelihood.md) for each continuation, and whether greedy decoding gives it."""
+        return loglikelihood(self, requests, disable_tqdm)
+
+    def loglikelihood_rolling(self, requests: list[Instance], disable_tqdm: bool = False) -> list[float]:
+        """The bound for each whole text, in windows of the context."""
+        return loglikelihood_rolling(self, requests, disable_tqdm)
 
     # ------------------------------------------------------------ what was done
-
-    def use_response_cache(self, path: str) -> None:
-        """Keep responses in that file (`lm_eval --use_cache`, through `lift_harness.plugin.hooks`)."""
-        self.responses = ResponseCache(path)
 
     @cached_property
     def checkpoint(self) -> str:
         """What the weights are."""
         return checkpoint_id(self.model, self.pretrained, self.peft)
 
-    def response_key(self, asked: Asked) -> str:
+    def response_key(self, one: GenerationRequest) -> str:
         """The key of a response: all that it depends on."""
-        request = asked.request
         return response_key(
             checkpoint=self.checkpoint,
             dtype=str(self.model.dtype),
             loading={name: str(value) for name, value in self.loading.items()},
-            config=dataclasses.asdict(request.config),
-            prompt=request.ids,
-            key=request.key,
-            until=asked.until,
-            max_tokens=asked.max_tokens,
-            task=asked.task,
-            doc_id=asked.doc_id,
-            sample=request.sample,
+            config=dataclasses.asdict(one.config),
+            prompt=one.prompt,
+            key=one.key,
+            until=one.until,
+            max_tokens=one.max_tokens,
+            task=one.task,
+            doc_id=one.doc_id,
+            sample=one.sample,
         )
 
     def get_model_info(self) -> dict[str, Any]:
@@ -355,17 +327,3 @@ class LiftDLM(Scoring, LM):
             "decoding_statistics": statistics,
             "likelihood_statistics": self.likelihood,
         }
-
-
-def checked_batch_size(value: int | str) -> int | str:
-    """A number of requests, or "auto" (lm-eval's "auto:N" means the same here)."""
-    if str(value).partition(":")[0] == "auto":
-        return "auto"
-    if str(value).isdigit() and int(value) > 0:
-        return int(value)
-    raise LiftError(f"batch_size={value!r} must be auto or a whole number of at least 1")
-
-
-def usable(device: str | None) -> str | None:
-    """The device, unless it is the GPU that lm-eval's command line asks for by default and there is none."""
-    return None if device and device.startswith("cuda") and not torch.cuda.is_available() else device

@@ -1,44 +1,87 @@
-"""What lm-eval asks `lift_dlm` to generate: the settings of a request, and its text from its tokens."""
+"""What lm-eval asks `lift_dlm` to generate: prompts and settings, and the text of what was decoded."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from hashlib import blake2b
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from lm_eval.api.instance import Instance
 from lm_eval.models.utils import normalize_gen_kwargs
-from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 
 from lift_harness.decoding import DecodingConfig, Generation, Request
 from lift_harness.decoding.config import KNOWN
-from lift_harness.decoding.likelihood import Text
+from lift_harness.decoding.request import excess_tokens
 from lift_harness.errors import LiftError, did_you_mean
-from lift_harness.models.chat import encode_prompt, stop_ids
+from lift_harness.models.chat import before_end, encode_prompt
+from lift_harness.tasks.catalog import decoding_settings
+
+if TYPE_CHECKING:
+    from lift_harness.lm.model import LiftDLM
 
 SETTINGS = tuple(field.name for field in dataclasses.fields(DecodingConfig))
 
 
 @dataclasses.dataclass(frozen=True)
-class Asked:
-    """One text to generate: lm-eval's Instance, resolved."""
+class GenerationRequest:
+    """A text to generate: one sample of what an lm-eval Instance asks for. Equal ones have the same text.
 
-    request: Request
-    until: tuple[str, ...]
-    max_tokens: int
-    keep_end: bool  # whether the end-of-text token stays in the text
+    Attributes:
+        task: its task's name, "" without one.
+        doc_id: the number of the problem in the task.
+        prompt: its tokens.
+        truncated: how many tokens it lost on the left.
+        config: decoding settings.
+        until: strings that end the text.
+        max_tokens: no more than these are needed.
+        keep_end: whether the end-of-text token stays in the text: the published scorers look at it.
+        key: keys its random numbers.
+        sample: which of several samples of the problem it is.
+    """
+
     task: str
     doc_id: int | None
-    truncated: int  # tokens that the prompt lost
+    prompt: tuple[int, ...]
+    truncated: int
+    config: DecodingConfig
+    until: tuple[str, ...]
+    max_tokens: int
+    keep_end: bool
+    key: int
+    sample: int = 0
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """How it is decoded, for the results file."""
+        return {
+            **dataclasses.asdict(self.config),
+            "exact": self.config.exact,
+            "until": list(self.until),
+            "max_gen_toks": self.max_tokens,
+        }
+
+    def canvas(self, tokenizer: Any) -> Request:
+        """What the engine is to decode."""
+
+        def stopped(ids: list[int]) -> bool:
+            text = tokenizer.decode(ids)
+            return any(stop in text for stop in self.until)
+
+        return Request(
+            self.prompt,
+            self.config,
+            self.key,
+            self.sample,
+            max_tokens=self.max_tokens,
+            finished=stopped if self.until else None,
+        )
 
     def text_ids(self, tokenizer: Any, out: Generation) -> list[int]:
         """The tokens of the text: up to the first end of text."""
         ids = out.ids[: self.max_tokens]
-        if not self.request.config.early_stop:
-            return ids
-        stops = set(stop_ids(tokenizer))
-        end = next((i for i, token in enumerate(ids) if token in stops), None)
-        return ids if end is None else ids[: end + self.keep_end]
+        return before_end(tokenizer, ids, self.keep_end) if self.config.early_stop else ids
 
     def text(self, tokenizer: Any, out: Generation) -> str:
         """The generated text, up to the first end of text or stop string."""
@@ -46,6 +89,58 @@ class Asked:
         for stop in self.until:
             text = text.split(stop)[0]
         return text
+
+
+def generation_requests(lm: LiftDLM, instances: Sequence[Instance]) -> list[GenerationRequest]:
+    """What each Instance asks for; all errors come before the first forward pass.
+
+    lm-eval repeats an Instance for each sample of its problem. On several ranks it pads with more of the last
+    one: those are samples that it has had, and equal to them.
+    """
+    times: Counter[GenerationRequest] = Counter()
+    requests: list[GenerationRequest] = []
+    previous = None
+    for instance in instances:
+        if instance is not previous:  # repeats stand one after the other: the prompt is encoded once
+            previous, first = instance, first_sample(lm, instance)
+        sample = times[first] % (instance.repeats or 1)
+        times[first] += 1
+        requests.append(dataclasses.replace(first, sample=sample))
+    return requests
+
+
+def first_sample(lm: LiftDLM, instance: Instance) -> GenerationRequest:
+    """The first text that an Instance asks for.
+
+    Raises:
+        LiftError: settings that are wrong, a prompt that is empty or does not fit.
+    """
+    context, kwargs = instance.args
+    task = instance.task_name or ""
+    # A task of ours that is not bound (the plugin is off) does not hand over its settings.
+    kwargs = {"protocol": decoding_settings(task), **kwargs}
+    config, until, max_tokens = configure(kwargs, lm.settings)
+    if (instance.repeats or 1) > 1 and config.temperature == 0:
+        raise LiftError(
+            f"{task}: {instance.repeats} samples a problem at temperature 0 would be identical; "
+            "set a temperature (--gen_kwargs temperature=0.5) or repeats: 1"
+        )
+    prompt = encode_prompt(lm.tokenizer, context)
+    where = f"{task} doc {instance.doc_id}: "
+    how = "lower gen_length, or cut prompts from the left with the model arg truncate=left"
+    remedy = None if lm.truncate == "left" else how
+    excess = excess_tokens(len(prompt), config.gen_length, lm.context_length, where=where, remedy=remedy)
+    return GenerationRequest(
+        task=task,
+        doc_id=instance.doc_id,
+        prompt=tuple(prompt[excess:]),
+        truncated=excess,
+        config=config,
+        until=until,
+        max_tokens=max_tokens,
+        keep_end=bool(kwargs["protocol"]),
+        key=text_key(task, context),
+    )
 
 
 def configure(
@@ -91,41 +186,3 @@ def spelled(settings: Mapping[str, Any]) -> dict[str, Any]:
 def text_key(*parts: str) -> int:
     """A number that keys the randomness of a request, from its text."""
     return int.from_bytes(blake2b("\n".join(parts).encode(), digest_size=7).digest(), "big")
-
-
-def encode_pair(tokenizer: Any, context: str, continuation: str) -> Text:
-    """Context and continuation as tokens, split where lm-eval splits them.
-
-    Spaces at the context's end belong to the continuation; the two are encoded together, so that the tokens
-    are those of the whole text. An empty context is the token that begins or ends texts.
-
-    Raises:
-        LiftError: the continuation has no tokens.
-    """
-    kept = context.rstrip()
-    continuation, context = context[len(kept) :] + continuation, kept
-    before = encode_prompt(tokenizer, context)
-    target = encode_prompt(tokenizer, context + continuation)[len(before) :]
-    if not target:
-        raise LiftError(f"the continuation {continuation!r} has no tokens of its own; nothing can be scored")
-    return Text(tuple(before or [first_token(tokenizer)]), tuple(target), text_key(context, continuation))
-
-
-def rolling_windows(tokenizer: Any, length: int, text: str) -> list[Text]:
-    """A whole text in windows of `length` tokens: every token is scored once, after what fits before it."""
-    windows = get_rolling_token_windows(
-        token_list=encode_prompt(tokenizer, text),
-        prefix_token=first_token(tokenizer),
-        max_seq_len=length - 1,
-        context_len=1,
-    )
-    pairs = [make_disjoint_window(window) for window in windows]
-    return [
-        Text(tuple(context), tuple(target), text_key(text, str(n)))
-        for n, (context, target) in enumerate(pairs)
-    ]
-
-
-def first_token(tokenizer: Any) -> int:
-    """What stands before a text that has nothing before it."""
-    return tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id

@@ -1,7 +1,8 @@
 """Responses on disk, one row each as soon as it is there: a killed evaluation goes on where it was.
 
-lm-eval's own `--use_cache` knows neither which checkpoint answered nor with which settings, and keeps one
-response for all the samples of a problem. Here the key holds all that the response depends on.
+lm-eval's own `--use_cache` knows neither which checkpoint answered nor with which settings
+(lm-evaluation-harness#4063), and keeps one response for all the samples of a problem (#3046). Here
+the key holds all that the response depends on.
 """
 
 from __future__ import annotations

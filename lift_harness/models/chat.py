@@ -60,6 +60,13 @@ def stop_ids(tokenizer: Any) -> tuple[int, ...]:
     return tuple(dict.fromkeys((end_of_turn_id(tokenizer), tokenizer.eos_token_id)))
 
 
+def before_end(tokenizer: Any, ids: Sequence[int], keep_end: bool = False) -> list[int]:
+    """The ids of a response before its first end of turn or text, or with it."""
+    stops = stop_ids(tokenizer)
+    end = next((i for i, token in enumerate(ids) if token in stops), len(ids))
+    return list(ids[: end + keep_end])
+
+
 class Encoded(NamedTuple):
     """Ids of one training example; `offsets` are the (start, end) characters of the response's tokens."""
 

@@ -166,7 +166,7 @@ def trace(tokenizer: Any, run: Evaluation, asked: Any, out: Any) -> dict[str, An
     return {
         "task": asked.task,
         "doc_id": asked.doc_id,
-        "sample": asked.request.sample,
+        "sample": asked.sample,
         "label": run.label,
         "tokens": [tokenizer.decode([token]) for token in out.ids],
         "step": out.step,

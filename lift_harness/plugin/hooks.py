@@ -4,6 +4,8 @@ lm-eval 0.4.13 reads no entry points, looks for tasks only in its own folder and
 gives an unknown aggregation no standard error, and tells a task nothing about the model. The
 functions here add just that, each to one lm-eval module right after it has been imported
 (`lift_harness.plugin.startup` calls them). Each can run twice on the same module without harm.
+A program that starts with `LIFT_HARNESS_NO_PLUGIN=1`, or from a Python without the `.pth`, gets the same by
+`startup.install()`.
 """
 
 from __future__ import annotations
@@ -20,17 +22,28 @@ from types import ModuleType
 from typing import Any
 
 from lift_harness.errors import LiftError
-from lift_harness.plugin import startup
 
 _MARK = "_lift_harness"  # on our wrappers; `functools.wraps` copies it to a wrapper around them
 
 
-def activate() -> None:
-    """Extend lm-eval in this process, whether or not the start-up hook has run.
+def in_place_of(owner: Any, name: str) -> Callable[[Callable], Callable]:
+    """Put the decorated function in the place of `owner.name`, which it is given before its arguments.
 
-    For programs that start with `LIFT_HARNESS_NO_PLUGIN=1` or from a Python without the `.pth`.
+    Only once: where one of ours is there already, itself or inside another's wrapper, nothing happens.
     """
-    startup.install()
+    original = getattr(owner, name)
+
+    def put(ours: Callable) -> Callable:
+        @functools.wraps(original)
+        def wrapper(*args, **kwargs):
+            return ours(original, *args, **kwargs)
+
+        if not hasattr(original, _MARK):
+            setattr(wrapper, _MARK, True)
+            setattr(owner, name, wrapper)
+        return ours
+
+    return put
 
 
 # ---------------------------------------------------------------- entry points
@@ -58,9 +71,9 @@ def register_metrics(metrics: ModuleType) -> None:
 def _register(group: str, registry_name: str) -> None:
     """Register a group's entry points without importing what they point at.
 
-    An lm-eval with `registry.load_plugins` (its main branch, after 0.4.13) does this itself and is
-    left alone. A name that is taken is left alone too, as that lm-eval does, so that its built-ins win
-    and nothing breaks should an lm-eval discover entry points by some other means.
+    An lm-eval with `registry.load_plugins` (its main branch, after 0.4.13: lm-evaluation-harness#4013 and
+    #4014) does this itself and is left alone. A name that is taken is left alone too, as that lm-eval does,
+    so that its built-ins win and nothing breaks should an lm-eval discover entry points by some other means.
     """
     from lm_eval.api import registry
 
@@ -89,22 +102,17 @@ def task_folder() -> Path | None:
 def index_tasks(manager: Any) -> None:
     """Make every `TaskManager` index the project's tasks.
 
-    Later paths win: lm-eval's own tasks, then ours, then the user's `include_path`.
+    Later paths win: lm-eval's own tasks, then ours, then the user's `include_path`. (The order that
+    lm-evaluation-harness#4015, still open, proposes for installed tasks.)
     """
-    original = manager.TaskManager.__init__
-    if hasattr(original, _MARK):
-        return
-    signature = inspect.signature(original)
 
-    @functools.wraps(original)
-    def __init__(self, *args, **kwargs):
-        call = signature.bind(self, *args, **kwargs)
+    @in_place_of(manager.TaskManager, "__init__")
+    def __init__(original, *args, **kwargs):
+        call = inspect.signature(original).bind(*args, **kwargs)
         users = call.arguments.get("include_path")
         call.arguments["include_path"] = _with_task_folder(users)
         original(*call.args, **call.kwargs)
-        self.include_path = users  # what the caller asked for, as without us
-
-    manager.TaskManager.__init__ = _mark(__init__)
+        call.arguments["self"].include_path = users  # what the caller asked for, as without us
 
 
 def _with_task_folder(include_path: Any) -> list[Any]:
@@ -147,23 +155,20 @@ def renamed(tasks: Any, ours: bool) -> list[Any]:
     """`own_name` for a list of tasks, or for names with commas between them; says what was renamed."""
     names = tasks.split(",") if isinstance(tasks, str) else tasks
     flat = [part for task in names for part in (task.split(",") if type(task) is str else [task])]
-    found = [own_name(task, ours) for task in flat]
-    changed = [f"{a} -> {b}" for a, b in zip(flat, found, strict=True) if isinstance(a, str) and str(a) != b]
+    meant = [own_name(task, ours) for task in flat]
+    changed = [f"{a} -> {b}" for a, b in zip(flat, meant, strict=True) if isinstance(a, str) and str(a) != b]
     if changed:
         logging.getLogger("lm_eval").info(
             "lift_dlm: tasks %s (%sNAME is lm-eval's own)", ", ".join(changed), STOCK
         )
-    return found
+    return meant
 
 
 def rename_on_command_line(config: Any) -> None:
     """Let `lm_eval --model lift_dlm --tasks gsm8k` mean `lift_gsm8k`, and `stock:gsm8k` lm-eval's."""
-    original = config.EvaluatorConfig.process_tasks
-    if hasattr(original, _MARK):
-        return
 
-    @functools.wraps(original)
-    def process_tasks(self, *args, **kwargs):
+    @in_place_of(config.EvaluatorConfig, "process_tasks")
+    def process_tasks(original, self, *args, **kwargs):
         if self.tasks:
             self.tasks = renamed(self.tasks, self.model == "lift_dlm")
         stock = {task for task in self.tasks or [] if isinstance(task, StockName)}
@@ -171,26 +176,23 @@ def rename_on_command_line(config: Any) -> None:
         self.tasks = [StockName(task) if task in stock else task for task in self.tasks or []]
         return manager
 
-    config.EvaluatorConfig.process_tasks = _mark(process_tasks)
-
 
 def rename_tasks(evaluator: Any) -> None:
     """The same names for `simple_evaluate(model="lift_dlm", tasks=["gsm8k"])`."""
-    original = evaluator.simple_evaluate
-    if hasattr(original, _MARK):
-        return
-    signature = inspect.signature(original)
 
-    @functools.wraps(original)
-    def simple_evaluate(*args, **kwargs):
-        call = signature.bind(*args, **kwargs)
+    @in_place_of(evaluator, "simple_evaluate")
+    def simple_evaluate(original, *args, **kwargs):
+        call = inspect.signature(original).bind(*args, **kwargs)
         if call.arguments.get("tasks"):
-            model = call.arguments["model"]
-            ours = model == "lift_dlm" or type(model).__module__ == "lift_harness.lm.model"
+            ours = is_lift_dlm(call.arguments["model"])
             call.arguments["tasks"] = renamed(call.arguments["tasks"], ours)
         return original(*call.args, **call.kwargs)
 
-    evaluator.simple_evaluate = _mark(simple_evaluate)
+
+def is_lift_dlm(model: Any) -> bool:
+    """Whether a name or a model is ours. Where the class has not been loaded, no model is one of it."""
+    module = sys.modules.get("lift_harness.lm.model")  # not imported for this: it needs torch
+    return model == "lift_dlm" or (module is not None and isinstance(model, module.LiftDLM))
 
 
 # ---------------------------------------------------------------- evaluation
@@ -208,14 +210,10 @@ def bind_tasks(evaluator: Any) -> None:
     A task of ours may build its requests differently for `lift_dlm` than for another model, and looks for
     a sandbox if it runs code; lm-eval hands a task only a tokenizer name and a chat template.
     """
-    original = evaluator.evaluate
-    if hasattr(original, _MARK):
-        return
-    signature = inspect.signature(original)
 
-    @functools.wraps(original)
-    def evaluate(*args, **kwargs):
-        arguments = signature.bind(*args, **kwargs).arguments
+    @in_place_of(evaluator, "evaluate")
+    def evaluate(original, *args, **kwargs):
+        arguments = inspect.signature(original).bind(*args, **kwargs).arguments
         lm = _without_cache(arguments["lm"])
         for task in _leaf_tasks(arguments["task_dict"]):
             bind = getattr(task, "bind", None)
@@ -223,25 +221,20 @@ def bind_tasks(evaluator: Any) -> None:
                 bind(lm, bool(arguments.get("confirm_run_unsafe_code")))
         return original(*args, **kwargs)
 
-    evaluator.evaluate = _mark(evaluate)
-
 
 def use_own_cache(model: Any) -> None:
     """Let a model that has `use_response_cache(path)` keep its responses itself under `--use_cache`.
 
-    lm-eval's cache is keyed by the prompt alone: another checkpoint, or another sample, gets the same answer.
+    lm-eval's cache is keyed by the prompt alone: another checkpoint (lm-evaluation-harness#4063) or another
+    sample (#3046) gets the same answer.
     """
-    original = model.CachingLM.__new__
-    if hasattr(original, _MARK):
-        return
 
-    def __new__(cls, lm, cache_db):
+    @in_place_of(model.CachingLM, "__new__")
+    def __new__(original, cls, lm, cache_db):
         if not hasattr(lm, "use_response_cache"):
-            return object.__new__(cls)
+            return original(cls)
         lm.use_response_cache(cache_db)
         return lm  # and no wrapper around it
-
-    model.CachingLM.__new__ = _mark(__new__)
 
 
 def _without_cache(lm: Any) -> Any:
@@ -267,18 +260,13 @@ def use_own_stderr(evaluator_utils: Any) -> None:
 
     lm-eval knows the standard error of its own aggregations only; others get "N/A".
     """
-    original = evaluator_utils.stderr_for_metric
-    if hasattr(original, _MARK):
-        return
 
-    @functools.wraps(original)
-    def stderr_for_metric(metric, bootstrap_iters, *args, **kwargs):
+    @in_place_of(evaluator_utils, "stderr_for_metric")
+    def stderr_for_metric(original, metric, bootstrap_iters, *args, **kwargs):
         own = getattr(metric, "stderr", None)
         if callable(own) and bootstrap_iters > 0:
             return own
         return original(metric, bootstrap_iters, *args, **kwargs)
-
-    evaluator_utils.stderr_for_metric = _mark(stderr_for_metric)
 
 
 # ---------------------------------------------------------------- errors
@@ -286,24 +274,14 @@ def use_own_stderr(evaluator_utils: Any) -> None:
 
 def show_errors(harness: Any) -> None:
     """Let the `lm_eval` command print a `LiftError` as one line, with exit code 2."""
-    original = harness.HarnessCLI.execute
-    if hasattr(original, _MARK):
-        return
 
-    @functools.wraps(original)
-    def execute(self, args):
+    @in_place_of(harness.HarnessCLI, "execute")
+    def execute(original, self, args):
         try:
             return original(self, args)
         except LiftError as error:
             sys.stderr.write(f"error: {error}\n")
             sys.exit(2)
-
-    harness.HarnessCLI.execute = _mark(execute)
-
-
-def _mark(wrapper: Callable) -> Callable:
-    setattr(wrapper, _MARK, True)
-    return wrapper
 
 
 # What to do after each of `startup.WATCHED` has been imported.

@@ -3,9 +3,12 @@
 import math
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from support.llada_reference import MASK, VOCAB
 
 from lift_harness.decoding import DecodingConfig, Request, generate, run
+from lift_harness.decoding.request import TooLong, excess_tokens
 from lift_harness.errors import LiftError
 
 SPECULATE = dict(speculate=4)
@@ -198,3 +201,20 @@ def test_a_prompt_that_just_fits_is_decoded(model, infill):
     prompt = [5] * 96 + [MASK] * 32 * infill
     (out,) = generate(model, [prompt], SHORT, mask_id=MASK, infill=infill)
     assert len(out.ids) == (128 if infill else 32) and MASK not in out.ids
+
+
+@given(given=st.integers(1, 20), wanted=st.integers(0, 20), context=st.integers(1, 20))
+def test_the_excess_is_the_fewest_tokens_to_cut(given, wanted, context):
+    fitting = [cut for cut in range(given) if given - cut + wanted <= context]  # a token has to stay
+    if not fitting:
+        refused(
+            lambda: excess_tokens(given, wanted, context, remedy=None),
+            [f"gen_length={wanted} leaves no room", str(context)],
+        )
+        return
+    assert excess_tokens(given, wanted, context, remedy=None) == fitting[0]
+    if fitting[0]:
+        with pytest.raises(TooLong, match=f"^x: it has {given} tokens.* {context}; do that$"):
+            excess_tokens(given, wanted, context, remedy="do that", where="x: ", before="it")
+    else:
+        assert excess_tokens(given, wanted, context, remedy="do that") == 0

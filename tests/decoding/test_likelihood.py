@@ -16,8 +16,8 @@ from support.llada_reference import MASK, VOCAB, ReferenceLLaDA, softmax
 import lift_harness.models
 from lift_harness.decoding.likelihood import Text, elbo, greedy_matches, samples
 from lift_harness.errors import LiftError
+from lift_harness.lm.loglikelihood import encode_pair, rolling_windows
 from lift_harness.lm.model import LiftDLM
-from lift_harness.lm.requests import encode_pair, rolling_windows
 
 LIFT_TINY = Path(lift_harness.models.__file__).parent / "lift_tiny"
 
@@ -261,13 +261,15 @@ def test_rolling_windows_score_every_token_once(lm):
 
 def test_a_text_beyond_the_context_names_task_and_doc(lm):
     request = Instance("loglikelihood", {}, ("7 " * 600, "8"), 0, metadata=("some_task", 7, 1))
-    with pytest.raises(LiftError, match="some_task doc 7: context and continuation have .* tokens"):
+    with pytest.raises(
+        LiftError, match="some_task doc 7: the context has .* tokens and a continuation of 2: more"
+    ):
         lm.loglikelihood([request], disable_tqdm=True)
     cutting = LiftDLM(pretrained="lift-tiny", truncate="left")
     assert cutting.loglikelihood([request], disable_tqdm=True)[0][0] < 0
     assert cutting.likelihood["loglikelihood"]["truncated"] == 1
     request = Instance("loglikelihood", {}, ("8", "7 " * 600), 0, metadata=("some_task", 7, 1))
-    with pytest.raises(LiftError, match="some_task doc 7: the continuation has .* tokens, too many"):
+    with pytest.raises(LiftError, match="some_task doc 7: a continuation of .* leaves no room for a prompt"):
         cutting.loglikelihood([request], disable_tqdm=True)
     with pytest.raises(LiftError, match="some_task doc 7: the continuation '' has no tokens"):
         lm.loglikelihood(

@@ -9,6 +9,7 @@ from support.checkpoints import DREAM, LLADA, llada_shapes, official_shapes, wri
 
 from lift_harness.cli import main
 from lift_harness.doctor.checkpoint import examine
+from lift_harness.doctor.report import gib
 
 LLADA_8B = dict(d_model=4096, n_layers=32, n_heads=32, n_kv_heads=32, mlp_hidden_size=12288)
 
@@ -213,3 +214,17 @@ def test_write_weights_in_one_shard_is_what_doctor_sees(tokenizer, tmp_path):
     tensors = {"model.transformer.wte.weight": torch.zeros(404, 32)}
     write_weights(folder, tensors)
     assert "lacks 20 tensors" in examine(str(folder)).problems[0]
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [
+        (0, "0.0 MiB"),
+        (2**20, "1.0 MiB"),
+        (2**30, "1.00 GiB"),
+        (3 * 2**29, "1.50 GiB"),
+        (2**41, "2,048.00 GiB"),
+    ],
+)
+def test_sizes_are_gib_or_mib(count, text):
+    assert gib(count) == text

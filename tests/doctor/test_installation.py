@@ -11,12 +11,7 @@ from rich.console import Console
 
 from lift_harness import __version__
 from lift_harness.doctor import installation
-from lift_harness.doctor.installation import (
-    Report,
-    examine_installation,
-    installation_json,
-    show_installation,
-)
+from lift_harness.doctor.installation import InstallationReport, examine_installation
 
 GOOD = {"python": sys.executable, "model": True, "tasks": True, "error": None}
 
@@ -38,7 +33,7 @@ def named(name, function):
 
 def text(report):
     console = Console(file=io.StringIO(), width=40)
-    show_installation(report, console)
+    report.show(console)
     return console.file.getvalue()
 
 
@@ -53,12 +48,12 @@ def test_this_installation_is_sound(monkeypatch):
     shown = text(report)
     assert f"lift-harness  {__version__} in " in shown and shown.endswith("no problems\n")
     assert all(title in report.sections for title in ("system", "packages", "optional", "devices", "data"))
-    assert json.loads(json.dumps(installation_json(report)))["sound"]
+    assert json.loads(json.dumps(report.as_json()))["sound"]
 
 
 def test_the_plugin_that_is_switched_off(monkeypatch):
     monkeypatch.setenv("LIFT_HARNESS_NO_PLUGIN", "1")
-    report = Report()
+    report = InstallationReport()
     installation._plugin(report)
     assert report.sections["lm-eval"]["plugin"] == "not active"
     [problem] = report.problems
@@ -81,7 +76,7 @@ def test_the_command_of_another_python(monkeypatch, tmp_path):
     command(tmp_path, other)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     monkeypatch.delenv("LIFT_HARNESS_NO_PLUGIN", raising=False)
-    report = Report()
+    report = InstallationReport()
     installation._plugin(report)
     assert f"that command belongs to another Python ({other})" in report.problems[0]
 
@@ -99,7 +94,7 @@ def test_why_the_plugin_is_not_active(found, reason, monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     command(tmp_path, sys.executable)
     monkeypatch.delenv("LIFT_HARNESS_NO_PLUGIN", raising=False)
-    report = Report()
+    report = InstallationReport()
     installation._plugin(report)
     assert reason in report.problems[0] and "\n" not in report.problems[0]
 
@@ -107,7 +102,7 @@ def test_why_the_plugin_is_not_active(found, reason, monkeypatch, tmp_path):
 def test_a_command_that_is_not_on_the_path_is_a_note(monkeypatch, tmp_path):
     monkeypatch.setattr(installation, "probe", lambda python: GOOD)
     monkeypatch.setenv("PATH", str(tmp_path))
-    report = Report()
+    report = InstallationReport()
     installation._plugin(report)
     assert report.problems == [] and "the lm_eval command is not on PATH" in report.notes[0]
 
@@ -222,14 +217,14 @@ def test_more_threads_than_cores_and_a_gpu_that_fails(quick, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
     monkeypatch.setattr(torch, "ones", broken)
     report = examine_installation()
-    assert report.sections["devices"]["cuda:0"] == "Some GPU, 1.0 GiB of 4.0 GiB free, bfloat16"
+    assert report.sections["devices"]["cuda:0"] == "Some GPU, 1.00 GiB of 4.00 GiB free, bfloat16"
     assert report.problems == ["cuda:0 cannot compute: CUDA error: no kernel image"]
     assert any("torch uses 4096 threads on" in note for note in report.notes)
 
 
 def test_without_isolation_there_is_a_note(quick, monkeypatch):
     monkeypatch.setattr("lift_harness.tasks.sandbox.isolation", lambda: "none")
-    report = Report()
+    report = InstallationReport()
     quick["_sandbox"](report)
     assert report.problems == [] and "--confirm_run_unsafe_code" in report.notes[0]
 
@@ -255,7 +250,7 @@ def test_home_folders_are_not_named(monkeypatch, tmp_path):
 
 
 def test_the_report_is_plain_text():
-    report = Report(notes=["something [optional]"], problems=["wrong"])
+    report = InstallationReport(notes=["something [optional]"], problems=["wrong"])
     report.add("system", "python", "3.12 [bold]")
     report.add("system", "platform", "x" * 100)  # longer than the terminal is wide
     expected = f"system\n  python    3.12 [bold]\n  platform  {'x' * 100}\nnote: something [optional]\n"

@@ -17,7 +17,7 @@ from lift_harness.decoding import DecodingConfig, Generation, Request, run
 from lift_harness.errors import LiftError
 from lift_harness.interactive import canvas
 from lift_harness.interactive.chat import Chat, Stream, chat
-from lift_harness.interactive.generate import generate
+from lift_harness.interactive.generate import print_answer
 from lift_harness.interactive.session import Session, open_session, parse_settings
 
 MASK = 2
@@ -223,14 +223,14 @@ def test_a_tall_canvas_is_cut_to_the_terminal():
 
 def test_generate_prints_the_answer(session):
     console = screen()
-    answer = generate(session, "2+3=?", console=console)
+    answer = print_answer(session, "2+3=?", console=console)
     assert printed(console) == f"{canvas.visible(answer.text)}\n"
     assert answer.text == session.text(answer.generation.ids)
 
 
 def test_show_without_a_terminal_is_a_line_a_pass(session):
-    plain, console = generate(session, "2+3=?", console=screen()), screen()
-    answer = generate(session, "2+3=?", show=True, console=console)
+    plain, console = print_answer(session, "2+3=?", console=screen()), screen()
+    answer = print_answer(session, "2+3=?", show=True, console=console)
     assert answer.generation == plain.generation
     lines = printed(console).split("\n")
     passes = answer.generation.forward_passes
@@ -243,7 +243,7 @@ def test_show_without_a_terminal_is_a_line_a_pass(session):
 
 def test_show_in_a_terminal_is_a_picture_a_pass(session):
     console = screen(force_terminal=True, color_system="truecolor")
-    answer = generate(session, "2+3=?", show=True, delay=0, console=console)
+    answer = print_answer(session, "2+3=?", show=True, delay=0, console=console)
     text = printed(console)
     for i in range(answer.generation.forward_passes):
         assert f"pass {i + 1}  block " in text
@@ -253,7 +253,7 @@ def test_show_in_a_terminal_is_a_picture_a_pass(session):
 
 def test_json(session, tokenizer):
     console = screen()
-    answer = generate(session, "2+3=?", as_json=True, console=console)
+    answer = print_answer(session, "2+3=?", as_json=True, console=console)
     found = json.loads(printed(console))
     out = answer.generation
     assert (found["text"], found["ids"], found["step"]) == (answer.text, out.ids, out.step)
@@ -264,14 +264,14 @@ def test_json(session, tokenizer):
 def test_raw_and_system(session, monkeypatch):
     asked = []
     monkeypatch.setattr(session, "chat_prompt", lambda messages: asked.append(list(messages)) or [5, 6])
-    generate(session, "a", system="be brief", console=screen())
+    print_answer(session, "a", system="be brief", console=screen())
     assert asked == [[{"role": "system", "content": "be brief"}, {"role": "user", "content": "a"}]]
-    generate(session, "2+", raw=True, console=screen())
+    print_answer(session, "2+", raw=True, console=screen())
     assert len(asked) == 1
     with pytest.raises(LiftError, match="--system needs the chat template"):
-        generate(session, "a", raw=True, system="b", console=screen())
+        print_answer(session, "a", raw=True, system="b", console=screen())
     with pytest.raises(LiftError, match="--show and --json exclude each other"):
-        generate(session, "a", show=True, as_json=True, console=screen())
+        print_answer(session, "a", show=True, as_json=True, console=screen())
 
 
 def test_the_seed_decides_a_sampled_answer(session):

@@ -54,7 +54,7 @@ def test_the_evaluation_prompt_is_the_training_prompt(lm):
     context = sample["arguments"][0][0]
     user = prompts.user_turn(prompts.INSTRUCTIONS["sudoku"], prompts.sudoku_question(sample["doc"]["Puzzle"]))
     trained_on, _ = encode_example(lm.tokenizer, user, prompts.GEN_PREFIX, "x")
-    assert list(lm.resolve([request(context)])[0].request.ids) == trained_on
+    assert list(lm.resolve([request(context)])[0].prompt) == trained_on
     assert context.endswith("<|start_header_id|>assistant<|end_header_id|>\n\n<reasoning>")
 
 
@@ -196,8 +196,8 @@ def test_truncate_left_keeps_the_end_of_the_prompt_and_is_counted():
     long, short = request("7 " * 600 + "end", doc_id=7), request("1+1", doc_id=8)
     asked = lm.resolve([long, short])
     context = lm.model.config.max_position_embeddings
-    assert len(asked[0].request.ids) == context - 32
-    assert list(asked[0].request.ids) == lm.tokenizer(long.args[0])["input_ids"][-(context - 32) :]
+    assert len(asked[0].prompt) == context - 32
+    assert list(asked[0].prompt) == lm.tokenizer(long.args[0])["input_ids"][-(context - 32) :]
     assert (asked[0].truncated > 0, asked[1].truncated) == (True, 0)
     lm.generate_until([long, short], disable_tqdm=True)
     assert lm.get_model_info()["decoding_statistics"]["truncated_prompts"] == 1

@@ -81,6 +81,13 @@ def test_other_settings_are_decoded_anew(tmp_path, other):
     assert (counts["from_cache"], counts["requests"]) == (0, 1)
 
 
+@pytest.mark.parametrize("same", [{"steps": 16}, {"gen_length": 32}, {"gen_length": 32, "block_length": 32}])
+def test_settings_that_are_spelled_out_are_the_same_settings(tmp_path, same):
+    evaluate(model(tmp_path / "responses.db"), limit=1)
+    _, counts = evaluate(model(tmp_path / "responses.db"), limit=1, gen_kwargs=same)
+    assert (counts["from_cache"], counts.get("requests", 0)) == (1, 0)
+
+
 def test_the_content_of_the_checkpoint_decides_not_its_place(tmp_path):
     lm = model(tmp_path / "responses.db")
     evaluate(lm, limit=1)

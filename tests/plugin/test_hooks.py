@@ -72,14 +72,13 @@ def test_the_startup_line_is_silent_when_the_package_is_gone(tmp_path):
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
-def test_the_switch_turns_it_off_and_activate_turns_it_on():
+def test_the_switch_turns_it_off_and_install_turns_it_on():
     code = """
         from lift_harness.plugin import startup
         import sys, lm_eval.models
         from lm_eval.api.registry import model_registry
         print(startup.Finder in sys.meta_path, "lift_dlm" in model_registry)
-        from lift_harness.plugin.hooks import activate
-        activate()
+        startup.install()
         print(startup.Finder in sys.meta_path, "lift_dlm" in model_registry)
         """
     assert python(code, LIFT_HARNESS_NO_PLUGIN="1").split("\n")[:2] == ["False False", "True True"]
@@ -437,3 +436,35 @@ def test_the_command_line_and_simple_evaluate_agree_on_names(caplog):
     evaluator.simple_evaluate("lift_dlm", None, ["gsm8k", "stock:gsm8k"])
     assert seen == [["lift_gsm8k", "gsm8k"], ["gsm8k"], ["lift_gsm8k", "gsm8k"]]
     assert "gsm8k -> lift_gsm8k" in caplog.text
+
+
+def test_a_model_of_ours_is_known_by_its_class_and_nothing_is_imported_for_it():
+    code = """
+        import sys
+        from lift_harness.plugin.hooks import is_lift_dlm
+        print(is_lift_dlm("lift_dlm"), is_lift_dlm("hf"), is_lift_dlm(object()), "torch" in sys.modules)
+        from lift_harness.lm import LiftDLM
+        class Derived(LiftDLM):
+            pass
+        print([is_lift_dlm(cls.__new__(cls)) for cls in (LiftDLM, Derived, object)])
+        """
+    assert python(code).split("\n")[:2] == ["True False False False", "[True, True, False]"]
+
+
+def test_a_function_is_replaced_once_even_inside_another_wrapper():
+    import functools
+
+    owner = types.SimpleNamespace(double=lambda x: 2 * x)
+
+    def add_one():
+        @hooks.in_place_of(owner, "double")
+        def double(original, x):
+            return original(x) + 1
+
+    add_one()
+    add_one()
+    assert owner.double(5) == 11
+    ours = owner.double
+    owner.double = functools.wraps(ours)(lambda x: -ours(x))  # somebody else's, around ours
+    add_one()
+    assert owner.double(5) == -11
