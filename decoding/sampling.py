@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
+from lift_harness.decoding.transfer import numbers
 from lift_harness.keyed_random import keyed_uniform
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def choose(logits: Tensor, config: DecodingConfig, mask_id: int, keys: Sequence[
     """
     logits = logits.float()
     if config.suppress_tokens:
-        logits[:, list(config.suppress_tokens)] = -torch.inf
+        logits.index_fill_(1, numbers(config.suppress_tokens, logits.device), -torch.inf)
     masks = logits[:, mask_id].clone()
     logits[:, mask_id] = -torch.inf
     sampled = filtered(logits, config)

@@ -103,9 +103,16 @@ def attend(
         rope = cos, sin
     q = rotate(heads(module.q_proj(h), module.head_size), rope, module.rope_full_precision)
     backend = module.config._attn_implementation
-    if backend in (None, "sdpa", "eager"):
+    # transformers' unpadding for flash-attn takes fewer queries than keys for the last columns of the mask.
+    some_queries = mask is not None and q.shape[2] != k.shape[2]
+    if backend in (None, "sdpa", "eager") or some_queries:
         seen = None if mask is None else mask[:, None, None, :]
         grouped = q.shape[1] != k.shape[1]
+        if grouped and mask is not None and q.device.type == "cuda":
+            # With a mask and grouped heads only the slow kernel ("math") is left to SDPA: repeat the keys, as
+            # transformers does (use_gqa_in_sdpa).
+            k, v = (x.repeat_interleave(q.shape[1] // x.shape[1], dim=1) for x in (k, v))
+            grouped = False
         out = F.scaled_dot_product_attention(q, k, v, attn_mask=seen, enable_gqa=grouped).transpose(1, 2)
     else:  # flash_attention_2 and others that transformers knows; they take the mask as it is
         out, _ = ALL_ATTENTION_FUNCTIONS[backend](module, q, k, v, mask, is_causal=False)
