@@ -13,6 +13,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
+# Where a mask and grouped heads together leave SDPA only its slow kernel ("math"), keys and values are
+# repeated, as in transformers (use_gqa_in_sdpa).
+REPEATS_KEYS = ("cuda",)
+
 Rope = tuple[Tensor, Tensor]  # cosines and sines, float32 [1 or B, 1, L, C]
 
 
@@ -108,9 +112,7 @@ def attend(
     if backend in (None, "sdpa", "eager") or some_queries:
         seen = None if mask is None else mask[:, None, None, :]
         grouped = q.shape[1] != k.shape[1]
-        if grouped and mask is not None and q.device.type == "cuda":
-            # With a mask and grouped heads only the slow kernel ("math") is left to SDPA: repeat the keys, as
-            # transformers does (use_gqa_in_sdpa).
+        if grouped and mask is not None and q.device.type in REPEATS_KEYS:
             k, v = (x.repeat_interleave(q.shape[1] // x.shape[1], dim=1) for x in (k, v))
             grouped = False
         out = F.scaled_dot_product_attention(q, k, v, attn_mask=seen, enable_gqa=grouped).transpose(1, 2)
