@@ -65,12 +65,12 @@ def decide_alike(
 def choose_all(batch: Batch, states: Tensor, config: DecodingConfig, keys: list[Tensor]) -> Choice:
     """`choose` for hidden states [G, M, D], projected a bounded number at a time."""
     batch.counts.update(projected=states.shape[0] * states.shape[1])
-    found = []
+    choices = []
     for here in pieces(states.shape[1], batch.model.config.vocab_size, states.device.type):
         logits = guide([batch.model.logits_at(half[here]) for half in states], config.cfg_scale)
-        found.append(choose(logits, config, batch.mask_id, [key[here] for key in keys]))
-    token, sure, entropy = zip(*found, strict=True)
-    return Choice(torch.cat(token), torch.cat(sure), None if entropy[0] is None else torch.cat(entropy))
+        choices.append(choose(logits, config, batch.mask_id, [key[here] for key in keys]))
+    token, confidence, entropy = zip(*choices, strict=True)
+    return Choice(torch.cat(token), torch.cat(confidence), None if entropy[0] is None else torch.cat(entropy))
 
 
 def pieces(positions: int, vocabulary: int, device: str = "cpu") -> Iterator[slice]:

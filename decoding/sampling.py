@@ -51,13 +51,13 @@ def choose(logits: Tensor, config: DecodingConfig, mask_id: int, keys: Sequence[
     if config.remasking == "entropy" or config.schedule == "entropy_bound":
         entropy = -negative_entropy(measured, log_total)
     if config.remasking == "random":
-        sure = keyed_uniform(_ORDER, config.seed, *keys).float()
+        confidence = keyed_uniform(_ORDER, config.seed, *keys).float()
     elif config.remasking == "entropy":
         assert entropy is not None
-        sure = -entropy
+        confidence = -entropy
     else:
-        sure = MEASURES[config.remasking](measured, log_total, token)
-    return Choice(token, sure, entropy if config.schedule == "entropy_bound" else None)
+        confidence = MEASURES[config.remasking](measured, log_total, token)
+    return Choice(token, confidence, entropy if config.schedule == "entropy_bound" else None)
 
 
 # ---------------------------------------------------------------- candidates
