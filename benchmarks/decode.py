@@ -13,28 +13,22 @@ from __future__ import annotations
 
 import argparse
 import random
-import resource
 import statistics
 import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import torch
+from measure import peak_memory, product_rate, reset_peak
 from plain import plain
 from rich.console import Console
 from rich.table import Table
+from shapes import SHAPES, random_model, sizes
 
 from lift_harness.decoding import DecodingConfig, Request, run
-from lift_harness.models.configuration_llada import LLaDAConfig
-from lift_harness.models.modeling_llada import LLaDAModelLM
 
-MODELS: dict[str, dict[str, Any]] = {
-    "mid": dict(d_model=512, n_heads=8, n_layers=8, mlp_hidden_size=1376, vocab_size=32000),
-    "8b": dict(d_model=4096, n_heads=32, n_layers=32, mlp_hidden_size=12288, vocab_size=126464),
-}
 # Tokens before the end of text in 1,130 GSM8K answers of LLaDA-8B-Instruct at gen_length 128 (the recorded
 # generations), at the quantiles 1/64, 3/64, ... 63/64: most would have used more than 128.
 ANSWER_TOKENS = [91, 98, 105, 109, 113, 116, 119, 122, *[126] * 24]
@@ -51,26 +45,6 @@ class Variant:
     memory: float = 0.0
     counts: Counter[str] = field(default_factory=Counter)
     answers: dict[int, list[int]] = field(default_factory=dict)
-
-
-def random_model(name: str, dtype: torch.dtype, device: str) -> tuple[Any, int]:
-    """A model of a known shape with random weights, and its mask id."""
-    shape = MODELS[name]
-    mask_id = shape["vocab_size"] - 1
-    torch.manual_seed(0)
-    config = LLaDAConfig(**shape, mask_token_id=mask_id, eos_token_id=mask_id - 1, pad_token_id=mask_id - 1)
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(dtype)
-    with torch.device(device):
-        model = LLaDAModelLM(config).eval()
-    torch.set_default_dtype(before)
-    return model, mask_id
-
-
-def sizes(model: Any) -> tuple[int, int]:
-    """Parameters of the blocks, and of the output projection."""
-    blocks = sum(p.numel() for p in model.model.transformer.blocks.parameters())
-    return blocks, model.config.d_model * model.config.embedding_size
 
 
 def requests_of(prompts: list[list[int]], config: DecodingConfig, lengths: list[int] | None) -> list[Request]:
@@ -164,36 +138,6 @@ def relabelled(
     return lambda counts: {index[i]: ids for i, ids in work(counts).items()}
 
 
-def peak_memory(device: str) -> float:
-    """MB in use at most since `reset_peak`."""
-    if device.startswith("cuda"):
-        return torch.cuda.max_memory_allocated() / 2**20
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("VmHWM"):
-            return int(line.split()[1]) / 2**10
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
-
-
-def reset_peak(device: str) -> None:
-    """Forget the peak so far (Linux, CUDA)."""
-    if device.startswith("cuda"):
-        torch.cuda.reset_peak_memory_stats()
-    elif Path("/proc/self/clear_refs").exists():
-        Path("/proc/self/clear_refs").write_text("5")
-
-
-def matmul_rate(dtype: torch.dtype, device: str) -> float:
-    """Floating point operations a second of a large product."""
-    n = 8192 if device.startswith("cuda") else 1536
-    a, b = torch.randn(n, n, dtype=dtype, device=device), torch.randn(n, n, dtype=dtype, device=device)
-    times = []
-    for _ in range(6):
-        start = time.perf_counter()
-        (a @ b).flatten()[0].item()
-        times.append(time.perf_counter() - start)
-    return 2 * n**3 / min(times)
-
-
 def measure(variants: list[Variant], rounds: int, device: str, console: Console) -> None:
     """Run every variant once a round."""
     for n in range(rounds):
@@ -237,7 +181,7 @@ def main() -> None:
     """Parse, run, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--workload", choices=("uniform", "ragged"), default="uniform")
-    parser.add_argument("--model", choices=MODELS, default="mid")
+    parser.add_argument("--model", choices=SHAPES, default="mid")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--dtype", default="float32")
     parser.add_argument("--batch", type=int, default=4, help="of the uniform workload")
@@ -248,8 +192,9 @@ def main() -> None:
     args = parser.parse_args()
     console = Console(width=110)
     dtype = getattr(torch, args.dtype)
-    model, mask_id = random_model(args.model, dtype, args.device)
-    rate = matmul_rate(dtype, args.device)
+    model = random_model(args.model, dtype, args.device)
+    mask_id = model.config.mask_token_id
+    rate = product_rate(dtype, args.device)
     console.print(
         f"{args.model}: {model.num_parameters() / 1e6:.0f} M parameters, {args.dtype}, {args.device}, "
         f"{torch.get_num_threads()} threads, torch {torch.__version__}; product: {rate / 1e9:.0f} GFLOP/s"

@@ -31,10 +31,27 @@ class Operations:
 def counted(model: Any) -> Iterator[Operations]:
     """Count what the passes of `model` (LLaDA, with or without adapters) and their backward passes do.
 
+    Slow: every operation is looked at. `needed_counted` costs nothing.
+    """
+    aten = torch.ops.aten
+    own = {  # torch's counter does not know these
+        aten.addmm_: lambda total, a, b, out_shape=None, **_: 2 * a[0] * a[1] * b[1],
+        aten._scaled_dot_product_flash_attention_for_cpu: attention_forward,
+        aten._scaled_dot_product_flash_attention_for_cpu_backward: attention_backward,
+    }
+    with needed_counted(model) as found, FlopCounterMode(display=False, custom_mapping=own) as seen:
+        yield found
+    found.computed = seen.get_total_flops()
+
+
+@contextmanager
+def needed_counted(model: Any) -> Iterator[Operations]:
+    """Count the operations that the passes of `model` and their backward passes need.
+
     Forward, towards the input and towards the weight a product takes one unit each: 3 where the weight is
     trained, 2 where it is frozen, 1 without gradient.
     """
-    found, aten = Operations(), torch.ops.aten
+    found = Operations()
     base = model.get_base_model() if hasattr(model, "get_base_model") else model
     config = base.config
     adapters = sum(p.numel() for name, p in model.named_parameters() if "lora_" in name)
@@ -49,18 +66,11 @@ def counted(model: Any) -> Iterator[Operations]:
         found.needed += 2 * frozen * (matrices * rows * length + head * wanted)
         found.needed += 2 * trained * (adapters + attention) * rows * length
 
-    own = {  # torch's counter does not know these
-        aten.addmm_: lambda total, a, b, out_shape=None, **_: 2 * a[0] * a[1] * b[1],
-        aten._scaled_dot_product_flash_attention_for_cpu: attention_forward,
-        aten._scaled_dot_product_flash_attention_for_cpu_backward: attention_backward,
-    }
     handle = base.register_forward_pre_hook(add, with_kwargs=True)
     try:
-        with FlopCounterMode(display=False, custom_mapping=own) as seen:
-            yield found
+        yield found
     finally:
         handle.remove()
-    found.computed = seen.get_total_flops()
 
 
 def attention_forward(query: Any, key: Any, *_: Any, out_shape: Any = None, **__: Any) -> int:

@@ -24,7 +24,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import os
 import platform
 import random
@@ -33,35 +32,23 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
-from decode import MODELS, matmul_rate, peak_memory, reset_peak
+from measure import peak_memory, product_rate, reset_peak
 from operations import Operations, counted
-from peft import LoraConfig, get_peft_model
 from rich.console import Console
 from rich.table import Table
-from torch import Tensor, nn
+from shapes import SHAPES, random_model, to_train
+from training_step import Objective, Spread, adamw, objective_of, update
 
-from lift_harness.models.configuration_llada import LLaDAConfig
-from lift_harness.models.modeling_llada import LLaDAModelLM
 from lift_harness.tasks.prompts import INSTRUCTIONS, user_turn
 from lift_harness.training.data import Collator, Example
-from lift_harness.training.objectives import OBJECTIVES, Batch, Loss, NoiseKey, get_objective
-from lift_harness.training.objectives.base import EPS
+from lift_harness.training.objectives import OBJECTIVES, Batch
 from lift_harness.training.order import Steps
 
-SHAPES: dict[str, dict[str, Any]] = {
-    "nano": dict(
-        d_model=64, n_heads=4, n_layers=2, mlp_hidden_size=96, vocab_size=1000
-    ),  # to try this script
-    "small": dict(d_model=256, n_heads=4, n_layers=4, mlp_hidden_size=688, vocab_size=32000),
-    **MODELS,
-}
 TARGETS = {
     "plain": ">= 1.5",
     "lift-3": "<= 1.20",
@@ -72,25 +59,6 @@ TARGETS = {
 }
 # Logarithms of words and signs in GSM8K's training set: mean and standard deviation.
 QUESTION, ANSWER = (3.895, 0.360), (4.507, 0.409)
-
-Objective = Callable[..., Loss]
-
-
-@dataclass(frozen=True)
-class Spread(NoiseKey):
-    """Noise whose times are (row + 1/2) / rows over the rows of a step, in an order that mixes them.
-
-    The step moves them by a fraction of their distance, so that over the rounds they cover the interval.
-    """
-
-    rows: int = 8
-
-    def t(self, batch: Batch) -> Tensor:
-        """Times [B] of examples numbered step * rows + row."""
-        step, row = batch.example_id // self.rows, batch.example_id % self.rows
-        stride = next(n for n in range(max(2, self.rows // 3), 2 * self.rows) if math.gcd(n, self.rows) == 1)
-        u = ((row * stride % self.rows) + (step * 0.618 + 0.5) % 1) / self.rows
-        return EPS + (1 - EPS) * u.double()
 
 
 @dataclass
@@ -109,58 +77,11 @@ class Variant:
 # ---------------------------------------------------------------- what is trained
 
 
-def random_model(args: argparse.Namespace) -> Any:
-    """A model of a known shape with random weights, made on the device, with adapters if asked for."""
-    shape = SHAPES[args.model]
-    mask_id = shape["vocab_size"] - 1
-    torch.manual_seed(0)
-    config = LLaDAConfig(**shape, mask_token_id=mask_id, eos_token_id=mask_id - 1, pad_token_id=mask_id - 1)
-    with torch.device("meta"):
-        model = LLaDAModelLM(config)
-    model = model.to(getattr(torch, args.dtype)).to_empty(device=args.device)
-    for parameter in model.parameters():
-        parameter.data.normal_(std=0.02) if parameter.ndim > 1 else parameter.data.fill_(1)
-    if args.checkpointing:
-        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-    if args.lora:
-        rank = args.rank or max(4, shape["d_model"] // 32)  # 128 for 8b, as the paper's
-        where = ["q_proj", "k_proj", "v_proj"]
-        model = get_peft_model(
-            model, LoraConfig(r=rank, lora_alpha=2 * rank, lora_dropout=0.05, target_modules=where)
-        )
-    return model.train()
-
-
-def adamw(model: nn.Module) -> torch.optim.Optimizer:
-    """The Trainer's optimiser, its state already there (as after the first step)."""
-    trained = [p for p in model.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(trained, lr=1e-6, weight_decay=0.1, fused=True)
-    for parameter in trained:
-        parameter.grad = torch.zeros_like(parameter)
-    optimizer.step()
-    optimizer.zero_grad(set_to_none=True)
-    return optimizer
-
-
-def plain(model: nn.Module, batch: Batch, key: NoiseKey, num_items: int | None = None) -> Loss:
-    """Vanilla with the logits of all positions, as the usual trainer has it."""
-    t = key.t(batch)
-    masked = key.mask_below(t, batch)
-    inputs = batch.x0.masked_fill(masked, batch.mask_id)
-    logits = model(input_ids=inputs).logits.float()  # [B, N, V]
-    labels = batch.x0.masked_fill(~masked, -100)
-    nll = F.cross_entropy(logits.view(-1, logits.shape[-1]), labels.view(-1), reduction="none")
-    weight = (masked / t[:, None]).float()
-    loss = (nll.view_as(weight) * weight).sum() / num_items
-    return Loss(loss, inputs, masked, weight, t, torch.zeros_like(t))
-
-
-def objective_of(name: str) -> Objective:
-    """`plain`, or an objective by name; a number behind it is its H (`lift-2`)."""
-    if name == "plain":
-        return plain
-    method, _, H = name.partition("-")
-    return get_objective(method, **({"H": int(H)} if H else {}))
+def model_to_train(args: argparse.Namespace) -> Any:
+    """A random model with adapters if asked for."""
+    model = random_model(args.model, getattr(torch, args.dtype), args.device)
+    rank = args.rank or max(4, SHAPES[args.model]["d_model"] // 32)  # 128 for 8b, as the paper's
+    return to_train(model, rank if args.lora else 0, args.checkpointing)
 
 
 def lengths_of(args: argparse.Namespace) -> list[tuple[int, int]]:
@@ -228,12 +149,6 @@ def forward_backward(
     with torch.autocast(args.device.split(":")[0], torch.bfloat16, enabled=args.autocast):
         loss = variant.objective(model, batches[n], key, items).loss
     loss.backward()
-
-
-def update(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    """The end of a step."""
-    nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-    optimizer.step()
 
 
 def take_step(
@@ -368,10 +283,10 @@ def main() -> None:
     make = lambda name: Variant(name, objective_of(name), longest if name == "plain" else None)  # noqa: E731
     console = Console(width=130)
     if args.memory_of:
-        print(json.dumps(measure_memory(make(args.memory_of), random_model(args), args)))
+        print(json.dumps(measure_memory(make(args.memory_of), model_to_train(args), args)))
         return
     if args.profile:
-        profile(make(args.profile), random_model(args), args)
+        profile(make(args.profile), model_to_train(args), args)
         return
     variants = [make(name) for name in args.variants]
     if args.memory:
@@ -379,10 +294,10 @@ def main() -> None:
             variant.memory = memory_of(variant.name, console)
         report(variants, 0, args, console)
         return
-    model = random_model(args)
-    rate = matmul_rate(getattr(torch, args.dtype), args.device)
+    model = model_to_train(args)
+    rate = product_rate(getattr(torch, args.dtype), args.device)
     measure(variants, model, args, console)
-    rate = max(rate, matmul_rate(getattr(torch, args.dtype), args.device))  # others may have disturbed it
+    rate = max(rate, product_rate(getattr(torch, args.dtype), args.device))  # others may have disturbed it
     where = torch.cuda.get_device_name() if args.device.startswith("cuda") else platform.machine()
     console.print(
         f"{args.model}: {model.num_parameters() / 1e6:.0f} M parameters, {args.dtype}, "

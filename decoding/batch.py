@@ -7,10 +7,10 @@ their row, so that a column is a position, and what is right of a shorter one is
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -18,6 +18,7 @@ from torch import Tensor
 from lift_harness.decoding.caches import CACHES, Store
 from lift_harness.decoding.request import Generation, Request
 from lift_harness.decoding.schedules import PLANNED
+from lift_harness.decoding.transfer import numbers, on_device
 
 
 @dataclass(eq=False)
@@ -30,32 +31,48 @@ class Row:
     blocks: list[tuple[int, int, int]]
     block: int = 0  # which of them
     left: int = 0  # masks left in it
-    step: int = 0  # steps taken in it
-    steps: int = 0  # steps taken in all
+    step: int = 0  # of its schedule, the next one
+    steps: int = 0  # taken in all
     passes: int = 0
-    drafted: bool = False  # whether there is a draft of the block's next steps
+    fresh: bool = True  # whether the block had no pass yet
+    leading: bool = False  # whether a block's first pass commits just its first mask (`Batch.lay_out`)
 
     @property
     def here(self) -> tuple[int, int, int]:
         """First column, end and number of masks of the present block."""
         return self.blocks[self.block]
 
+    @property
+    def candidates(self) -> int:
+        """Masks of the block, from the left, that the next pass may commit."""
+        return 1 if self.leading and self.fresh else self.left
+
     def begin_block(self) -> None:
         """Go to the start of block `self.block`."""
-        self.left, self.step, self.drafted = self.here[2], 0, False
+        self.left, self.step, self.fresh = self.here[2], 0, True
+        self.skip_empty_steps()
 
     def advance(self, count: int) -> None:
         """Take a step that commits `count` positions."""
         self.left -= count
         self.step += 1
         self.steps += 1
-        self.drafted = self.request.config.speculate > 1
+        self.fresh = False
+        self.skip_empty_steps()
 
-    def planned(self, left: int, step: int) -> int | None:
-        """What the schedule commits at a step of the block; None: only the logits tell."""
-        schedule = PLANNED.get(self.request.config.schedule)
+    def skip_empty_steps(self) -> None:
+        """Go past steps that commit nothing (Dream's schedule has some): a pass would change nothing."""
+        while self.left and self.planned() == 0:
+            self.step += 1
+
+    def planned(self) -> int | None:
+        """What the schedule commits at the next step; None: only the logits tell."""
+        if self.leading and self.fresh:
+            return 1
+        config = self.request.config
+        schedule = PLANNED.get(config.schedule)
         return (
-            None if schedule is None else min(left, schedule(self.request.config, self.here[2], left, step))
+            None if schedule is None else min(self.left, schedule(config, self.here[2], self.left, self.step))
         )
 
     @property
@@ -64,18 +81,49 @@ class Row:
         return self.request.ids, self.request.length, self.blocks[0]
 
 
-@dataclass
-class Lane:
-    """One canvas of a pass: that of a row, or a draft of it some steps ahead (`speculation`)."""
+class Canvases(NamedTuple):
+    """What a pass sees of N rows.
 
-    row: Row
-    ahead: int  # steps drafted
-    left: int  # masks left in the block, of which the pass may commit some
-    leads: bool = False  # whether it may commit only the first of them (`Batch.leads`)
+    Attributes:
+        rows: the N rows.
+        slots: int64 [N], theirs.
+        ids: int64 [N, width + 1].
+        columns: int64 [N, n], of each row's block, the masked ones first; n is the most that any may commit.
+    """
 
-    def planned(self) -> int | None:
-        """What the schedule commits; None: read it off the logits."""
-        return 1 if self.leads else self.row.planned(self.left, self.row.step + self.ahead)
+    rows: list[Row]
+    slots: Tensor
+    ids: Tensor
+    columns: Tensor
+
+    def take(self, which: list[int]) -> Canvases:
+        """Some of them."""
+        index = numbers(which, self.ids.device)
+        return Canvases(
+            [self.rows[n] for n in which], self.slots[index], self.ids[index], self.columns[index]
+        )
+
+
+class Decision(NamedTuple):
+    """What each of N rows commits.
+
+    Attributes:
+        commits: bool [N, n].
+        tokens: int64 [N, n], the candidates; anything where not masked.
+        confidence: float32 [N, n], theirs; -inf where not masked.
+        counts: positions that each row commits, known to the host.
+    """
+
+    commits: Tensor
+    tokens: Tensor
+    confidence: Tensor
+    counts: list[int]
+
+    def take(self, which: list[int]) -> Decision:
+        """That of some rows."""
+        index = numbers(which, self.commits.device)
+        counts = [self.counts[n] for n in which]
+        return Decision(self.commits[index], self.tokens[index], self.confidence[index], counts)
 
 
 @dataclass
@@ -95,7 +143,6 @@ class Batch:
         model, hidden_states: the model, and its `hidden_states`, perhaps compiled.
         static: whether the shapes of passes are constant.
         given: bool, columns that are masked for the unconditional half of guidance.
-        draft, draft_confidence: what the last pass would commit at the columns still masked.
         store: keys and values, of the guided passes in the second half of its slots.
         counts: what was computed (see `run`).
         first_passes: those that other samples of their problem still wait for, by `Row.first_canvas`.
@@ -120,8 +167,9 @@ class Batch:
         self.step = torch.full(shape, -1, device=device)
         self.confidence = torch.zeros(shape, device=device)
         self.given = torch.zeros(shape, dtype=torch.bool, device=device)
-        self.draft, self.draft_confidence = torch.zeros_like(self.ids), torch.zeros_like(self.confidence)
         self.store = Store(model, slots * (1 + self.guided), width + 1) if self.window else None
+        if static and self.store:
+            self.store.keep_in_place()
         self.rows: list[Row] = []
         self.first_passes: dict[Any, FirstPass] = {}
         self.waiting: Counter[Any] = Counter()
@@ -131,67 +179,96 @@ class Batch:
         """Learn which requests will come, to know whose first pass is worth keeping."""
         self.waiting = Counter(row.first_canvas for row in rows)
 
-    def admit(self, row: Row, slot: int) -> None:
-        """Lay a request out in a free slot."""
-        request, row.slot = row.request, slot
-        canvas = torch.zeros(self.width + 1, dtype=torch.int64)
-        canvas[: len(request.ids)] = torch.tensor(request.ids)
-        canvas[len(request.ids) : request.length] = self.mask_id
-        given = torch.zeros(self.width + 1, dtype=torch.bool)
-        given[: len(request.ids)] = True
-        if request.infill:
-            given &= canvas != self.mask_id
-        self.ids[slot], self.given[slot] = canvas.to(self.ids.device), given.to(self.ids.device)
-        self.step[slot], self.confidence[slot] = -1, 0.0
-        row.begin_block()
+    def admit(self, queue: deque[Row]) -> None:
+        """Give free slots to the next requests."""
+        taken = {row.slot for row in self.rows}
+        free = [slot for slot in range(self.slots) if slot not in taken]
+        for slot in free[: len(queue)]:
+            self.lay_out(queue.popleft(), slot)
         # Those with the same settings side by side: they are decided together.
-        self.rows = sorted([*self.rows, row], key=lambda row: (hash(row.request.config), row.slot))
+        self.rows.sort(key=lambda row: (hash(row.request.config), row.slot))
 
-    def leads(self, row: Row) -> bool:
-        """Whether a row's next pass commits just the first mask of its block.
+    def lay_out(self, row: Row, slot: int) -> None:
+        """Put a request's canvas into a slot.
 
         Where a token is predicted one position before it, the block's first token is out of reach of passes
         that compute nothing left of the block. So a block's first pass commits this one and the others the
         rest (Fast-dLLM, for Dream).
         """
-        return self.window is not None and self.model.logit_shift > 0 and row.step == 0
+        request, prompt = row.request, len(row.request.ids)
+        canvas = torch.zeros(self.width + 1, dtype=torch.int64)
+        canvas[:prompt] = torch.tensor(request.ids)
+        canvas[prompt : request.length] = self.mask_id
+        given = torch.zeros(self.width + 1, dtype=torch.bool)
+        given[:prompt] = True
+        if request.infill:
+            given &= canvas != self.mask_id
+        self.ids[slot] = on_device(canvas, self.ids.device)
+        self.given[slot] = on_device(given, self.ids.device)
+        self.step[slot], self.confidence[slot] = -1, 0.0
+        row.slot, row.leading = slot, self.window is not None and self.model.logit_shift > 0
+        row.begin_block()
+        self.rows.append(row)
 
-    def kept_in(self, lanes: Sequence[Lane]) -> list[int]:
+    def canvases(self, rows: list[Row]) -> Canvases:
+        """What a pass over some rows sees."""
+        slots = numbers((row.slot for row in rows), self.ids.device)
+        ids = self.ids[slots]
+        return Canvases(rows, slots, ids, self.columns(rows, ids))
+
+    def columns(self, rows: Sequence[Row], ids: Tensor) -> Tensor:
+        """The columns [N, n] of each row's block in canvases `ids` [N, width + 1], the masked ones first."""
+        first, end = bounds((row.here[:2] for row in rows), ids.device)
+        widest = max(row.request.config.block_length for row in rows)
+        columns = first + torch.arange(widest, device=ids.device)
+        inside, columns = columns < end, columns.clamp(max=self.width)
+        masked = (ids.gather(1, columns) == self.mask_id) & inside
+        order = (~masked).byte().argsort(dim=-1, stable=True)
+        n = widest if self.static else max(row.candidates for row in rows)
+        return columns.gather(1, order[:, :n])
+
+    def commit(self, seen: Canvases, decision: Decision) -> None:
+        """Write what a pass decided, and take the rows a step further."""
+        where = (seen.slots[:, None], seen.columns)
+        steps = numbers((row.steps for row in seen.rows), self.ids.device)[:, None]
+        self.ids[where] = torch.where(decision.commits, decision.tokens, self.ids[where])
+        self.step[where] = torch.where(decision.commits, steps, self.step[where])
+        self.confidence[where] = torch.where(decision.commits, decision.confidence, self.confidence[where])
+        for row, count in zip(seen.rows, decision.counts, strict=True):
+            row.advance(count)
+
+    def kept_in(self, rows: Sequence[Row]) -> list[int]:
         """Slots of the store: those of the rows, and of their guided halves."""
-        return [slot + half * self.slots for half in range(1 + self.guided) for slot in slots(lanes)]
-
-    def free_slots(self) -> list[int]:
-        """Slots without a request."""
-        taken = {row.slot for row in self.rows}
-        return [slot for slot in range(self.slots) if slot not in taken]
+        halves = range(1 + self.guided)
+        return [row.slot + half * self.slots for half in halves for row in rows]
 
     def so_far(self, row: Row) -> Generation:
         """A request's result as it stands: where it is still masked, the mask's id, step -1, confidence 0."""
         request = row.request
-        found = slice(0 if request.infill else len(request.ids), request.length)
-        ids, step, sure = (x[row.slot, found].tolist() for x in (self.ids, self.step, self.confidence))
-        return Generation(ids, step, sure, row.passes)
+        text = slice(0 if request.infill else len(request.ids), request.length)
+        tables = (self.ids, self.step, self.confidence)
+        ids, step, confidence = (table[row.slot, text].tolist() for table in tables)
+        return Generation(ids, step, confidence, row.passes)
 
     def end_blocks(self, stop_ids: frozenset[int]) -> list[tuple[int, Generation]]:
         """Move the rows whose block is full to their next; (index, result) of those that are finished."""
         full = [row for row in self.rows if row.left == 0]
         if not full:
             return []
-        slots = [row.slot for row in full]
-        ids, step, sure = (x[slots].tolist() for x in (self.ids, self.step, self.confidence))
+        # The host waits for the device here, once a block. Steps and confidences only of what is finished.
+        canvases = self.ids[numbers((row.slot for row in full), self.ids.device)].tolist()
         finished = []
-        for n, row in enumerate(full):
+        for row, ids in zip(full, canvases, strict=True):
             request, end = row.request, row.here[1]
             first = 0 if request.infill else len(request.ids)
-            done = ids[n][first:end]
             row.block += 1
-            if row.block == len(row.blocks) or ends(request, done, stop_ids):
-                end = request.length if request.infill else end
-                found = (ids[n][first:end], step[n][first:end], sure[n][first:end])
-                finished.append((row.index, Generation(*found, row.passes)))
-                self.rows.remove(row)
-            else:
+            if row.block < len(row.blocks) and not ends(request, ids[first:end], stop_ids):
                 row.begin_block()
+                continue
+            text = slice(first, request.length if request.infill else end)
+            step, confidence = (table[row.slot, text].tolist() for table in (self.step, self.confidence))
+            finished.append((row.index, Generation(ids[text], step, confidence, row.passes)))
+            self.rows.remove(row)
         return finished
 
 
@@ -204,17 +281,8 @@ def ends(request: Request, tokens: list[int], stop_ids: frozenset[int]) -> bool:
     return request.finished is not None and request.finished(tokens)
 
 
-def slots(lanes: Sequence[Lane]) -> list[int]:
-    """The slot of each lane's row."""
-    return [lane.row.slot for lane in lanes]
-
-
-def numbers(values: Iterable[int], device: torch.device) -> Tensor:
-    """Integers of the host on the device, int64."""
-    return torch.tensor(list(values), dtype=torch.int64, device=device)
-
-
-def bounds(lanes: Sequence[Lane], device: torch.device) -> tuple[Tensor, Tensor]:
-    """First column and end of each lane's block, each int64 [N, 1]."""
-    first, end, _ = numbers((n for lane in lanes for n in lane.row.here), device).view(-1, 3, 1).unbind(1)
+def bounds(ranges: Iterable[tuple[int, int]], device: torch.device) -> tuple[Tensor, Tensor]:
+    """First column and end of N ranges of columns, each int64 [N, 1]."""
+    ends = [end for pair in ranges for end in pair]
+    first, end = numbers(ends, device).view(-1, 2, 1).unbind(1)
     return first, end

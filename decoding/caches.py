@@ -14,6 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lift_harness.decoding.transfer import numbers
+
 # (first column of the block, end of the block, end of the canvas) -> (first column, end) to compute
 Window = Callable[[int, int, int], tuple[int, int]]
 
@@ -45,14 +47,22 @@ class Store:
         make = partial(torch.zeros, shape, dtype=model.dtype, device=model.device)
         self.layers = [(make(), make()) for _ in range(layers)]
 
+    def keep_in_place(self) -> None:
+        """Tell the compiler that the store stays: else it makes no CUDA graph of what writes to it."""
+        for pair in self.layers:
+            for tensor in pair:
+                torch._dynamo.mark_static_address(tensor)
+
     def read(self, slots: list[int], length: int) -> list[tuple[Tensor, Tensor]]:
         """A copy of the first `length` columns of some slots, layer by layer."""
-        return [(k[slots, :length].clone(), v[slots, :length].clone()) for k, v in self.layers]
+        index = numbers(slots, self.layers[0][0].device)
+        return [(keys[index, :length], values[index, :length]) for keys, values in self.layers]
 
     def write(self, slots: list[int], kept: list[tuple[Tensor, Tensor]]) -> None:
         """Put back what `read` gave."""
+        index = numbers(slots, self.layers[0][0].device)
         for (keys, values), (k, v) in zip(self.layers, kept, strict=True):
-            keys[slots, : k.shape[1]], values[slots, : v.shape[1]] = k, v
+            keys[index, : k.shape[1]], values[index, : v.shape[1]] = k, v
 
 
 class View:
@@ -64,8 +74,7 @@ class View:
         With `whole` the pass computes all that it sees, and reads nothing back.
         """
         self.store, self.columns, self.length, self.whole = store, columns, length, whole
-        device = columns.device
-        self.index = torch.tensor(slots, device=device)
+        self.index = numbers(slots, columns.device)
         adjacent = slots == list(range(slots[0], slots[0] + len(slots)))
         self.rows = slice(slots[0], slots[0] + len(slots)) if adjacent else self.index
 

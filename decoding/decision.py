@@ -7,88 +7,75 @@ Shapes: N canvases, n columns of a block, M masked positions, D hidden, V vocabu
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import groupby
-from typing import NamedTuple
+from itertools import chain, groupby
 
 import torch
 from torch import Tensor
 
-from lift_harness.decoding.batch import Batch, Lane, numbers
+from lift_harness.decoding.batch import Batch, Canvases, Decision, Row
 from lift_harness.decoding.config import DecodingConfig
 from lift_harness.decoding.sampling import Choice, choose
 from lift_harness.decoding.schedules import ADAPTIVE, highest
+from lift_harness.decoding.transfer import numbers, on_device
 
 LOGITS_AT_ONCE = 2**24  # numbers: bounds the memory of a projection
+ON_GPU = 4  # times as many: each piece reads the whole projection, 1 GB of LLaDA-8B's
 
 
-class Decision(NamedTuple):
-    """What each lane commits.
-
-    Attributes:
-        commits: bool [N, n].
-        tokens: int64 [N, n], the candidates; anything where not masked.
-        confidence: float32 [N, n], theirs; -inf where not masked.
-        counts: positions that each lane commits, known to the host.
-    """
-
-    commits: Tensor
-    tokens: Tensor
-    confidence: Tensor
-    counts: list[int]
-
-
-def decide(batch: Batch, lanes: list[Lane], columns: Tensor, hidden: Tensor) -> Decision:
-    """Choose from hidden states [G, N, n, D] at `columns` [N, n], masked ones first."""
+def decide(batch: Batch, seen: Canvases, hidden: Tensor) -> Decision:
+    """Choose from hidden states [G, N, n, D] at the columns of the canvases."""
     parts, begin = [], 0
-    for config, group in groupby(lanes, key=lambda lane: lane.row.request.config):
-        alike = list(group)
-        here = slice(begin, begin := begin + len(alike))
-        parts.append(decide_alike(batch, alike, columns[here], hidden[:, here], config))
-    commits, tokens, sure, counts = zip(*parts, strict=True)
-    return Decision(torch.cat(commits), torch.cat(tokens), torch.cat(sure), sum(counts, []))
+    for config, group in groupby(seen.rows, key=lambda row: row.request.config):
+        rows = list(group)
+        here = slice(begin, begin := begin + len(rows))
+        parts.append(decide_alike(batch, rows, seen.columns[here], hidden[:, here], config))
+    commits, tokens, confidence, counts = zip(*parts, strict=True)
+    return Decision(torch.cat(commits), torch.cat(tokens), torch.cat(confidence), sum(counts, []))
 
 
 def decide_alike(
-    batch: Batch, lanes: list[Lane], columns: Tensor, hidden: Tensor, config: DecodingConfig
+    batch: Batch, rows: list[Row], columns: Tensor, hidden: Tensor, config: DecodingConfig
 ) -> Decision:
-    """`decide` for lanes with the same settings."""
+    """`decide` for rows with the same settings."""
     n, device = columns.shape[1], columns.device
-    left = torch.tensor([lane.left for lane in lanes])
-    masked = (torch.arange(n) < left[:, None]).flatten().nonzero()[:, 0].to(device)  # [M], known to the host
-    keys = noise_keys(lanes, columns, masked) if config.temperature or config.remasking == "random" else []
-    choice = choose_all(batch, hidden.flatten(1, 2)[:, masked], config, keys)
+    # Masked columns stand first, and the host knows how many: no need to ask the device which they are.
+    places = [range(n * place, n * place + row.candidates) for place, row in enumerate(rows)]
+    masked = numbers(chain.from_iterable(places), device)  # [M]
+    noisy = config.temperature > 0 or config.remasking == "random"
+    keys = noise_keys(rows, columns, masked) if noisy else []
+    choice = choose_all(batch, hidden.flatten(1, 2).index_select(1, masked), config, keys)
 
     def table(values: Tensor, elsewhere: float) -> Tensor:
         return values.new_full((columns.numel(),), elsewhere).scatter(0, masked, values).view(columns.shape)
 
-    tokens, sure = table(choice.token, 0), table(choice.confidence, -torch.inf)
-    planned = [lane.planned() for lane in lanes]
+    tokens, confidence = table(choice.token, 0), table(choice.confidence, -torch.inf)
+    planned = [row.planned() for row in rows]
     counts = [count for count in planned if count is not None]
-    if len(counts) == len(lanes):
-        return Decision(highest(sure, numbers(counts, device)), tokens, sure, counts)
-    entropy = sure if choice.entropy is None else table(choice.entropy, torch.inf)
+    if len(counts) == len(rows):
+        return Decision(highest(confidence, numbers(counts, device)), tokens, confidence, counts)
+    entropy = confidence if choice.entropy is None else table(choice.entropy, torch.inf)
 
     def count(ranked: Tensor, order: Tensor) -> Tensor:
         return ADAPTIVE[config.schedule](config, ranked, entropy.gather(1, order))
 
-    commits = highest(sure, count)
-    return Decision(commits, tokens, sure, commits.sum(-1).tolist())
+    commits = highest(confidence, count)
+    return Decision(commits, tokens, confidence, commits.sum(-1).tolist())  # the host waits: one number a row
 
 
 def choose_all(batch: Batch, states: Tensor, config: DecodingConfig, keys: list[Tensor]) -> Choice:
     """`choose` for hidden states [G, M, D], projected a bounded number at a time."""
     batch.counts.update(projected=states.shape[0] * states.shape[1])
-    found = []
-    for here in pieces(states.shape[1], batch.model.config.vocab_size):
+    choices = []
+    for here in pieces(states.shape[1], batch.model.config.vocab_size, states.device.type):
         logits = guide([batch.model.logits_at(half[here]) for half in states], config.cfg_scale)
-        found.append(choose(logits, config, batch.mask_id, [key[here] for key in keys]))
-    token, sure, entropy = zip(*found, strict=True)
-    return Choice(torch.cat(token), torch.cat(sure), None if entropy[0] is None else torch.cat(entropy))
+        choices.append(choose(logits, config, batch.mask_id, [key[here] for key in keys]))
+    token, confidence, entropy = zip(*choices, strict=True)
+    return Choice(torch.cat(token), torch.cat(confidence), None if entropy[0] is None else torch.cat(entropy))
 
 
-def pieces(positions: int, vocabulary: int) -> Iterator[slice]:
+def pieces(positions: int, vocabulary: int, device: str = "cpu") -> Iterator[slice]:
     """Slices of so many positions, each of a projection that memory can hold."""
-    at_once = max(1, LOGITS_AT_ONCE // vocabulary)
+    at_once = max(1, LOGITS_AT_ONCE * (ON_GPU if device == "cuda" else 1) // vocabulary)
     for begin in range(0, positions, at_once):
         yield slice(begin, begin + at_once)
 
@@ -101,9 +88,8 @@ def guide(logits: list[Tensor], scale: float) -> Tensor:
     return unconditional + (scale + 1) * (conditional - unconditional)
 
 
-def noise_keys(lanes: list[Lane], columns: Tensor, masked: Tensor) -> list[Tensor]:
+def noise_keys(rows: list[Row], columns: Tensor, masked: Tensor) -> list[Tensor]:
     """(request, sample, position, step) of each masked position, each int64 [M]."""
-    values = [[lane.row.request.key, lane.row.request.sample, lane.row.steps + lane.ahead] for lane in lanes]
-    request, sample, step = torch.tensor(values, device=columns.device).unbind(1)
-    table = (request[:, None], sample[:, None], columns, step[:, None])
-    return [column.expand(columns.shape).flatten()[masked] for column in table]
+    values = torch.tensor([[row.request.key, row.request.sample, row.steps] for row in rows])
+    request, sample, step = on_device(values, columns.device)[:, :, None].unbind(1)  # [N, 1]
+    return [key.expand(columns.shape).flatten()[masked] for key in (request, sample, columns, step)]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
+from lift_harness.decoding.transfer import numbers
 from lift_harness.keyed_random import keyed_uniform
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def choose(logits: Tensor, config: DecodingConfig, mask_id: int, keys: Sequence[
     """
     logits = logits.float()
     if config.suppress_tokens:
-        logits[:, list(config.suppress_tokens)] = -torch.inf
+        logits.index_fill_(1, numbers(config.suppress_tokens, logits.device), -torch.inf)
     masks = logits[:, mask_id].clone()
     logits[:, mask_id] = -torch.inf
     sampled = filtered(logits, config)
@@ -50,13 +51,13 @@ def choose(logits: Tensor, config: DecodingConfig, mask_id: int, keys: Sequence[
     if config.remasking == "entropy" or config.schedule == "entropy_bound":
         entropy = -negative_entropy(measured, log_total)
     if config.remasking == "random":
-        sure = keyed_uniform(_ORDER, config.seed, *keys).float()
+        confidence = keyed_uniform(_ORDER, config.seed, *keys).float()
     elif config.remasking == "entropy":
         assert entropy is not None
-        sure = -entropy
+        confidence = -entropy
     else:
-        sure = MEASURES[config.remasking](measured, log_total, token)
-    return Choice(token, sure, entropy if config.schedule == "entropy_bound" else None)
+        confidence = MEASURES[config.remasking](measured, log_total, token)
+    return Choice(token, confidence, entropy if config.schedule == "entropy_bound" else None)
 
 
 # ---------------------------------------------------------------- candidates

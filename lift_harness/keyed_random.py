@@ -36,11 +36,12 @@ def keyed_bits(*key: int | Tensor, device: torch.device | str | None = None) -> 
     """64 random bits (int64) for each key; the parts, ints or int64 tensors, broadcast together."""
     if device is None:
         device = next((part.device for part in key if isinstance(part, Tensor)), torch.device("cpu"))
-    h = torch.zeros((), dtype=torch.int64, device=device)
+    # Whole numbers stay on the host until they meet a tensor: a copy of each would make it wait for a GPU.
+    h = torch.zeros((), dtype=torch.int64)
     for part in key:
-        word = part if isinstance(part, Tensor) else torch.tensor(_as_int64(part), device=device)
+        word = part if isinstance(part, Tensor) else torch.tensor(_as_int64(part))
         h = _mix_((h ^ _mix_(word.to(torch.int64) + _GAMMA)).add_(_GAMMA))
-    return h
+    return h.to(device)
 
 
 def keyed_uniform(*key: int | Tensor, device: torch.device | str | None = None) -> Tensor:

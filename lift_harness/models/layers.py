@@ -13,6 +13,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
+# Where a mask and grouped heads together leave SDPA only its slow kernel ("math"), keys and values are
+# repeated, as in transformers (use_gqa_in_sdpa).
+REPEATS_KEYS = ("cuda",)
+
 Rope = tuple[Tensor, Tensor]  # cosines and sines, float32 [1 or B, 1, L, C]
 
 
@@ -103,9 +107,14 @@ def attend(
         rope = cos, sin
     q = rotate(heads(module.q_proj(h), module.head_size), rope, module.rope_full_precision)
     backend = module.config._attn_implementation
-    if backend in (None, "sdpa", "eager"):
+    # transformers' unpadding for flash-attn takes fewer queries than keys for the last columns of the mask.
+    some_queries = mask is not None and q.shape[2] != k.shape[2]
+    if backend in (None, "sdpa", "eager") or some_queries:
         seen = None if mask is None else mask[:, None, None, :]
         grouped = q.shape[1] != k.shape[1]
+        if grouped and mask is not None and q.device.type in REPEATS_KEYS:
+            k, v = (x.repeat_interleave(q.shape[1] // x.shape[1], dim=1) for x in (k, v))
+            grouped = False
         out = F.scaled_dot_product_attention(q, k, v, attn_mask=seen, enable_gqa=grouped).transpose(1, 2)
     else:  # flash_attention_2 and others that transformers knows; they take the mask as it is
         out, _ = ALL_ATTENTION_FUNCTIONS[backend](module, q, k, v, mask, is_causal=False)

@@ -193,7 +193,6 @@ def sharded(model: nn.Module) -> bool:
 def lowest(score: Tensor, among: Tensor, k: Tensor) -> Tensor:
     """bool [B, N]: in each row b the k[b] tokens of `among` with the lowest score, ties to the left."""
     order = score.masked_fill(~among, float("inf")).argsort(dim=-1, stable=True)
-    rank = torch.empty_like(order).scatter_(
-        -1, order, torch.arange(order.shape[-1]).to(order).expand_as(order)
-    )
+    place = torch.arange(order.shape[-1], device=order.device)
+    rank = torch.empty_like(order).scatter_(-1, order, place.expand_as(order))
     return (rank < k[:, None]) & among

@@ -1,0 +1,57 @@
+"""Models of known shapes with random weights, made on the device they are measured on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from peft import LoraConfig, get_peft_model
+
+from lift_harness.models.configuration_llada import LLaDAConfig
+from lift_harness.models.modeling_llada import LLaDAModelLM
+
+SHAPES: dict[str, dict[str, Any]] = {
+    "nano": dict(d_model=64, n_heads=4, n_layers=2, mlp_hidden_size=96, vocab_size=1000),  # to try scripts
+    "small": dict(d_model=256, n_heads=4, n_layers=4, mlp_hidden_size=688, vocab_size=32000),
+    "mid": dict(d_model=512, n_heads=8, n_layers=8, mlp_hidden_size=1376, vocab_size=32000),
+    "1b": dict(d_model=2048, n_heads=16, n_layers=16, mlp_hidden_size=5632, vocab_size=126464),
+    "8b": dict(d_model=4096, n_heads=32, n_layers=32, mlp_hidden_size=12288, vocab_size=126464),  # LLaDA-8B
+}
+LORA_TARGETS = ["q_proj", "k_proj", "v_proj"]  # as the paper's
+
+
+def random_model(name: str, dtype: torch.dtype, device: torch.device | str, **changes: Any) -> LLaDAModelLM:
+    """A model of a shape of `SHAPES` in eval mode; `changes` are of its configuration.
+
+    The weights never exist anywhere but on the device: 8B of them would take minutes to make on a CPU and to
+    move. The mask's id is the vocabulary's last, end of text the one before.
+    """
+    shape = SHAPES[name] | changes
+    mask_id = shape["vocab_size"] - 1
+    config = LLaDAConfig(**shape, mask_token_id=mask_id, eos_token_id=mask_id - 1, pad_token_id=mask_id - 1)
+    with torch.device("meta"):
+        model = LLaDAModelLM(config)
+    model = model.to(dtype).to_empty(device=device)
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.normal_(std=0.02) if parameter.ndim > 1 else parameter.fill_(1)
+    return model.eval()
+
+
+def to_train(model: Any, lora_rank: int = 0, checkpointing: bool = False) -> Any:
+    """The model in training mode, with adapters of a rank (0: all weights are trained)."""
+    if checkpointing:
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    if lora_rank:
+        adapters = LoraConfig(
+            r=lora_rank, lora_alpha=2 * lora_rank, lora_dropout=0.05, target_modules=LORA_TARGETS
+        )
+        model = get_peft_model(model, adapters)
+    return model.train()
+
+
+def sizes(model: Any) -> tuple[int, int]:
+    """Parameters of the blocks, and of the output projection."""
+    blocks = sum(p.numel() for p in model.model.transformer.blocks.parameters())
+    return blocks, model.config.d_model * model.config.embedding_size
