@@ -205,6 +205,9 @@ def limit_time(seconds: float) -> None:
         signal.setitimer(signal.ITIMER_PROF, seconds)
 
 
+COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {"equal": judged_equal, "math_verify": library_verdict}
+
+
 def main(cpu_seconds: float, memory_bytes: int) -> None:
     """Answer until stdin ends."""
     logging.disable(logging.CRITICAL)
@@ -216,9 +219,8 @@ def main(cpu_seconds: float, memory_bytes: int) -> None:
         if line.strip():
             limit_time(cpu_seconds)
             question = json.loads(line)
-            compare = {"equal": judged_equal, "math_verify": library_verdict}[question["do"]]
             try:
-                reply = compare(question["gold"], question["answer"])
+                reply = COMPARISONS[question["do"]](question["gold"], question["answer"])
             except Exception:  # no LaTeX, no value, no memory: not equal
                 reply = False
             limit_time(0)
