@@ -39,17 +39,17 @@ class Statistics:
 
         return model.register_forward_pre_hook(seen, with_kwargs=True)
 
-    def add(self, found: Loss) -> None:
+    def add(self, loss: Loss) -> None:
         """Count one micro-batch."""
-        self.loss += found.loss.detach().double()
-        if found.regime is not None:
-            real = found.supervised.any(-1)  # a filler row has no regime
-            self.rows += torch.bincount(found.regime[real] + 1, minlength=len(REGIMES))
-        if found.confidence is not None:
-            scored = ~found.confidence.isnan()
-            bins = (found.t * T_BINS).long().clamp(max=T_BINS - 1)[:, None].expand_as(scored)
-            for i, tokens in enumerate((scored & found.supervised, scored & ~found.supervised)):
-                values = found.confidence[tokens].double()
+        self.loss += loss.loss.detach().double()
+        if loss.regime is not None:
+            real = loss.supervised.any(-1)  # a filler row has no regime
+            self.rows += torch.bincount(loss.regime[real] + 1, minlength=len(REGIMES))
+        if loss.confidence is not None:
+            scored = ~loss.confidence.isnan()
+            bins = (loss.t * T_BINS).long().clamp(max=T_BINS - 1)[:, None].expand_as(scored)
+            for i, tokens in enumerate((scored & loss.supervised, scored & ~loss.supervised)):
+                values = loss.confidence[tokens].double()
                 self.confidence[i] += torch.bincount(bins[tokens], weights=values, minlength=T_BINS)
                 self.tokens[i] += torch.bincount(bins[tokens], minlength=T_BINS)
 
@@ -61,11 +61,11 @@ class Statistics:
             total: adds a tensor up over processes.
         """
         rows = total(self.rows).tolist()
-        found = {"loss": float(total(self.loss)) / max(1, step - self.logged_step)}
+        logged = {"loss": float(total(self.loss)) / max(1, step - self.logged_step)}
         if sum(rows):
-            found |= {f"regime_{name}": n / sum(rows) for name, n in zip(REGIMES, rows, strict=True)}
+            logged |= {f"regime_{name}": n / sum(rows) for name, n in zip(REGIMES, rows, strict=True)}
         self.loss, self.rows, self.logged_step = self.loss * 0, self.rows * 0, step
-        return found
+        return logged
 
     def confidence_by_t(self, total: Callable[[Tensor], Tensor]) -> dict[str, Any] | None:
         """Mean confidence of kept and dropped tokens in bins of t; None where the method looks at none."""

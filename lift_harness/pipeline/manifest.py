@@ -43,15 +43,15 @@ def stage_row(stage: dict[str, Any], gpus: int) -> dict[str, Any]:
 
 def task_sources(recipe: Recipe) -> dict[str, Any]:
     """Where the problems of each task come from: file, revision and sha256."""
-    from lift_harness.pipeline.evaluating import evaluations
+    from lift_harness.pipeline.evaluation import evaluations
     from lift_harness.tasks.data import SOURCES
     from lift_harness.tasks.settings import task_config
 
     if recipe.eval is None:
         return {}
-    found = {}
+    sources = {}
     for task in {task: None for run in evaluations(recipe, recipe.eval) for task in run.tasks}:
         source = SOURCES.get(task.removeprefix("lift_"))
         made = {"generated": task_config(task)["benchmark"]}
-        found[task] = made if source is None else source.manifest()
-    return found
+        sources[task] = made if source is None else source.manifest()
+    return sources

@@ -75,12 +75,14 @@ def markdown(recipe: Recipe, results: dict[str, Any], stages: dict[str, Any]) ->
     seeds = f"seed {recipe.seed}"
     if recipe.seeds > 1:
         seeds = f"seeds {recipe.seed} to {recipe.all_seeds()[-1]}, mean ± standard error over them"
+    sampled = (
+        f"pass@k: {settings.samples} answers a problem at temperature {settings.temperature} "
+        f"({settings.sample_limit or settings.limit or 'all'} problems a task), unbiased estimator. "
+    )
     parts.append(
         f"Base model `{recipe.model}`, {seeds}. `acc` and `solved`: one answer a problem "
         f"under the protocol's settings ({settings.limit or 'all'} problems a task). "
-        f"pass@k: {settings.samples} answers a problem at temperature {settings.temperature} "
-        f"({settings.sample_limit or settings.limit or 'all'} problems a task), unbiased estimator. "
-        "Percent ± standard error."
+        f"{sampled if settings.samples > 1 else ''}Percent ± standard error."
     )
     for task, header, rows in score_rows(results["scores"]):
         parts.append(f"## {task}\n\n" + pipe_table(header, rows))

@@ -26,6 +26,34 @@ def test_a_base_gives_what_is_not_said(write):
     assert mine.methods == quickstart.methods and mine.data == quickstart.data
 
 
+def test_what_a_base_says_of_itself_is_not_taken_over(write):
+    mine = load_recipe(write("my own", base="quickstart", data=[{"source": "./data/mine.jsonl"}]))
+    assert mine.name == "my-own"
+    assert mine.description == "lift-tiny on mine.jsonl: vanilla, lift-h3."
+    own = write("own", base="quickstart", name="other", description="Mine.")
+    assert (load_recipe(own).name, load_recipe(own).description) == ("other", "Mine.")
+    assert load_recipe("quickstart").description.startswith("lift-tiny on 4x4 Sudoku and Countdown: ")
+
+
+def test_a_title_is_made_of_model_data_and_methods(write):
+    data = [{"source": "simplescaling/s1K"}, {"source": "sudoku", "n": 4}, {"source": "sudoku", "n": 5}]
+    methods = [{"name": "lift", "objective": {"name": "lift"}}]
+    file = write("mine", name="mine", model="GSAI-ML/LLaDA-1.5", data=data, methods=methods)
+    assert load_recipe(file).description == "LLaDA-1.5 on s1K and sudoku: lift."
+    new = load_recipe(file, ["model={n_layers: 1}", "data.0.source=/tmp/rows/"])
+    assert new.description == "A new model on rows and sudoku: lift."
+
+
+def test_the_hours_of_the_paper_are_those_of_its_models_data_and_training(write):
+    def hours(**changed):
+        recipe = load_recipe(write("mine", base="llada-8b-s1k", **changed))
+        return {method.gpu_hours for method in recipe.methods}
+
+    assert hours() == {1.0, 1.8} and hours(select=["vanilla"]) == {1.0}
+    assert hours(data=[{"source": "mine.jsonl"}]) == {None}
+    assert hours(model="GSAI-ML/LLaDA-1.5") == {None} and hours(training={"epochs": 5}) == {None}
+
+
 def test_a_base_may_be_a_file_beside(write):
     write("below", base="quickstart", name="below", seed=7)
     assert load_recipe(write("above", base="below.yaml", name="above")).seed == 7

@@ -16,7 +16,7 @@ from support.forking import fork, outcome
 from lift_harness.cli import main
 from lift_harness.errors import LiftError
 from lift_harness.models import load_model
-from lift_harness.pipeline.evaluating import evaluations
+from lift_harness.pipeline.evaluation import evaluations
 from lift_harness.pipeline.recipe import load_recipe, recipe_names
 from lift_harness.pipeline.reproduce import reproduce
 from lift_harness.pipeline.schema import EvalSettings

@@ -17,7 +17,7 @@ from transformers.trainer_callback import PrinterCallback, ProgressCallback
 from lift_harness.errors import LiftError
 from lift_harness.training import checkpoints
 from lift_harness.training.data import Example
-from lift_harness.training.objectives import Objective, needs_reference, with_reference
+from lift_harness.training.objectives import Objective
 from lift_harness.training.order import SlotCollator
 from lift_harness.training.settings import LoraSettings, TrainSettings
 from lift_harness.training.stopping import StopOnSignal
@@ -85,7 +85,7 @@ def train(
     set_seed(seed)
     arguments = training_arguments(settings, output, seed)
     reference = None
-    if needs_reference(objective) and settings.lora is None:
+    if objective.needs_reference and settings.lora is None:
         reference = copy.deepcopy(model).eval().requires_grad_(False).to(arguments.device)
     if settings.lora is not None:
         model = with_lora(model, settings.lora)
@@ -99,7 +99,7 @@ def train(
         callbacks=[*callbacks, stop, LogAtTheEnd()],
         examples=examples,
         validation=validation,
-        objective=with_reference(objective, reference) if reference is not None else objective,
+        objective=objective.with_reference(reference) if reference is not None else objective,
         settings=settings,
         mask_id=tokenizer.mask_token_id,
         noise_seed=seed,
