@@ -67,18 +67,20 @@ class TokenCounts:
         if not self.lengths:
             return {}
         prompt, response = np.array(self.lengths).T
-        at = {"min": 0, "p10": 0.1, "median": 0.5, "p90": 0.9, "p99": 0.99, "max": 1}
         parts = {"prompt": prompt, "response": response, "both": prompt + response}
-        return {
-            name: {label: int(np.quantile(values, share, method="nearest")) for label, share in at.items()}
-            for name, values in parts.items()
-        }
+        return {name: quantiles_of(lengths) for name, lengths in parts.items()}
 
     def manifest(self) -> dict[str, Any]:
         """As plain data, for a run's manifest."""
         counts = asdict(self)
         lengths = counts.pop("lengths")
         return {**counts, "tokens": sum(map(sum, lengths)), "quantiles": self.quantiles()}
+
+
+def quantiles_of(lengths: Any) -> dict[str, int]:
+    """The quantiles of lengths [n] that a manifest and a preview have, each a length that occurs."""
+    at = {"min": 0, "p10": 0.1, "median": 0.5, "p90": 0.9, "p99": 0.99, "max": 1}
+    return {label: int(np.quantile(lengths, share, method="nearest")) for label, share in at.items()}
 
 
 def tokenize(
@@ -119,7 +121,8 @@ def tokenize(
             flags = None
             if offsets is not None:
                 flags = [*priority_flags(record, offsets, str(priority)), False][:room]
-            prompt, response = ([shared.setdefault(i, i) for i in part] for part in (prompt, response[:room]))
+            prompt = [shared.setdefault(i, i) for i in prompt]
+            response = [shared.setdefault(i, i) for i in response[:room]]
             examples.append(Example(key, prompt, response, flags, record.origin))
             counts.lengths.append((len(prompt), len(response)))
     counts.examples += len(examples)

@@ -19,6 +19,11 @@ T_BINS = 10
 SUMS = ("loss", "rows", "confidence", "tokens", "passes")
 
 
+def means(sums: list[float], counts: list[int]) -> list[float | None]:
+    """Each sum over its count; None of nothing."""
+    return [total / n if n else None for total, n in zip(sums, counts, strict=True)]
+
+
 class Statistics:
     """Sums since the last log, and of confidences since the beginning."""
 
@@ -72,10 +77,7 @@ class Statistics:
         sums, counts = total(self.confidence).tolist(), total(self.tokens).tolist()
         if not any(map(any, counts)):
             return None
-        kept, dropped = (
-            [s / n if n else None for s, n in zip(*pair, strict=True)]
-            for pair in zip(sums, counts, strict=True)
-        )
+        kept, dropped = map(means, sums, counts)
         edges = [i / T_BINS for i in range(T_BINS + 1)]
         return {"t_edges": edges, "kept": kept, "dropped": dropped, "count": counts}
 

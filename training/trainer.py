@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -22,7 +22,7 @@ from lift_harness.decoding.likelihood import Text, elbo
 from lift_harness.errors import LiftError, first_line
 from lift_harness.training import checkpoints
 from lift_harness.training.data import Example, describe
-from lift_harness.training.objectives import Batch, Loss, NoiseKey, Objective
+from lift_harness.training.objectives import Batch, Loss, NoiseKey
 from lift_harness.training.objectives.base import scoring
 from lift_harness.training.order import Slots, Steps
 from lift_harness.training.settings import TrainSettings
@@ -52,7 +52,7 @@ class ObjectiveTrainer(Trainer):
         *,
         examples: Sequence[Example],
         validation: Sequence[Example],
-        objective: Objective,
+        objective: Callable[..., Loss],
         settings: TrainSettings,
         mask_id: int,
         noise_seed: int,

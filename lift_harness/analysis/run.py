@@ -83,7 +83,7 @@ def analyze_into(
     context = model.config.max_position_embeddings
     corpus = load_corpus(options.data, tokenizer, context=context, n=options.examples, seed=options.seed)
     chosen = [find_token(tokenizer, corpus.tokens.tolist(), text) for text in options.tokens]
-    settings = settings_of(options, model, corpus, times)
+    settings = measured_settings(options, model, corpus, times)
     if overwrite:
         clear(output)
     drawn = f"{len(corpus.chosen):,} of them through {options.peft or options.model}"
@@ -111,7 +111,7 @@ def analyze_into(
     return Analysis(corpus, times, state, trend, sentences, output, [*files, output / SUMMARY])
 
 
-def settings_of(options: Options, model: Any, corpus: Corpus, times: Sequence[float]) -> dict[str, Any]:
+def measured_settings(options: Options, model: Any, corpus: Corpus, times: Sequence[float]) -> dict[str, Any]:
     """All that the sums depend on: an analysis with others cannot be continued."""
     from lift_harness.models.identity import checkpoint_id
 

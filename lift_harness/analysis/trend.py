@@ -219,12 +219,14 @@ def measure_kinds(frequency: NDArray[np.int64], n: Floats, s: Floats, weights: F
         drawn_n, drawn_s = (np.tensordot(weight, part, 1) for part in (n, s))
         replicate[0], low, high = statistics(frequency, drawn_n, drawn_s, ends)
         replicate[1] = high - low
-    spread = [[estimate(both[i, t], boot[:, i, t]) for t in range(both.shape[1])] for i in range(2)]
+    at_times = range(both.shape[1])
+    correlations = [estimate(both[0, t], boot[:, 0, t]) for t in at_times]
+    gaps = [estimate(both[1, t], boot[:, 1, t]) for t in at_times]
     changes = [estimate(both[i, -1] - both[i, 0], boot[:, i, -1] - boot[:, i, 0]) for i in range(2)]
     return Measured(
         tokens=len(frequency),
-        spearman=tuple(spread[0]),
-        gap=tuple(spread[1]),
+        spearman=tuple(correlations),
+        gap=tuple(gaps),
         spearman_change=changes[0],
         gap_change=changes[1],
         rare=tuple(rare.tolist()),
@@ -240,8 +242,9 @@ def statistics(
     """Spearman, and the mean confidence of the kinds at both ends: each [T], from sums [T, K]."""
     mean = ratio(s, n)
     rho = [spearman(frequency[row > 0], values[row > 0]) for row, values in zip(n, mean, strict=True)]
-    rare, frequent = (np.array([average(values[end]) for values in mean]) for end in ends)
-    return np.array(rho), rare, frequent
+    rare = [average(values[ends[0]]) for values in mean]
+    frequent = [average(values[ends[1]]) for values in mean]
+    return np.array(rho), np.array(rare), np.array(frequent)
 
 
 def average(values: Floats) -> float:

@@ -145,9 +145,9 @@ def evaluation_stage(recipe: Recipe, settings: EvalSettings, parameters: int) ->
             docs = min(run.limit or 10**9, len(task.eval_docs))
             decoding = {**generation_settings(name), **run.gen_kwargs}
             answers = docs * (run.samples or task.config.repeats)
-            prompt = (
-                sum(len(task.doc_to_text(task.eval_docs[i])) for i in range(min(docs, 8))) / min(docs, 8) / 3
-            )
+            first = range(min(docs, 8))
+            characters = sum(len(task.doc_to_text(task.eval_docs[i])) for i in first) / len(first)
+            prompt = characters / 3  # tokens, about
             items += docs
             passes += answers * decoding["steps"]
             tokens += round(answers * decoding["steps"] * (prompt + decoding["gen_length"]))

@@ -6,7 +6,7 @@ model decides too (LIFT keeps what it finds hard or easy): without it, the input
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
@@ -51,10 +51,12 @@ class Watching(nn.Module):
         raise Watched(input_ids)
 
 
-def hidden_tokens(objective: Objective, batch: Batch, key: NoiseKey, model: Any = None) -> Tensor:
+def hidden_tokens(objective: Callable[..., Any], batch: Batch, key: NoiseKey, model: Any = None) -> Tensor:
     """bool [B, N]: the tokens that an objective hides; of the first pass if there is no `model`."""
     model = Watching() if model is None else model
-    if objective.needs_reference:  # nothing is trained yet: the model is the initial one
+    if (
+        isinstance(objective, Objective) and objective.needs_reference
+    ):  # nothing is trained yet: the model is the initial one
         objective = objective.with_reference(model)
     try:
         with torch.no_grad():
@@ -67,7 +69,7 @@ def hidden_tokens(objective: Objective, batch: Batch, key: NoiseKey, model: Any 
 def preview(
     examples: Sequence[Example],
     tokenizer: Any,
-    objective: Objective,
+    objective: Callable[..., Any],
     *,
     t: float = 0.5,
     seed: int = 0,

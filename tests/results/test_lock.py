@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from datetime import datetime, timedelta, timezone
 
 import pytest
@@ -132,3 +133,40 @@ def test_commands_that_write_are_refused_with_one_line(holder, tmp_path, monkeyp
     errors = capsys.readouterr().err.splitlines()
     assert re.match(rf"error: output folder .* by process {holder.pid} on ", errors[-1])
     assert (tmp_path / "run" / "written").read_text() == "by the holder"
+
+
+@pytest.mark.slow
+def test_several_processes_of_a_launch_are_one_writer_which_a_signal_ends(tmp_path, monkeypatch, capsys):
+    from lift_harness.cli import main
+
+    small = ["data.0.n=16", "data.1.n=16", "training.max_steps=100000", "training.batch_size=2"]
+    small += ["training.lora.r=2", "training.logging_steps=1", "select=vanilla"]
+    options = [part for setting in small for part in ("--set", setting)]
+    arguments = ["train", "quickstart", *options, "--output", str(tmp_path / "run")]
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    with (tmp_path / "said").open("w") as said:
+        launched = subprocess.Popen([*launch, "-m", "lift_harness", *arguments], stdout=said, stderr=said)
+    log = tmp_path / "run" / "vanilla" / "train" / "log.jsonl"
+    try:
+        for _ in range(600):
+            if log.is_file() and log.read_text():
+                break
+            assert launched.poll() is None, (tmp_path / "said").read_text()
+            time.sleep(0.2)
+        writer = json.loads((tmp_path / "run" / ".writer.json").read_text())
+        assert writer["pid"] != launched.pid  # the first of its two processes
+        monkeypatch.setattr("sys.argv", ["lift-harness", *arguments])
+        with pytest.raises(SystemExit) as refused:
+            main()
+        assert refused.value.code == 2
+        assert f"by process {writer['pid']} on " in capsys.readouterr().err
+        launched.terminate()
+        launched.wait(timeout=120)
+    finally:
+        launched.kill()
+        launched.wait()
+    names = {path.name for path in (tmp_path / "run").iterdir()}
+    assert not names & {".lock", ".writer.json"}
+    assert list(log.parent.glob("checkpoint-*"))
+    with sole_writer(tmp_path / "run"):
+        pass
