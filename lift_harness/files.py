@@ -51,7 +51,7 @@ def give_usual_modes(folder: Path) -> None:
     """Let a folder, and all in it, be read and written by whom the umask lets.
 
     safetensors makes its files by way of temporary ones, which only their owner may read: mode 0600, whatever
-    the umask (https://github.com/huggingface/safetensors/issues/687).
+    the umask (safetensors issue 782; 0.8.0 does so, earlier ones did not).
     """
     mask = os.umask(0o077)  # it cannot be read without being set; strict, for what a thread makes meanwhile
     os.umask(mask)
