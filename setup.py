@@ -13,10 +13,13 @@ FOLDERS = {
     "lift_harness.training": "training",
     "lift_harness.tasks": "tasks",
 }
+# Links to the others may stand in lift_harness/ for tools that read the checkout (CONTRIBUTING.md).
+LINKS = [name.partition(".")[2] for name in FOLDERS if "." in name]
+NOT_TWICE = [*LINKS, *(f"{name}.*" for name in LINKS)]
 PACKAGES = [
     name
     for root, folder in FOLDERS.items()
-    for name in (root, *(f"{root}.{sub}" for sub in find_packages(folder)))
+    for name in (root, *(f"{root}.{sub}" for sub in find_packages(folder, exclude=NOT_TWICE)))
 ]
 
 # Python's `site` runs every *.pth of site-packages in name order at start-up. The name sorts after

@@ -24,9 +24,8 @@ from lift_harness.decoding.batching import out_of_memory
 from lift_harness.decoding.decision import pieces
 from lift_harness.decoding.sampling import choose
 from lift_harness.errors import LiftError
-from lift_harness.keyed_random import keyed_uniform
+from lift_harness.keyed_random import LIKELIHOOD_LEVEL, LIKELIHOOD_ORDER, keyed_uniform
 
-_LEVEL, _ORDER = 201, 202  # streams of the noise key
 GREEDY = DecodingConfig()  # temperature 0, confidence: the candidate's probability
 
 
@@ -177,10 +176,12 @@ def samples(length: int, n: int, seed: int, key: int) -> Rows:
     Each size alone is uniform on 1..L, so that the mean is unbiased; together they cover the range, as in
     LLaDA's evaluation, which takes most of the variance away. The masked positions are uniform.
     """
-    start = keyed_uniform(_LEVEL, seed, key)
+    start = keyed_uniform(LIKELIHOOD_LEVEL, seed, key)
     level = (start + torch.arange(n, dtype=torch.float64) / n) % 1  # [n]
     size = (1 + (level * length).long()).clamp(max=length)
-    noise = keyed_uniform(_ORDER, seed, key, torch.arange(n)[:, None], torch.arange(length))  # [n, L]
+    noise = keyed_uniform(
+        LIKELIHOOD_ORDER, seed, key, torch.arange(n)[:, None], torch.arange(length)
+    )  # [n, L]
     rank = noise.argsort(-1).argsort(-1)
     return Rows(rank < size[:, None], length / size.double(), exact=False)
 

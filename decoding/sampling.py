@@ -12,12 +12,10 @@ import torch
 from torch import Tensor
 
 from lift_harness.decoding.transfer import numbers
-from lift_harness.keyed_random import keyed_uniform
+from lift_harness.keyed_random import DECODING_GUMBEL, DECODING_ORDER, keyed_uniform
 
 if TYPE_CHECKING:
     from lift_harness.decoding.config import DecodingConfig
-
-_GUMBEL, _ORDER = 101, 102  # streams of the noise key
 
 
 class Choice(NamedTuple):
@@ -51,7 +49,7 @@ def choose(logits: Tensor, config: DecodingConfig, mask_id: int, keys: Sequence[
     if config.remasking == "entropy" or config.schedule == "entropy_bound":
         entropy = -negative_entropy(measured, log_total)
     if config.remasking == "random":
-        confidence = keyed_uniform(_ORDER, config.seed, *keys).float()
+        confidence = keyed_uniform(DECODING_ORDER, config.seed, *keys).float()
     elif config.remasking == "entropy":
         assert entropy is not None
         confidence = -entropy
@@ -83,7 +81,7 @@ def draw(logits: Tensor, config: DecodingConfig, keys: Sequence[Tensor]) -> Tens
 def gumbel(vocabulary: int, seed: int, keys: Sequence[Tensor]) -> Tensor:
     """Standard Gumbel noise, float32 [M, V], keyed by (seed, *key, token)."""
     tokens = torch.arange(vocabulary, device=keys[0].device)
-    uniform = keyed_uniform(_GUMBEL, seed, *(key[:, None] for key in keys), tokens)
+    uniform = keyed_uniform(DECODING_GUMBEL, seed, *(key[:, None] for key in keys), tokens)
     # Small numbers keep their precision in float32, and they make the large noise that wins:
     # -log(-log(1 - u)).
     return uniform.float().neg_().log1p_().neg_().log_().neg_()

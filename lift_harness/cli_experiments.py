@@ -184,7 +184,7 @@ def data_preview(
     from lift_harness.pipeline.recipe import load_recipe
 
     loaded = load_recipe(recipe, set_ or [])
-    from lift_harness.pipeline.evaluating import quiet
+    from lift_harness.pipeline.evaluation import quiet
     from lift_harness.pipeline.preview import preview_recipe
 
     quiet()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
+import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -33,6 +35,31 @@ def whole(file: Path, write: Callable[[Path], Any]) -> None:
 def write_whole(file: Path, text: str) -> None:
     """A text file, in UTF-8 and with the line ends it has, whole or not at all."""
     whole(file, lambda part: part.write_text(text, encoding="utf-8", newline="\n"))
+
+
+def read_json(file: Path) -> Any:
+    """What a JSON file holds."""
+    return json.loads(file.read_text(encoding="utf-8"))
+
+
+def write_json(file: Path, data: Any) -> None:
+    """JSON, indented, whole or not at all."""
+    write_whole(file, json.dumps(data, indent=2, ensure_ascii=False) + "\n")
+
+
+def give_usual_modes(folder: Path) -> None:
+    """Let a folder, and all in it, be read and written by whom the umask lets.
+
+    safetensors makes its files by way of temporary ones, which only their owner may read: mode 0600, whatever
+    the umask (safetensors issue 782; 0.8.0 does so, earlier ones did not).
+    """
+    mask = os.umask(0o077)  # it cannot be read without being set; strict, for what a thread makes meanwhile
+    os.umask(mask)
+    for path in (folder, *folder.rglob("*")):
+        if not path.is_symlink():
+            mode = path.stat().st_mode & 0o7000 | (0o777 if path.is_dir() else 0o666) & ~mask
+            if mode != stat.S_IMODE(path.stat().st_mode):
+                path.chmod(mode)
 
 
 def files_sha256(*files: Path) -> str:

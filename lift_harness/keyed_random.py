@@ -11,6 +11,20 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+# Streams: the part of a key that says what its number is for, so that no two purposes share numbers. Never
+# renumber: every seed would give other noise. In training and analysis it stands after the seed, in decoding
+# and likelihood before it, so that equal numbers of the two kinds do not meet.
+TRAINING_TIME = 0  # the diffusion time t of an example
+TRAINING_MASK = 1  # whether a token is masked
+TRAINING_RHO = 2  # how far LIFT looks ahead
+TRAINING_SELECT = 3  # ranks masked tokens where LIFT keeps some at random
+TRAINING_REGIME = 4  # which tokens are learnt, where t does not decide it
+ANALYSIS_DRAW = 101  # which examples are analysed
+DECODING_GUMBEL = 101  # sampling of a token
+DECODING_ORDER = 102  # which positions are committed first, with remasking=random
+LIKELIHOOD_LEVEL = 201  # the first of the stratified noise levels
+LIKELIHOOD_ORDER = 202  # which tokens are hidden at a level
+
 
 def _as_int64(value: int) -> int:
     """The signed 64-bit integer with the same bits."""

@@ -65,9 +65,10 @@ def llada(llada_folder):
 def tokenizer():
     """The tokenizer of `lift-tiny`, trained on a little arithmetic."""
     from lift_harness.models.tiny import train_tokenizer
-    from lift_harness.training.synthetic import turns
+    from lift_harness.training.sources.synthetic import generated
 
-    texts = [text for turn in turns("arithmetic", 64, seed=5) for text in turn]
+    records = generated("arithmetic", 64, seed=5)
+    texts = [text for record in records for text in (record.user, record.response)]
     return train_tokenizer(texts, vocab_size=400)
 
 

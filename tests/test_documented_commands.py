@@ -21,7 +21,7 @@ from lm_eval.tasks._index import TaskIndex
 
 from lift_harness.cli import main
 from lift_harness.lm import evaluation
-from lift_harness.training.synthetic import turns
+from lift_harness.training.sources.synthetic import generated
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
@@ -90,7 +90,8 @@ def indexed_once():
 def prepared(shared, tmp_path_factory):
     """A folder with what the pages take for granted: the reader's files, and a quickstart that was run."""
     folder = tmp_path_factory.mktemp("reader")
-    rows = [{"prompt": t.user[-30:], "response": t.response} for t in turns("arithmetic", 60, seed=2)]
+    records = generated("arithmetic", 60, seed=2)
+    rows = [{"prompt": record.user[-30:], "response": record.response} for record in records]
     for name in ("my.jsonl", "my-data.jsonl"):
         (folder / name).write_text("".join(json.dumps(row) + "\n" for row in rows))
     shutil.copytree(shared / "data", folder / "data")

@@ -1,41 +1,75 @@
-"""Files that are whole or not there."""
+"""Files of a run: who may read them."""
 
 import os
 import stat
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
-from lift_harness.files import write_whole
-
-
-def test_what_is_replaced_stays_what_it_was(tmp_path):
-    (tmp_path / "real.md").write_text("before")
-    (tmp_path / "link.md").symlink_to("real.md")
-    write_whole(tmp_path / "link.md", "after")
-    assert (tmp_path / "link.md").is_symlink() and (tmp_path / "real.md").read_text() == "after"
-    assert not list(tmp_path.glob("*.part"))
+from lift_harness.files import give_usual_modes
 
 
-@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names here")
-def test_what_is_no_file_is_written_to(tmp_path):
-    """As /dev/stdout: it is not replaced by a file."""
-    pipe = tmp_path / "pipe"
-    os.mkfifo(pipe)
-    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
-    write_whole(pipe, "text\n")
-    assert os.read(reader, 100) == b"text\n" and stat.S_ISFIFO(pipe.stat().st_mode)
-    os.close(reader)
+@pytest.fixture(params=[0o022, 0o027, 0o002], ids=oct)
+def umask(request):
+    before = os.umask(request.param)
+    yield request.param
+    os.umask(before)
 
 
-def test_a_folder_is_refused_and_nothing_stays(tmp_path):
-    (tmp_path / "folder").mkdir()
-    for name in ("folder", "no/such/file"):
-        with pytest.raises(OSError):
-            write_whole(tmp_path / name, "text")
-    assert [path.name for path in tmp_path.iterdir()] == ["folder"]
+def modes(folder):
+    """What each file and folder in a folder, and it itself, lets whom do."""
+    return {path: stat.S_IMODE(path.stat().st_mode) for path in (folder, *folder.rglob("*"))}
 
 
-def test_half_written_is_not_left(tmp_path):
-    with pytest.raises(UnicodeEncodeError):
-        write_whole(tmp_path / "file", "\udcff")
-    assert list(tmp_path.iterdir()) == []
+def is_as_others(folder, umask):
+    return all(
+        mode & 0o777 == (0o777 if path.is_dir() else 0o666) & ~umask for path, mode in modes(folder).items()
+    )
+
+
+def test_weights_get_the_modes_that_other_files_get(tmp_path, umask):
+    folder = tmp_path / "checkpoint"
+    (folder / "part").mkdir(parents=True)
+    (folder / "part").chmod(0o700)
+    for where in (folder, folder / "part"):
+        save_file({"w": torch.zeros(2)}, where / "model.safetensors")
+    (folder / "config.json").write_text("{}")
+    (tmp_path / "elsewhere").touch()
+    (tmp_path / "elsewhere").chmod(0o600)
+    (folder / "link").symlink_to(tmp_path / "elsewhere")
+    give_usual_modes(folder)
+    (folder / "link").unlink()
+    assert is_as_others(folder, umask)
+    assert stat.S_IMODE((tmp_path / "elsewhere").stat().st_mode) == 0o600
+    now = os.umask(umask)
+    assert now == umask  # as it was
+
+
+def test_a_folder_of_a_group_stays_one(tmp_path, umask):
+    folder = tmp_path / "shared"
+    folder.mkdir()
+    folder.chmod(0o2700)
+    give_usual_modes(folder)
+    assert modes(folder)[folder] == 0o2000 | (0o777 & ~umask)
+
+
+def test_a_run_leaves_no_file_that_others_may_not_read(tmp_path, umask):
+    """Adapter, whole checkpoint, resumable checkpoints, merged checkpoint."""
+    from rich.console import Console
+
+    from lift_harness.models.merging import merge
+    from lift_harness.pipeline.recipe import load_recipe
+    from lift_harness.pipeline.train_eval import train_eval
+
+    small = ["data.0.n=8", "data.1.n=8", "training.max_steps=2", "training.save_steps=1", "training.lora.r=2"]
+    small += ["training.save_total_limit=null", "training.batch_size=4", "select=vanilla"]
+    adapted = load_recipe("quickstart", small)
+    train_eval(adapted, tmp_path / "adapted", only="train", console=Console(quiet=True))
+    whole = load_recipe("quickstart", [*small[:4], *small[5:], "training.lora=null"])
+    train_eval(whole, tmp_path / "whole", only="train", console=Console(quiet=True))
+    merge("lift-tiny", str(tmp_path / "adapted/vanilla/train/adapter"), tmp_path / "merged")
+    for name in ("adapted", "whole", "merged"):
+        weights = list((tmp_path / name).rglob("*.safetensors"))
+        assert len(weights) == (1 if name == "merged" else 3)
+        assert is_as_others(tmp_path / name, umask)

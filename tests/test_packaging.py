@@ -65,6 +65,32 @@ def test_every_file_of_the_package_folders_is_in_the_wheel(checkout, names):
     assert expected <= names
 
 
+def test_with_the_links_of_contributing_tools_find_each_module_in_the_checkout(checkout, tmp_path):
+    """mypy, pyright and editors look for lift_harness/decoding/engine.py below the root."""
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    command = next(line for line in text.splitlines() if line.startswith("ln -s "))
+    linked = tmp_path / "checkout"
+    shutil.copytree(checkout, linked, ignore=shutil.ignore_patterns("build", "*.egg-info"))
+    before = packages(linked)
+    subprocess.run(command, shell=True, cwd=linked, check=True)
+    for folder in ("decoding", "training", "tasks"):
+        for file in (linked / folder).rglob("*.py"):
+            link = linked / "lift_harness" / file.relative_to(linked)
+            assert link.resolve() == file
+    assert packages(linked) == before and len(set(before)) == len(before)  # a wheel is the same
+    ignored = (ROOT / ".gitignore").read_text(encoding="utf-8").splitlines()
+    assert {"/lift_harness/decoding", "/lift_harness/training", "/lift_harness/tasks"} <= set(ignored)
+
+
+def packages(checkout):
+    """What setup.py installs."""
+    code = (
+        "import setuptools; setuptools.setup = lambda **given: print(*given['packages'])\n"
+        "exec(open('setup.py').read())"
+    )
+    return run(sys.executable, "-c", code, cwd=checkout).split()
+
+
 def test_nothing_else_is_installed_at_the_top(names):
     top = {name.split("/")[0] for name in names}
     assert {name for name in top if not name.endswith(".dist-info")} == {"lift_harness", PTH}

@@ -9,8 +9,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from lift_harness.training.fine_tuning import train
     from lift_harness.training.objectives import Batch, Loss, NoiseKey, get_objective
-    from lift_harness.training.running import train
     from lift_harness.training.settings import LoraSettings, TrainSettings
 
 _WHERE = {
@@ -20,7 +20,7 @@ _WHERE = {
     "NoiseKey": "objectives",
     "TrainSettings": "settings",
     "get_objective": "objectives",
-    "train": "running",
+    "train": "fine_tuning",
 }
 
 __all__ = ["Batch", "Loss", "LoraSettings", "NoiseKey", "TrainSettings", "get_objective", "train"]

@@ -13,14 +13,15 @@ import shutil
 import warnings
 from pathlib import Path
 
-from lift_harness.files import files_sha256
+from lift_harness.files import files_sha256, give_usual_modes
 
 LIST = "files.json"
 PREFIX = "checkpoint-"
 
 
 def seal(folder: Path) -> None:
-    """List the files of a finished checkpoint in it, and have all of it on disk."""
+    """List the files of a finished checkpoint in it, and have all of it on disk, with the usual modes."""
+    give_usual_modes(folder)
     files = [file for file in sorted(folder.rglob("*")) if file.is_file()]
     listed = {str(file.relative_to(folder)): [file.stat().st_size, files_sha256(file)] for file in files}
     (folder / LIST).write_text(json.dumps(listed, indent=1), encoding="utf-8")

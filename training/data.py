@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
@@ -12,9 +12,7 @@ from torch import Tensor
 
 from lift_harness.errors import LiftError, first_line
 from lift_harness.models.chat import Encoded, encode_examples
-from lift_harness.training.sources.loading import of_turn
 from lift_harness.training.sources.records import Record, stable_ids
-from lift_harness.training.synthetic import Turn
 
 Long = Literal["error", "drop", "truncate"]
 CHUNK = 256  # records that are tokenised together
@@ -69,12 +67,8 @@ class TokenCounts:
         if not self.lengths:
             return {}
         prompt, response = np.array(self.lengths).T
-        at = {"min": 0, "p10": 0.1, "median": 0.5, "p90": 0.9, "p99": 0.99, "max": 1}
         parts = {"prompt": prompt, "response": response, "both": prompt + response}
-        return {
-            name: {label: int(np.quantile(values, share, method="nearest")) for label, share in at.items()}
-            for name, values in parts.items()
-        }
+        return {name: quantiles_of(lengths) for name, lengths in parts.items()}
 
     def manifest(self) -> dict[str, Any]:
         """As plain data, for a run's manifest."""
@@ -83,8 +77,14 @@ class TokenCounts:
         return {**counts, "tokens": sum(map(sum, lengths)), "quantiles": self.quantiles()}
 
 
+def quantiles_of(lengths: Any) -> dict[str, int]:
+    """The quantiles of lengths [n] that a manifest and a preview have, each a length that occurs."""
+    at = {"min": 0, "p10": 0.1, "median": 0.5, "p90": 0.9, "p99": 0.99, "max": 1}
+    return {label: int(np.quantile(lengths, share, method="nearest")) for label, share in at.items()}
+
+
 def tokenize(
-    texts: Iterable[Record | Turn],
+    records: Sequence[Record],
     tokenizer: Any,
     *,
     max_length: int | None = None,
@@ -95,7 +95,7 @@ def tokenize(
     """Records as examples, in their order.
 
     Args:
-        texts: to encode; noise follows their content, so that filters and order do not change it.
+        records: to encode; noise follows their content, so that filters and order do not change it.
         tokenizer: with a chat template.
         max_length: tokens of prompt and response; None: any.
         long: what happens beyond that. "truncate" cuts the end of the response, its end of turn included.
@@ -106,7 +106,6 @@ def tokenize(
     Raises:
         LiftError: a record that is too long (`long: error`) or that the chat template refuses, or none left.
     """
-    records = [of_turn(text) if isinstance(text, Turn) else text for text in texts]
     counts = TokenCounts() if counts is None else counts
     ids, examples = stable_ids(records), []
     shared: dict[int, int] = {}  # one int object a token of the vocabulary, not one a token of the text
@@ -116,13 +115,14 @@ def tokenize(
         for key, record, (prompt, response, offsets) in zip(
             ids[start : start + CHUNK], chunk, encoded, strict=True
         ):
-            room = usable(record, prompt, response, tokenizer, max_length, long, counts)
+            room = trained_length(record, prompt, response, tokenizer, max_length, long, counts)
             if room == 0:
                 continue
             flags = None
             if offsets is not None:
                 flags = [*priority_flags(record, offsets, str(priority)), False][:room]
-            prompt, response = ([shared.setdefault(i, i) for i in part] for part in (prompt, response[:room]))
+            prompt = [shared.setdefault(i, i) for i in prompt]
+            response = [shared.setdefault(i, i) for i in response[:room]]
             examples.append(Example(key, prompt, response, flags, record.origin))
             counts.lengths.append((len(prompt), len(response)))
     counts.examples += len(examples)
@@ -149,7 +149,7 @@ def encode(records: Sequence[Record], tokenizer: Any, offsets: bool = False) -> 
         return [encode([record], tokenizer, offsets)[0] for record in records]
 
 
-def usable(
+def trained_length(
     record: Record,
     prompt: list[int],
     response: list[int],
@@ -206,6 +206,16 @@ def dropped(counts: TokenCounts) -> str:
         "mask_in_text": "with the mask token in the text",
     }
     return ", ".join(f"{n} {what}" for name, what in words.items() if (n := getattr(counts, name)))
+
+
+def token_counter(tokenizer: Any) -> Callable[[Record], int]:
+    """A function record -> tokens of its prompt and response, for the filters on tokens of `load_data`."""
+
+    def tokens(record: Record) -> int:
+        (encoded,) = encode([record], tokenizer)
+        return len(encoded.prompt) + len(encoded.response)
+
+    return tokens
 
 
 def describe(examples: Sequence[Example], ids: Iterable[int]) -> str:

@@ -69,13 +69,13 @@ def token_flags(offsets: Sequence[Span], spans: Sequence[Span]) -> list[bool]:
 
 def merged(spans: Iterable[Span]) -> list[Span]:
     """The same characters as spans in order, none empty, none touching another."""
-    found: list[Span] = []
+    joined: list[Span] = []
     for start, end in sorted(span for span in spans if span[0] < span[1]):
-        if found and start <= found[-1][1]:
-            found[-1] = (found[-1][0], max(end, found[-1][1]))
+        if joined and start <= joined[-1][1]:
+            joined[-1] = (joined[-1][0], max(end, joined[-1][1]))
         else:
-            found.append((start, end))
-    return found
+            joined.append((start, end))
+    return joined
 
 
 def between(blocks: Sequence[Span], length: int) -> Iterator[Span]:
@@ -164,15 +164,15 @@ def begins_operand(text: str) -> bool:
 def boxes(text: str) -> Iterator[Span]:
     r"""From `\boxed{` to its closing brace; one that is not closed ends with its line."""
     at = 0
-    while found := BOXED.search(text, at):
-        depth, at = 1, found.end()
+    while match := BOXED.search(text, at):
+        depth, at = 1, match.end()
         while depth and at < len(text):
             depth += {"{": 1, "}": -1}.get(text[at], 0)
             at += 1
         if depth:
-            newline = text.find("\n", found.end())
+            newline = text.find("\n", match.end())
             at = len(text) if newline < 0 else newline
-        yield found.start(), at
+        yield match.start(), at
 
 
 # ---------------------------------------------------------------- code

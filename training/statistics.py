@@ -19,6 +19,11 @@ T_BINS = 10
 SUMS = ("loss", "rows", "confidence", "tokens", "passes")
 
 
+def means(sums: list[float], counts: list[int]) -> list[float | None]:
+    """Each sum over its count; None of nothing."""
+    return [total / n if n else None for total, n in zip(sums, counts, strict=True)]
+
+
 class Statistics:
     """Sums since the last log, and of confidences since the beginning."""
 
@@ -39,17 +44,17 @@ class Statistics:
 
         return model.register_forward_pre_hook(seen, with_kwargs=True)
 
-    def add(self, found: Loss) -> None:
+    def add(self, loss: Loss) -> None:
         """Count one micro-batch."""
-        self.loss += found.loss.detach().double()
-        if found.regime is not None:
-            real = found.supervised.any(-1)  # a filler row has no regime
-            self.rows += torch.bincount(found.regime[real] + 1, minlength=len(REGIMES))
-        if found.confidence is not None:
-            scored = ~found.confidence.isnan()
-            bins = (found.t * T_BINS).long().clamp(max=T_BINS - 1)[:, None].expand_as(scored)
-            for i, tokens in enumerate((scored & found.supervised, scored & ~found.supervised)):
-                values = found.confidence[tokens].double()
+        self.loss += loss.loss.detach().double()
+        if loss.regime is not None:
+            real = loss.supervised.any(-1)  # a filler row has no regime
+            self.rows += torch.bincount(loss.regime[real] + 1, minlength=len(REGIMES))
+        if loss.confidence is not None:
+            scored = ~loss.confidence.isnan()
+            bins = (loss.t * T_BINS).long().clamp(max=T_BINS - 1)[:, None].expand_as(scored)
+            for i, tokens in enumerate((scored & loss.supervised, scored & ~loss.supervised)):
+                values = loss.confidence[tokens].double()
                 self.confidence[i] += torch.bincount(bins[tokens], weights=values, minlength=T_BINS)
                 self.tokens[i] += torch.bincount(bins[tokens], minlength=T_BINS)
 
@@ -61,21 +66,18 @@ class Statistics:
             total: adds a tensor up over processes.
         """
         rows = total(self.rows).tolist()
-        found = {"loss": float(total(self.loss)) / max(1, step - self.logged_step)}
+        logged = {"loss": float(total(self.loss)) / max(1, step - self.logged_step)}
         if sum(rows):
-            found |= {f"regime_{name}": n / sum(rows) for name, n in zip(REGIMES, rows, strict=True)}
+            logged |= {f"regime_{name}": n / sum(rows) for name, n in zip(REGIMES, rows, strict=True)}
         self.loss, self.rows, self.logged_step = self.loss * 0, self.rows * 0, step
-        return found
+        return logged
 
     def confidence_by_t(self, total: Callable[[Tensor], Tensor]) -> dict[str, Any] | None:
         """Mean confidence of kept and dropped tokens in bins of t; None where the method looks at none."""
         sums, counts = total(self.confidence).tolist(), total(self.tokens).tolist()
         if not any(map(any, counts)):
             return None
-        kept, dropped = (
-            [s / n if n else None for s, n in zip(*pair, strict=True)]
-            for pair in zip(sums, counts, strict=True)
-        )
+        kept, dropped = map(means, sums, counts)
         edges = [i / T_BINS for i in range(T_BINS + 1)]
         return {"t_edges": edges, "kept": kept, "dropped": dropped, "count": counts}
 

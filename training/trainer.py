@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -22,7 +22,7 @@ from lift_harness.decoding.likelihood import Text, elbo
 from lift_harness.errors import LiftError, first_line
 from lift_harness.training import checkpoints
 from lift_harness.training.data import Example, describe
-from lift_harness.training.objectives import Batch, Loss, NoiseKey, Objective
+from lift_harness.training.objectives import Batch, Loss, NoiseKey
 from lift_harness.training.objectives.base import scoring
 from lift_harness.training.order import Slots, Steps
 from lift_harness.training.settings import TrainSettings
@@ -52,7 +52,7 @@ class ObjectiveTrainer(Trainer):
         *,
         examples: Sequence[Example],
         validation: Sequence[Example],
-        objective: Objective,
+        objective: Callable[..., Loss],
         settings: TrainSettings,
         mask_id: int,
         noise_seed: int,
@@ -98,17 +98,17 @@ class ObjectiveTrainer(Trainer):
         response, ids = inputs["labels"] != -100, inputs["example_id"]
         batch = Batch(inputs["input_ids"], response, ids, self.mask_id, inputs.get("priority"))
         key = NoiseKey(self.noise_seed, self.epoch())
-        found: Loss = self.objective(model, batch, key, num_items_in_batch)
-        if not found.loss.isfinite():
+        made: Loss = self.objective(model, batch, key, num_items_in_batch)
+        if not made.loss.isfinite():
             raise LiftError(
-                f"training diverged: the loss of step {self.state.global_step + 1} is {found.loss.item()}, "
+                f"training diverged: the loss of step {self.state.global_step + 1} is {made.loss.item()}, "
                 f"learning rate {self._get_learning_rate():.3g}, examples: "
                 f"{describe(self.examples, ids.tolist())}; lower training.learning_rate, or look at these"
             )
-        self.statistics.add(found)
+        self.statistics.add(made)
         # The tokens are those of all processes, whose gradients are averaged: make the average a sum.
-        loss = found.loss * (1 if num_items_in_batch is None else self.accelerator.num_processes)
-        return (loss, found) if return_outputs else loss
+        loss = made.loss * (1 if num_items_in_batch is None else self.accelerator.num_processes)
+        return (loss, made) if return_outputs else loss
 
     # ------------------------------------------------------------ evaluation
 
@@ -122,9 +122,9 @@ class ObjectiveTrainer(Trainer):
         mine = texts[self.args.process_index :: self.args.world_size]
         model = self.accelerator.unwrap_model(self.model)
         with self.whole_weights(), scoring(model):
-            found = elbo(model, mine, mask_id=self.mask_id, mc_num=self.settings.eval_samples)
+            bounds = elbo(model, mine, mask_id=self.mask_id, mc_num=self.settings.eval_samples)
         sums = torch.tensor(
-            [-sum(one.value for one in found), sum(len(text.target) for text in mine)], dtype=torch.float64
+            [-sum(one.value for one in bounds), sum(len(text.target) for text in mine)], dtype=torch.float64
         )
         nats, tokens = self.total(sums.to(self.args.device)).tolist()
         metrics = {"eval_nelbo": nats / tokens}

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lift_harness.errors import LiftError
+from lift_harness.results.lock import contents
 
 TIMES = "2^-2,2^-1,2^-1/2,2^-1/4"  # the paper's (arXiv 2605.22939, section 4)
 STATE, SUMMARY = "state.npz", "analysis.json"
@@ -63,10 +64,10 @@ def parse_times(text: str) -> tuple[float, ...]:
     Raises:
         LiftError: something that is not a time in (0, 1], or the same twice.
     """
-    found = [parse_time(part.strip()) for part in text.split(",")]
-    if len(set(found)) < len(found):
+    times = [parse_time(part.strip()) for part in text.split(",")]
+    if len(set(times)) < len(times):
         raise LiftError(f"--t-bins {text!r} names a time twice; name each once")
-    return tuple(sorted(found))
+    return tuple(sorted(times))
 
 
 def parse_time(text: str) -> float:
@@ -105,9 +106,7 @@ def find_token(tokenizer: Any, tokens: Sequence[int], text: str) -> int:
 
 def check_output(output: Path, resume: bool, overwrite: bool) -> None:
     """Refuse to write where something else is."""
-    if output.exists() and not output.is_dir():
-        raise LiftError(f"output {str(output)!r} is a file; give a folder with --output")
-    if not output.is_dir() or not any(output.iterdir()):
+    if not contents(output):
         return
     if not any((output / name).is_file() for name in (STATE, SUMMARY)):
         raise LiftError(

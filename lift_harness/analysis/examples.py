@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -12,12 +13,11 @@ import torch
 from numpy.typing import NDArray
 
 from lift_harness.errors import LiftError, did_you_mean
-from lift_harness.keyed_random import keyed_bits
-from lift_harness.training.data import Example, TokenCounts, dropped, least, tokenize
+from lift_harness.keyed_random import ANALYSIS_DRAW, keyed_bits
+from lift_harness.training.data import Example, TokenCounts, dropped, least, token_counter, tokenize
 from lift_harness.training.settings import DataSource
 from lift_harness.training.sources import Record, load_data
 
-_DRAW = 101  # stream of the noise key: which examples are drawn
 GENERATED = 1000  # examples of a generator that is named without a number
 
 
@@ -58,26 +58,28 @@ def load_corpus(name: str, tokenizer: Any, *, context: int | None, n: int | None
     """
     sources, max_length = find_sources(name, n)
     counts = TokenCounts()
-    found = tokenize(
-        read(name, sources, tokenizer),
+    examples = tokenize(
+        read_records(name, sources, tokenizer),
         tokenizer,
         max_length=least(context, max_length),
         long="truncate",
         counts=counts,
     )
-    ids, frequency = np.unique(
-        np.fromiter((token for example in found for token in example.response), np.int64), return_counts=True
-    )
-    notes = [f"{counts.truncated} responses were cut at {least(context, max_length)} tokens"]
-    notes = notes[: counts.truncated > 0] + ([f"left out: {words}"] if (words := dropped(counts)) else [])
-    chosen = draw(found, n, seed)
-    return Corpus(chosen, len(found), ids, frequency, content_hash(chosen, ids, frequency), notes)
+    tokens = chain.from_iterable(example.response for example in examples)
+    ids, frequency = np.unique(np.fromiter(tokens, np.int64), return_counts=True)
+    notes = []
+    if counts.truncated:
+        notes.append(f"{counts.truncated} responses were cut at {least(context, max_length)} tokens")
+    if words := dropped(counts):
+        notes.append(f"left out: {words}")
+    chosen = draw_examples(examples, n, seed)
+    return Corpus(chosen, len(examples), ids, frequency, corpus_hash(chosen, ids, frequency), notes)
 
 
 def find_sources(name: str, n: int | None) -> tuple[list[DataSource], int | None]:
     """The data sources that a name means, and the recipe's limit on their length."""
     from lift_harness.pipeline.recipe import load_recipe, recipe_names
-    from lift_harness.training.synthetic import SOURCES
+    from lift_harness.training.sources.synthetic import SOURCES
 
     if name in recipe_names() or name.endswith((".yaml", ".yml")):
         recipe = load_recipe(name)
@@ -88,12 +90,12 @@ def find_sources(name: str, n: int | None) -> tuple[list[DataSource], int | None
     return [DataSource(source=name)], None
 
 
-def read(name: str, sources: Sequence[DataSource], tokenizer: Any) -> list[Record]:
+def read_records(name: str, sources: Sequence[DataSource], tokenizer: Any) -> list[Record]:
     """The records of the sources; a name that is almost a recipe's gets that as a hint."""
     from lift_harness.pipeline.recipe import recipe_names
 
     try:
-        return load_data(sources, tokenizer).records
+        return load_data(sources, token_counter(tokenizer)).records
     except LiftError as error:
         hint = did_you_mean(name, recipe_names())
         if hint.startswith("did you mean") and "unknown data source" in str(error):
@@ -101,14 +103,14 @@ def read(name: str, sources: Sequence[DataSource], tokenizer: Any) -> list[Recor
         raise
 
 
-def draw(examples: Sequence[Example], n: int | None, seed: int) -> list[Example]:
+def draw_examples(examples: Sequence[Example], n: int | None, seed: int) -> list[Example]:
     """A random n of the examples, in random order; a function of their ids and the seed alone."""
     ids = torch.tensor([example.id for example in examples])
-    order = keyed_bits(seed, _DRAW, ids).argsort(stable=True).tolist()
+    order = keyed_bits(seed, ANALYSIS_DRAW, ids).argsort(stable=True).tolist()
     return [examples[i] for i in order[:n]]
 
 
-def content_hash(chosen: Sequence[Example], tokens: NDArray[np.int64], frequency: NDArray[np.int64]) -> str:
+def corpus_hash(chosen: Sequence[Example], tokens: NDArray[np.int64], frequency: NDArray[np.int64]) -> str:
     """sha256 of what the result depends on."""
     hashed = sha256(tokens.tobytes() + frequency.tobytes())
     for example in chosen:

@@ -37,11 +37,11 @@ def batches(examples: Sequence[Example], times: int, tokens: int) -> list[list[i
         tokens: that a pass may have.
     """
     order = sorted(range(len(examples)), key=lambda i: (len(examples[i]), i))
-    found = []
+    together = []
     for length, alike in groupby(order, key=lambda i: len(examples[i])):
         same, size = list(alike), max(1, tokens // (times * length))
-        found += [same[start : start + size] for start in range(0, len(same), size)]
-    return found
+        together += [same[start : start + size] for start in range(0, len(same), size)]
+    return together
 
 
 def masked_confidences(
@@ -80,8 +80,8 @@ def masked_confidences(
         p[at][masked[at].cpu()] = probabilities(model, inputs[at], masked[at], batch.x0[at])
     masked, x0 = masked.cpu(), batch.x0.cpu()
     for first in range(0, len(masked), copies):
-        found = range(first, first + copies)
-        yield [Seen(x0[row][masked[row]].numpy(), p[row][masked[row]].numpy()) for row in found]
+        copies_of_one = range(first, first + copies)
+        yield [Seen(x0[row][masked[row]].numpy(), p[row][masked[row]].numpy()) for row in copies_of_one]
 
 
 def probabilities(model: Any, inputs: torch.Tensor, masked: torch.Tensor, x0: torch.Tensor) -> torch.Tensor:

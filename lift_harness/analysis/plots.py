@@ -19,7 +19,7 @@ TIME_COLOURS = matplotlib.colormaps["viridis"]
 TOKEN_COLOURS = matplotlib.colormaps["plasma"]
 
 
-def save(figure: Figure, file: Path) -> list[Path]:
+def save_figure(figure: Figure, file: Path) -> list[Path]:
     """Write FILE.png and FILE.svg; the same data gives the same bytes."""
     files = [file.with_suffix(suffix) for suffix in (".png", ".svg")]
     with matplotlib.rc_context({"svg.hashsalt": "lift-harness"}), warnings.catch_warnings():

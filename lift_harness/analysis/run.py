@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from lift_harness.analysis.passes import batches, masked_confidences, pass_token
 from lift_harness.analysis.trend import Trend, find_trend
 from lift_harness.console import say
 from lift_harness.errors import LiftError
+from lift_harness.results.lock import clear, sole_writer
 
 CURVES = 8  # tokens whose curves are plotted by default
 
@@ -58,35 +58,34 @@ def analyze(
     Raises:
         LiftError: whatever is wrong with these.
     """
+    console = console or Console()
+    times = parse_times(options.t_bins)
+    with sole_writer(output):
+        check_output(output, resume, overwrite)
+        return analyze_into(output, options, times, resume, overwrite, console)
+
+
+def analyze_into(
+    output: Path,
+    options: Options,
+    times: tuple[float, ...],
+    resume: bool,
+    overwrite: bool,
+    console: Console,
+) -> Analysis:
+    """`analyze`, in a folder whose lock is held."""
     from transformers.utils import logging
 
     from lift_harness.models import load_model
-    from lift_harness.models.identity import checkpoint_id
 
-    console = console or Console()
-    times = parse_times(options.t_bins)
-    check_output(output, resume, overwrite)
     logging.disable_progress_bar()
     model, tokenizer = load_model(options.model, peft=options.peft)
     context = model.config.max_position_embeddings
     corpus = load_corpus(options.data, tokenizer, context=context, n=options.examples, seed=options.seed)
     chosen = [find_token(tokenizer, corpus.tokens.tolist(), text) for text in options.tokens]
-    settings = {  # all that the sums depend on
-        "model": options.model,
-        "checkpoint": checkpoint_id(model, options.model, options.peft),
-        "dtype": str(model.dtype),
-        "device": model.device.type,
-        "data": options.data,
-        "t_bins": list(times),
-        "examples": len(corpus.chosen),
-        "seed": options.seed,
-        "bins": options.bins,
-        "batch_tokens": options.batch_tokens or pass_tokens(model),
-        "data_sha256": corpus.sha256,
-    }
-    if overwrite and output.exists():
-        shutil.rmtree(output)
-    output.mkdir(parents=True, exist_ok=True)
+    settings = measured_settings(options, model, corpus, times)
+    if overwrite:
+        clear(output)
     drawn = f"{len(corpus.chosen):,} of them through {options.peft or options.model}"
     say(console, f"{options.data}: {corpus.total:,} examples, {drawn}")
     for note in corpus.notes:
@@ -107,10 +106,34 @@ def analyze(
     files += write_plots(output, corpus, times, state, tokenizer, chosen, options.min_count)
     by_bin = tables.frequency_rows(state, times, corpus.frequency)
     sentences = [*trend.sentences(), *tables.bin_steps(by_bin)]
+    summary = {"version": __version__, **settings, **outcome(options, corpus, times, state)}
+    tables.write_json(output / SUMMARY, {**summary, "trend": trend.as_json(), "sentences": sentences})
+    return Analysis(corpus, times, state, trend, sentences, output, [*files, output / SUMMARY])
+
+
+def measured_settings(options: Options, model: Any, corpus: Corpus, times: Sequence[float]) -> dict[str, Any]:
+    """All that the sums depend on: an analysis with others cannot be continued."""
+    from lift_harness.models.identity import checkpoint_id
+
+    return {
+        "model": options.model,
+        "checkpoint": checkpoint_id(model, options.model, options.peft),
+        "dtype": str(model.dtype),
+        "device": model.device.type,
+        "data": options.data,
+        "t_bins": list(times),
+        "examples": len(corpus.chosen),
+        "seed": options.seed,
+        "bins": options.bins,
+        "batch_tokens": options.batch_tokens or pass_tokens(model),
+        "data_sha256": corpus.sha256,
+    }
+
+
+def outcome(options: Options, corpus: Corpus, times: Sequence[float], state: sums.State) -> dict[str, Any]:
+    """What the summary says of the data and of what was measured."""
     masked = zip([*times, tables.ALL], state.bins.n.sum(1), strict=True)
-    summary = {
-        "version": __version__,
-        **settings,
+    return {
         "peft": options.peft,
         "min_count": options.min_count,
         "bootstrap": options.bootstrap,
@@ -119,11 +142,7 @@ def analyze(
         "data_tokens": int(corpus.frequency.sum()),
         "notes": corpus.notes,
         "masked": {str(t): int(n) for t, n in masked},
-        "trend": trend.as_json(),
-        "sentences": sentences,
     }
-    tables.write_json(output / SUMMARY, summary)
-    return Analysis(corpus, times, state, trend, sentences, output, [*files, output / SUMMARY])
 
 
 def measure(
@@ -147,7 +166,7 @@ def measure(
     bin_of = tables.bins_of(corpus.frequency, edges)
     state = sums.State.empty(len(times), len(corpus.tokens), bin_of, groups)
     if resume and file.is_file():
-        sums.load(file, state, settings)
+        sums.load_state(file, state, settings)
         say(console, f"continues after {state.examples:,} examples")
     kind_of = np.zeros(int(corpus.tokens.max()) + 1, dtype=np.int64)
     kind_of[corpus.tokens] = np.arange(len(corpus.tokens))
@@ -167,7 +186,7 @@ def measure(
                 state.add(i % groups, one, kind_of)
             state.batches += 1
             if state.examples - saved >= save_every or state.batches == len(plan):
-                sums.save(file, state, settings)
+                sums.save_state(file, state, settings)
                 saved = state.examples
             advance(len(batch))
     return state
@@ -183,12 +202,12 @@ def write_tables(
 ) -> list[Path]:
     """tokens.csv and frequency.csv, and as parquet; the files that were written."""
     ids, frequency = corpus.tokens.tolist(), corpus.frequency
-    found = {
+    rows_of = {
         "tokens": list(tables.token_rows(state, times, ids, frequency.tolist(), tokenizer)),
         "frequency": tables.frequency_rows(state, times, frequency),
     }
     files = []
-    for name, rows in found.items():
+    for name, rows in rows_of.items():
         tables.write_csv(output / f"{name}.csv", rows)
         files.append(output / f"{name}.csv")
         if parquet:
@@ -214,8 +233,8 @@ def write_plots(
     by_frequency = plots.confidence_by_frequency(corpus.frequency, state, rows, times, min_count)
     by_time = plots.curves(kinds, names, corpus.frequency, state, times)
     return [
-        *plots.save(by_frequency, output / "confidence-by-frequency"),
-        *plots.save(by_time, output / "token-curves"),
+        *plots.save_figure(by_frequency, output / "confidence-by-frequency"),
+        *plots.save_figure(by_time, output / "token-curves"),
     ]
 
 
@@ -231,11 +250,11 @@ def bar(console: Console, label: str, total: int, done: int) -> Iterator[Callabl
         yield lambda n: progress.advance(task, n)
 
 
-def show(found: Analysis, console: Console) -> None:
+def show(analysis: Analysis, console: Console) -> None:
     """The result in the terminal."""
-    rows = tables.frequency_rows(found.state, found.times, found.corpus.frequency)
-    console.print(tables.frequency_table(rows, found.times))
-    console.print(tables.trend_table(found.trend))
-    for sentence in found.sentences:
+    rows = tables.frequency_rows(analysis.state, analysis.times, analysis.corpus.frequency)
+    console.print(tables.frequency_table(rows, analysis.times))
+    console.print(tables.trend_table(analysis.trend))
+    for sentence in analysis.sentences:
         say(console, sentence)
-    say(console, "files: " + ", ".join(file.name for file in found.files) + f" in {found.output}")
+    say(console, "files: " + ", ".join(file.name for file in analysis.files) + f" in {analysis.output}")

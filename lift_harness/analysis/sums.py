@@ -94,10 +94,10 @@ class State:
         """One example: what was masked at each time. `kind_of` maps ids to kinds."""
         kinds = [kind_of[one.tokens] for one in seen]
         for row, (kind, one) in enumerate(zip(kinds, seen, strict=True)):
-            found, n, s = count(kind, one.confidence)
-            self.group_n[group, row, found] += n
-            self.group_s[group, row, found] += s
-            self.tokens.add(row, found, n, s)
+            present, n, s = count(kind, one.confidence)
+            self.group_n[group, row, present] += n
+            self.group_s[group, row, present] += s
+            self.tokens.add(row, present, n, s)
             self.bins.add(row, *count(self.bin_of[kind], one.confidence))
         together, p = np.concatenate(kinds), np.concatenate([one.confidence for one in seen])
         self.tokens.add(len(seen), *count(together, p))
@@ -106,24 +106,24 @@ class State:
 
     def arrays(self) -> dict[str, Any]:
         """Every array by name."""
-        found = {"group_n": self.group_n, "group_s": self.group_s, "bin_of": self.bin_of}
+        arrays = {"group_n": self.group_n, "group_s": self.group_s, "bin_of": self.bin_of}
         for part, sums in (("tokens", self.tokens), ("bins", self.bins)):
-            found |= {f"{part}_{name}": getattr(sums, name) for name in Sums.NAMES}
-        return found
+            arrays |= {f"{part}_{name}": getattr(sums, name) for name in Sums.NAMES}
+        return arrays
 
 
 def count(kinds: NDArray[np.int64], confidence: Floats) -> tuple[NDArray[np.int64], Floats, Floats]:
     """The different kinds, how many of each there are, and their summed confidence."""
-    found, where = np.unique(kinds, return_inverse=True)
-    n = np.bincount(where, minlength=len(found))
-    s = np.bincount(where, weights=confidence, minlength=len(found))
-    return found, n.astype(np.float64), s.astype(np.float64)
+    present, where = np.unique(kinds, return_inverse=True)
+    n = np.bincount(where, minlength=len(present))
+    s = np.bincount(where, weights=confidence, minlength=len(present))
+    return present, n.astype(np.float64), s.astype(np.float64)
 
 
 # ---------------------------------------------------------------- on disk
 
 
-def save(file: Path, state: State, settings: dict[str, Any]) -> None:
+def save_state(file: Path, state: State, settings: dict[str, Any]) -> None:
     """Write whole or not at all; what was there before stays until the new file is complete."""
     progress = {"settings": settings, "batches": state.batches, "examples": state.examples}
 
@@ -136,7 +136,7 @@ def save(file: Path, state: State, settings: dict[str, Any]) -> None:
     whole(file, write)
 
 
-def load(file: Path, state: State, settings: dict[str, Any]) -> None:
+def load_state(file: Path, state: State, settings: dict[str, Any]) -> None:
     """Fill `state` from the file.
 
     Raises:
@@ -145,7 +145,7 @@ def load(file: Path, state: State, settings: dict[str, Any]) -> None:
     try:
         with np.load(file, allow_pickle=False) as stored:
             progress = json.loads(str(stored["progress"]))
-            found = {name: stored[name] for name in state.arrays()}
+            stored_arrays = {name: stored[name] for name in state.arrays()}
     except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
         raise LiftError(f"{file}: not a state of an analysis ({error}); delete it, or --overwrite") from error
     for name, value in settings.items():
@@ -156,5 +156,5 @@ def load(file: Path, state: State, settings: dict[str, Any]) -> None:
                 "give the same settings, --overwrite, or another --output"
             )
     for name, array in state.arrays().items():
-        array[...] = found[name]
+        array[...] = stored_arrays[name]
     state.batches, state.examples = progress["batches"], progress["examples"]

@@ -13,9 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.table import Table
 
-from lift_harness.analysis.correlation import Estimate
 from lift_harness.analysis.sums import Floats, State
-from lift_harness.analysis.trend import Trend, says
+from lift_harness.analysis.trend import Estimate, Trend, says
 from lift_harness.files import whole
 
 Row = dict[str, Any]
@@ -143,11 +142,11 @@ def frequency_table(rows: Sequence[Row], times: Sequence[float]) -> Table:
     table = Table(title=title, title_justify="left", padding=(0, 0))
     for column in ("occurrences", "tokens", "masked", *(f"{t:.3g}" for t in times), "all t"):
         table.add_column(column, justify="right", no_wrap=True)
-    found = {(row["t"], row["bin"]): row["confidence_mean"] for row in rows}
+    mean_at = {(row["t"], row["bin"]): row["confidence_mean"] for row in rows}
     for row in (row for row in rows if row["t"] == ALL):
         low, high, stderr = row["frequency_low"], row["frequency_high"], row["confidence_stderr"]
         between = f"{low:,}" if low == high else f"{low:,} - {high:,}"
-        means = [found.get((t, row["bin"])) for t in times]
+        means = [mean_at.get((t, row["bin"])) for t in times]
         overall = f"{row['confidence_mean']:.3f}" + ("" if stderr is None else f" ± {stderr:.3f}")
         cells = ["" if mean is None else f"{mean:.3f}" for mean in means]
         table.add_row(between, f"{row['tokens']:,}", f"{row['count']:,}", *cells, overall)
@@ -161,9 +160,9 @@ def trend_table(trend: Trend) -> Table:
         table.add_column(column, justify="left" if column == "trend" else "right")
     rows = [(f"{t:.3g}", trend.by_time, i) for i, t in enumerate(trend.times)]
     rows += [(ALL, trend.overall, 0), (f"{ALL}, every", trend.every, 0)]
-    for label, found, i in rows:
-        rho, gap = found.spearman[i], found.gap[i]
-        table.add_row(label, f"{found.tokens:,}", shown(rho), says(rho), shown(gap))
+    for label, measured, i in rows:
+        rho, gap = measured.spearman[i], measured.gap[i]
+        table.add_row(label, f"{measured.tokens:,}", shown(rho), says(rho), shown(gap))
     return table
 
 

@@ -3,6 +3,11 @@
 Which tokens count decides. The mean of a token that was masked a few times is noisy, which weakens the
 correlation; to leave such tokens out is to leave out the rarest. So the trend is measured over the tokens
 that were masked `min_count` times, and once more over all, and where the two disagree the result says so.
+
+A kind of token of the vocabulary is one point of the rank correlation. Its interval is a bootstrap over
+examples: they are dealt into groups, and groups are drawn with replacement. Noise in the means weakens a rank
+correlation, and resampling adds as much noise again, so that the replicates lie on one side of the estimate;
+the basic interval (2 estimate - quantile) reflects them back. How often it holds the truth: docs/analysis.md.
 """
 
 from __future__ import annotations
@@ -14,9 +19,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lift_harness.analysis.correlation import Estimate, Measured, draw_weights, measure_kinds
-from lift_harness.analysis.sums import Floats
+from lift_harness.analysis.sums import Floats, ratio
 
+LEVEL = 0.95
 SHOWS, ABSENT, REVERSED, UNCLEAR, UNKNOWN = (
     "shows",
     "does not show",
@@ -24,6 +29,49 @@ SHOWS, ABSENT, REVERSED, UNCLEAR, UNKNOWN = (
     "depends on which tokens count",
     "cannot be judged",
 )
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number and its bootstrap interval at 95 %; NaN where it cannot be computed."""
+
+    value: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
+
+    @property
+    def sign(self) -> int | None:
+        """1 or -1 where the whole interval is on that side of 0, else 0; None where there is none."""
+        return None if np.isnan(self.value) else int(self.low > 0) - int(self.high < 0)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Frequency against confidence, for T times.
+
+    Attributes:
+        tokens: kinds of token.
+        spearman: T estimates of the rank correlation of frequency and mean confidence.
+        gap: T estimates of the mean confidence of the most frequent quarter of the kinds less that of the
+            rarest quarter.
+        spearman_change, gap_change: the last time's less the first's.
+        rare, frequent: T mean confidences of these quarters.
+        rare_to: the highest frequency in the rarest quarter.
+        frequent_from: the lowest in the most frequent one.
+    """
+
+    tokens: int
+    spearman: tuple[Estimate, ...]
+    gap: tuple[Estimate, ...]
+    spearman_change: Estimate
+    gap_change: Estimate
+    rare: tuple[float, ...]
+    frequent: tuple[float, ...]
+    rare_to: int
+    frequent_from: int
 
 
 @dataclass(frozen=True)
@@ -49,7 +97,7 @@ class Trend:
     @property
     def verdict(self) -> str:
         """Whether rarer tokens have lower confidence, over all times."""
-        counted, every = (says(found.spearman[0]) for found in (self.overall, self.every))
+        counted, every = (says(measured.spearman[0]) for measured in (self.overall, self.every))
         return counted if counted in (every, UNKNOWN) else UNCLEAR
 
     def as_json(self) -> dict[str, Any]:
@@ -64,17 +112,17 @@ class Trend:
                 f"{self.min_count} times or more; analyse more examples, or lower --min-count."
             ]
         counted, every = self.overall, self.every
-        found = [
+        sentences = [
             f"The paper's trend, that rarer tokens have lower confidence, {self.verdict} in this data.",
             f"Spearman's rank correlation of frequency and mean confidence, all t together: "
             f"{counted.spearman[0]} over the {counted.tokens} tokens that were masked {self.min_count} times "
             f"or more, {every.spearman[0]} over all {every.tokens} that were masked.",
         ]
         if unseen := self.kinds - every.tokens:
-            found.append(
+            sentences.append(
                 f"{unseen} of the data's {self.kinds} tokens were never masked: analyse more examples."
             )
-        return found + self.sentences_by_time()
+        return sentences + self.sentences_by_time()
 
     def sentences_by_time(self) -> list[str]:
         """How the trend changes with t, in words."""
@@ -141,3 +189,90 @@ def find_trend(
         overall=measured(together, enough),
         every=measured(together, masked.sum(0) > 0),
     )
+
+
+# ---------------------------------------------------------------- correlation, with its interval
+
+
+def draw_weights(groups: int, replicates: int, seed: int) -> Floats:
+    """How often each group is drawn in each replicate of the bootstrap: [replicates, groups]."""
+    share = np.full(groups, 1 / groups)
+    return np.random.default_rng(seed).multinomial(groups, share, size=replicates).astype(np.float64)
+
+
+def measure_kinds(frequency: NDArray[np.int64], n: Floats, s: Floats, weights: Floats) -> Measured:
+    """Correlation and gap at each time, with intervals.
+
+    Args:
+        frequency: int64 [K], of each kind of token in the data.
+        n: [G, T, K], masked tokens by group of examples.
+        s: [G, T, K], their summed confidence.
+        weights: [R, G], of the bootstrap.
+    """
+    order = frequency.argsort(kind="stable")
+    quarter = max(1, len(order) // 4)
+    ends = (order[:quarter], order[-quarter:])
+    rho, rare, frequent = statistics(frequency, n.sum(0), s.sum(0), ends)
+    both = np.stack([rho, frequent - rare])  # [2, T]
+    boot = np.zeros((len(weights), *both.shape))
+    for replicate, weight in zip(boot, weights, strict=True):
+        drawn_n, drawn_s = (np.tensordot(weight, part, 1) for part in (n, s))
+        replicate[0], low, high = statistics(frequency, drawn_n, drawn_s, ends)
+        replicate[1] = high - low
+    at_times = range(both.shape[1])
+    correlations = [estimate(both[0, t], boot[:, 0, t]) for t in at_times]
+    gaps = [estimate(both[1, t], boot[:, 1, t]) for t in at_times]
+    changes = [estimate(both[i, -1] - both[i, 0], boot[:, i, -1] - boot[:, i, 0]) for i in range(2)]
+    return Measured(
+        tokens=len(frequency),
+        spearman=tuple(correlations),
+        gap=tuple(gaps),
+        spearman_change=changes[0],
+        gap_change=changes[1],
+        rare=tuple(rare.tolist()),
+        frequent=tuple(frequent.tolist()),
+        rare_to=int(frequency[ends[0]].max(initial=0)),
+        frequent_from=int(frequency[ends[1]].min(initial=frequency.max(initial=0))),
+    )
+
+
+def statistics(
+    frequency: NDArray[np.int64], n: Floats, s: Floats, ends: tuple[NDArray[np.int64], NDArray[np.int64]]
+) -> tuple[Floats, Floats, Floats]:
+    """Spearman, and the mean confidence of the kinds at both ends: each [T], from sums [T, K]."""
+    mean = ratio(s, n)
+    rho = [spearman(frequency[row > 0], values[row > 0]) for row, values in zip(n, mean, strict=True)]
+    rare = [average(values[ends[0]]) for values in mean]
+    frequent = [average(values[ends[1]]) for values in mean]
+    return np.array(rho), np.array(rare), np.array(frequent)
+
+
+def average(values: Floats) -> float:
+    """Mean of what is not NaN; NaN of nothing."""
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if len(known) else float("nan")
+
+
+def estimate(value: float, replicates: Floats) -> Estimate:
+    """A number with the basic interval of its bootstrap replicates."""
+    known = replicates[~np.isnan(replicates)]
+    if not len(known) or np.isnan(value):
+        return Estimate(float("nan"), float("nan"), float("nan"))
+    low, high = 2 * value - np.quantile(known, [(1 + LEVEL) / 2, (1 - LEVEL) / 2])
+    return Estimate(float(value), float(low), float(high))
+
+
+def spearman(x: NDArray[Any], y: NDArray[Any]) -> float:
+    """Spearman's rank correlation, ties at their average rank; NaN below 3 points or if one is constant."""
+    if len(x) < 3:
+        return float("nan")
+    a, b = (ranks(values) - (len(x) + 1) / 2 for values in (x, y))
+    scale = np.sqrt((a @ a) * (b @ b))
+    return float(a @ b / scale) if scale > 0 else float("nan")
+
+
+def ranks(values: NDArray[Any]) -> Floats:
+    """Ranks from 1; equal values share the average of theirs."""
+    _, where, size = np.unique(values, return_inverse=True, return_counts=True)
+    last = size.cumsum()
+    return (last - (size - 1) / 2)[where].astype(np.float64)

@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 
 from lift_harness.errors import LiftError, first_line
+from lift_harness.files import give_usual_modes
 from lift_harness.models.checkpoint import dtype_name, find_folder, read_headers, read_json, stored_dtype
 from lift_harness.models.loading import check_dtype, load_model
 
@@ -56,6 +57,7 @@ def merge(
         partial.mkdir()
         model.to(target).save_pretrained(partial, max_shard_size=max_shard_size)
         copy_small_files(folder, partial, target)
+        give_usual_modes(partial)
         if out.is_dir():
             out.rmdir()  # empty: checked again by this
         partial.rename(out)

@@ -6,11 +6,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from lift_harness.errors import LiftError, did_you_mean
-from lift_harness.training.data import Example, TokenCounts, least, tokenize
+from lift_harness.pipeline.schema import Recipe
+from lift_harness.training.data import Example, TokenCounts, least, token_counter, tokenize
+from lift_harness.training.objectives import Objective
+from lift_harness.training.settings import TrainSettings
 from lift_harness.training.sources import Data, Record, load_data, validation_split
 
 
-def recipe_data(recipe: Any) -> tuple[Any, int | None, Data]:
+def recipe_data(recipe: Recipe) -> tuple[Any, int | None, Data]:
     """(tokenizer, context, data) of a recipe; of its model only the small files are read.
 
     A new model's tokenizer is made from the data, and its context is None.
@@ -19,38 +22,42 @@ def recipe_data(recipe: Any) -> tuple[Any, int | None, Data]:
         data = load_data(recipe.data)
         return new_tokenizer(data.records), None, data
     tokenizer, context = tokenizer_of(recipe.model)
-    return tokenizer, context, load_data(recipe.data, tokenizer)
+    return tokenizer, context, load_data(recipe.data, token_counter(tokenizer))
 
 
-def split_records(recipe: Any, records: Sequence[Record]) -> tuple[list[Record], list[Record]]:
+def split_records(recipe: Recipe, records: Sequence[Record]) -> tuple[list[Record], list[Record]]:
     """(train, validation) records of a recipe."""
     return validation_split(records, recipe.validation, recipe.seed)
 
 
-def limits(settings: Any, context: int | None, objective: str) -> dict[str, Any]:
+def limits(settings: TrainSettings, context: int | None, objective: Objective) -> dict[str, Any]:
     """How a method's examples are tokenised: the arguments of `tokenize`.
 
     Args:
         settings: of training (`max_length`, `long`, `pad_to`).
         context: the model's; nothing longer is trained on.
-        objective: its name; density needs to know the priority tokens.
+        objective: the method's; some need to know the priority tokens.
     """
     return {
         "max_length": least(context, settings.pad_to, settings.max_length),
         "long": settings.long,
-        "priority": "auto" if objective == "density" else None,
+        "priority": "auto" if objective.priority else None,
     }
 
 
 def method_examples(
-    records: Sequence[Record], tokenizer: Any, settings: Any, context: int | None, objective: str
+    records: Sequence[Record],
+    tokenizer: Any,
+    settings: TrainSettings,
+    context: int | None,
+    objective: Objective,
 ) -> tuple[list[Example], TokenCounts]:
     """The examples that a method trains on, and what became of the records; arguments as for `limits`."""
     counts = TokenCounts()
     return tokenize(records, tokenizer, counts=counts, **limits(settings, context, objective)), counts
 
 
-def check_methods(recipe: Any, records: Sequence[Record], tokenizer: Any, context: int | None) -> None:
+def check_methods(recipe: Recipe, records: Sequence[Record], tokenizer: Any, context: int | None) -> None:
     """Tokenise the records as every method will, once for methods that do it alike.
 
     Raises:
@@ -58,13 +65,13 @@ def check_methods(recipe: Any, records: Sequence[Record], tokenizer: Any, contex
     """
     seen = []
     for method in recipe.methods:
-        found = limits(recipe.training_of(method), context, method.objective.name)
-        if found not in seen:
-            seen.append(found)
-            tokenize(records, tokenizer, **found)
+        how = limits(recipe.training_of(method), context, method.build_objective())
+        if how not in seen:
+            seen.append(how)
+            tokenize(records, tokenizer, **how)
 
 
-def check_settings(recipe: Any, context: int | None) -> None:
+def check_settings(recipe: Recipe, context: int | None) -> None:
     """Refuse training settings that would be refused when it begins, after the base model's evaluation.
 
     Raises:
@@ -73,10 +80,11 @@ def check_settings(recipe: Any, context: int | None) -> None:
     """
     from lift_harness.models.checkpoint import find_folder
     from lift_harness.models.loading import empty_model
-    from lift_harness.training.running import check_trackers, check_validation
+    from lift_harness.training.fine_tuning import check_trackers, check_validation
 
     name = recipe.model if isinstance(recipe.model, str) else "lift-tiny"  # a new one is of the same format
-    modules = [module for module, _ in empty_model(find_folder(name, weights=False), name)[1].named_modules()]
+    empty = empty_model(find_folder(name, weights=False), name)[1]
+    modules = [module for module, _ in empty.named_modules()]
     for method in recipe.methods:
         settings = recipe.training_of(method)
         check_trackers(settings.report_to)
@@ -86,13 +94,16 @@ def check_settings(recipe: Any, context: int | None) -> None:
                 f"training.pad_to={settings.pad_to} is more than the model's context of {context}"
             )
         for wanted in settings.lora.target_modules if settings.lora else ():
-            if not any(f".{module}".endswith(f".{wanted}") for module in modules):
-                last = {
-                    module.rpartition(".")[2] for module in modules if module and not module[-1].isdigit()
-                }
-                raise LiftError(
-                    f"training.lora.target_modules: {name} has no {wanted!r}; {did_you_mean(wanted, last)}"
-                )
+            check_module(wanted, modules, name)
+
+
+def check_module(wanted: str, modules: Sequence[str], model: str) -> None:
+    """Refuse an adapter on a module that the model has not; peft matches the ends of dotted names."""
+    if any(f".{module}".endswith(f".{wanted}") for module in modules):
+        return
+    last_parts = {module.rpartition(".")[2] for module in modules}
+    known = [part for part in last_parts if part and not part.isdigit()]  # layers are numbered
+    raise LiftError(f"training.lora.target_modules: {model} has no {wanted!r}; {did_you_mean(wanted, known)}")
 
 
 def tokenizer_of(name: str) -> tuple[Any, int | None]:

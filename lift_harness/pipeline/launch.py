@@ -43,15 +43,15 @@ def command(arguments: Sequence[str], nproc: int, strategy: str) -> list[str]:
 
 def handed_on(arguments: Sequence[str]) -> list[str]:
     """The arguments without `--nproc` and `--strategy`."""
-    found, skip = [], False
+    kept, skip = [], False
     for argument in arguments:
         if skip:
             skip = False
         elif argument in OWN:
             skip = True
         elif not argument.startswith(tuple(f"{name}=" for name in OWN)):
-            found.append(argument)
-    return found
+            kept.append(argument)
+    return kept
 
 
 def environment(nproc: int) -> dict[str, str]:

@@ -43,15 +43,15 @@ def stage_row(stage: dict[str, Any], gpus: int) -> dict[str, Any]:
 
 def task_sources(recipe: Recipe) -> dict[str, Any]:
     """Where the problems of each task come from: file, revision and sha256."""
-    from lift_harness.pipeline.evaluating import evaluations
+    from lift_harness.pipeline.evaluation import evaluations
     from lift_harness.tasks.catalog import task_config
     from lift_harness.tasks.data import SOURCES
 
     if recipe.eval is None:
         return {}
-    found = {}
+    sources = {}
     for task in {task: None for run in evaluations(recipe, recipe.eval) for task in run.tasks}:
         config = task_config(task)
         source = config.get("dataset_kwargs", {}).get("source")
-        found[task] = SOURCES[source].manifest() if source else {"generated": config["benchmark"]}
-    return found
+        sources[task] = SOURCES[source].manifest() if source else {"generated": config["benchmark"]}
+    return sources

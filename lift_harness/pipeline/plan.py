@@ -14,13 +14,12 @@ from math import ceil
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from lift_harness.pipeline.schema import EvalSettings, Method, NewModel, Recipe
 
 PART = 0.4  # of the rate of a large matrix product
-# Passes without gradient for each pass with: LIFT needs one where it ranks by confidence.
-SCORING = {"gift": 1.0, "topk": 1.0, "bottomk": 1.0, "random2": 1.0, "random3": 2 / 3}
 
 
 @dataclass(frozen=True)
@@ -51,7 +50,7 @@ def show_plan(recipe: Recipe, output: Path, only: str | None, console: Console |
     console = console or Console()
     stages = list(plan(recipe, only))
     device, rate = flops_per_second()
-    table = Table(title=f"{recipe.name}: {recipe.description}", title_justify="left")
+    table = Table(title=f"{recipe.name}: {escape(recipe.description)}", title_justify="left")
     for column in ("stage", "what", "items", "passes", "time", "memory"):
         table.add_column(column, justify="left" if column in ("stage", "what") else "right")
     for stage in stages:
@@ -87,10 +86,9 @@ def plan(recipe: Recipe, only: str | None) -> Iterator[Stage]:
     """
     from lift_harness.pipeline.data import check_settings, method_examples, recipe_data, split_records
     from lift_harness.pipeline.train_eval import trained_ones
-    from lift_harness.training.objectives import get_objective
 
     parameters = count_parameters(recipe)
-    evaluated = evaluation(recipe, recipe.eval, parameters) if recipe.eval and only != "train" else None
+    evaluated = evaluation_stage(recipe, recipe.eval, parameters) if recipe.eval and only != "train" else None
     if evaluated:
         yield replace(evaluated, where="base/eval")
     tokenizer, context, data = recipe_data(recipe)
@@ -98,32 +96,29 @@ def plan(recipe: Recipe, only: str | None) -> Iterator[Stage]:
     records, _ = split_records(recipe, data.records)
     lengths: dict[str, list[int]] = {}
     for method, _seed, where in trained_ones(recipe):
-        name = method.objective.name
-        get_objective(name, **(method.objective.model_extra or {}))
+        objective = method.build_objective()
         if only != "eval":
             if method.name not in lengths:  # the same for every seed
                 settings = recipe.training_of(method)
-                examples, _ = method_examples(records, tokenizer, settings, context, name)
+                examples, _ = method_examples(records, tokenizer, settings, context, objective)
                 lengths[method.name] = [len(example) for example in examples]
-            yield training(recipe, method, where, parameters, lengths[method.name])
+            yield training_stage(recipe, method, where, parameters, lengths[method.name])
         if evaluated:
             yield replace(evaluated, where=f"{where}/eval")
 
 
-def training(recipe: Recipe, method: Method, where: str, parameters: int, lengths: list[int]) -> Stage:
+def training_stage(recipe: Recipe, method: Method, where: str, parameters: int, lengths: list[int]) -> Stage:
     """The training of one method."""
     settings = recipe.training_of(method)
     step = settings.batch_size * settings.gradient_accumulation_steps
     steps = settings.max_steps or ceil(len(lengths) / step) * ceil(settings.epochs)
     rows = steps * step if settings.max_steps else round(len(lengths) * settings.epochs)
     mean = settings.pad_to or sum(lengths) / len(lengths)
-    scoring = scoring_share(method)
-    options = method.objective.model_extra or {}
-    views = 2 if method.objective.name == "density" and options.get("complementary", True) else 1
+    trained, scored = method.build_objective().passes
     backward = 1 if settings.lora else 2
-    passes = rows * (views + scoring)
-    flops = 2 * parameters * mean * rows * (views * (1 + backward) + scoring)
-    trained = parameters if settings.lora is None else parameters // 50
+    passes = rows * (trained + scored)
+    flops = 2 * parameters * mean * rows * (trained * (1 + backward) + scored)
+    with_gradient = parameters if settings.lora is None else parameters // 50
     weights = parameters * (2 if settings.bf16 and settings.lora else 4)
     note = f"{steps} steps of {step}, {mean:.0f} tokens a row"
     return Stage(
@@ -132,21 +127,15 @@ def training(recipe: Recipe, method: Method, where: str, parameters: int, length
         round(passes),
         round(passes * mean),
         flops,
-        weights + 12 * trained,
+        weights + 12 * with_gradient,
         note,
     )
 
 
-def scoring_share(method: Method) -> float:
-    """Passes without a gradient for each row."""
-    H = (method.objective.model_extra or {}).get("H", 3)
-    return 2 / H if method.objective.name == "lift" else SCORING.get(method.objective.name, 0.0)
-
-
-def evaluation(recipe: Recipe, settings: EvalSettings, parameters: int) -> Stage:
+def evaluation_stage(recipe: Recipe, settings: EvalSettings, parameters: int) -> Stage:
     """The evaluation of a checkpoint, whichever it is."""
     from lift_harness.decoding import DecodingConfig
-    from lift_harness.pipeline.evaluating import evaluations
+    from lift_harness.pipeline.evaluation import evaluations
     from lift_harness.tasks.catalog import decoding_settings
     from lift_harness.tasks.protocol import load_task
 
@@ -157,9 +146,9 @@ def evaluation(recipe: Recipe, settings: EvalSettings, parameters: int) -> Stage
             docs = min(run.limit or 10**9, len(task.eval_docs))
             decoding = DecodingConfig.of(decoding_settings(name), run.gen_kwargs)
             answers = docs * (run.samples or task.config.repeats)
-            prompt = (
-                sum(len(task.doc_to_text(task.eval_docs[i])) for i in range(min(docs, 8))) / min(docs, 8) / 3
-            )
+            first = range(min(docs, 8))
+            characters = sum(len(task.doc_to_text(task.eval_docs[i])) for i in first) / len(first)
+            prompt = characters / 3  # tokens, about
             items += docs
             passes += answers * decoding.steps
             tokens += round(answers * decoding.steps * (prompt + decoding.gen_length))

@@ -20,14 +20,9 @@ from torch import Tensor, nn
 
 from lift_harness.errors import LiftError, did_you_mean
 from lift_harness.pipeline.data import method_examples, recipe_data, split_records
+from lift_harness.pipeline.schema import Recipe
 from lift_harness.training.data import Collator, Example, TokenCounts, dropped
-from lift_harness.training.objectives import (
-    Batch,
-    NoiseKey,
-    get_objective,
-    needs_reference,
-    with_reference,
-)
+from lift_harness.training.objectives import Batch, NoiseKey, Objective
 from lift_harness.training.sources import Data
 
 PROMPT, SHOWN, HIDDEN = "dim", "", "black on yellow"
@@ -59,8 +54,10 @@ class Watching(nn.Module):
 def hidden_tokens(objective: Callable[..., Any], batch: Batch, key: NoiseKey, model: Any = None) -> Tensor:
     """bool [B, N]: the tokens that an objective hides; of the first pass if there is no `model`."""
     model = Watching() if model is None else model
-    if needs_reference(objective):  # nothing is trained yet: the model is the initial one
-        objective = with_reference(objective, model)
+    if (
+        isinstance(objective, Objective) and objective.needs_reference
+    ):  # nothing is trained yet: the model is the initial one
+        objective = objective.with_reference(model)
     try:
         with torch.no_grad():
             inputs = objective(model, batch, key).inputs
@@ -140,7 +137,7 @@ def decode(tokenizer: Any, ids: list[int]) -> str:
 # ---------------------------------------------------------------- the summary
 
 
-def summary(data: Data, counts: TokenCounts, held_out: int = 0) -> Group:
+def data_summary(data: Data, counts: TokenCounts, held_out: int = 0) -> Group:
     """What was read, left out and kept, the lengths, and the hash that goes into the manifest.
 
     Args:
@@ -172,7 +169,7 @@ def summary(data: Data, counts: TokenCounts, held_out: int = 0) -> Group:
 
 
 def preview_recipe(
-    recipe: Any,
+    recipe: Recipe,
     *,
     n: int = 3,
     t: float = 0.5,
@@ -197,12 +194,10 @@ def preview_recipe(
     name = method or next(iter(methods))
     if name not in methods:
         raise LiftError(f"the recipe has no method {name!r}; {did_you_mean(name, methods)}")
-    chosen = methods[name].objective
-    settings = recipe.training_of(methods[name])
-    objective = get_objective(chosen.name, **(chosen.model_extra or {}))
+    settings, objective = recipe.training_of(methods[name]), methods[name].build_objective()
     tokenizer, context, data = recipe_data(recipe)
     records, held_out = split_records(recipe, data.records)
-    examples, counts = method_examples(records, tokenizer, settings, context, chosen.name)
+    examples, counts = method_examples(records, tokenizer, settings, context, objective)
     model = whole_model(recipe) if with_model else None
     plain = plain or not console.is_terminal
     shown = preview(
@@ -219,10 +214,10 @@ def preview_recipe(
     which = "" if model is not None else "; where the method asks the model, as its first pass is shown it"
     console.print(Text(f"{recipe.name}, {name}: t = {t}, seed {recipe.seed}, epoch 0; {marks}{which}"))
     console.print(shown)
-    console.print(summary(data, counts, len(held_out)))
+    console.print(data_summary(data, counts, len(held_out)))
 
 
-def whole_model(recipe: Any) -> Any:
+def whole_model(recipe: Recipe) -> Any:
     """The recipe's model with its weights, on the CPU."""
     from lift_harness.models import load_model
 

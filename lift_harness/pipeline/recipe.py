@@ -68,7 +68,29 @@ def read(name: str, below: tuple[str, ...] = ()) -> dict[str, Any]:
     if not isinstance(base, str):
         raise LiftError(f"{name}: base={base!r}: give the name or file of a recipe")
     beside = file.parent / base
-    return merged(read(str(beside) if beside.is_file() else base, (*below, name)), raw)
+    below_it = read(str(beside) if beside.is_file() else base, (*below, name))
+    return merged(inherited(below_it, raw, file), raw)
+
+
+def inherited(base: dict[str, Any], own: Mapping[str, Any], file: Path) -> dict[str, Any]:
+    """What a recipe takes over of its base: not what says something about the base itself.
+
+    That is its description, and its name, in whose place that of the recipe's file comes; and the GPU hours
+    of its methods, where the recipe trains another model, on other data or otherwise.
+    """
+    taken = {key: value for key, value in base.items() if key != "description"}
+    taken["name"] = re.sub(r"[^\w.-]+", "-", file.stem).lstrip("._-") or base.get("name")
+    methods = base.get("methods")
+    if isinstance(methods, list) and own.keys() & {"model", "data", "training"}:
+        taken["methods"] = [without_hours(method) for method in methods]
+    return taken
+
+
+def without_hours(method: Any) -> Any:
+    """A method without its `gpu_hours`; what is no mapping is refused later."""
+    if not isinstance(method, dict):
+        return method
+    return {key: value for key, value in method.items() if key != "gpu_hours"}
 
 
 # ---------------------------------------------------------------- select and sweep
@@ -76,14 +98,14 @@ def read(name: str, below: tuple[str, ...] = ()) -> dict[str, Any]:
 
 def expanded(raw: Mapping[str, Any], where: str) -> dict[str, Any]:
     """A recipe with its sweeps as methods, and of them the selected ones."""
-    found = copy.deepcopy(dict(raw))
-    sweep, select = found.pop("sweep", None) or {}, found.pop("select", None)
-    methods = found.get("methods")
+    recipe = copy.deepcopy(dict(raw))
+    sweep, select = recipe.pop("sweep", None) or {}, recipe.pop("select", None)
+    methods = recipe.get("methods")
     if isinstance(methods, list) and all(isinstance(method, dict) for method in methods):
-        found["methods"] = methods = [one for method in methods for one in swept(method, sweep, where)]
+        recipe["methods"] = methods = [one for method in methods for one in swept(method, sweep, where)]
         if select is not None:
-            found["methods"] = selected(methods, select, where)
-    return found
+            recipe["methods"] = selected(methods, select, where)
+    return recipe
 
 
 def swept(method: dict[str, Any], sweep: Any, where: str) -> Iterator[dict[str, Any]]:

@@ -10,8 +10,8 @@ from rich.console import Console
 
 from lift_harness import __version__
 from lift_harness.errors import LiftError
+from lift_harness.files import read_json
 from lift_harness.pipeline.hardware import hardware, packages
-from lift_harness.pipeline.runs import read_json
 from lift_harness.pipeline.schema import Recipe, validated
 
 HARDWARE = ("machine", "system", "cpu", "threads", "gpus", "cuda", "processes")
@@ -49,32 +49,32 @@ def reproduce(
     recipe = validated(Recipe, then["manifest"]["recipe"], str(folder / "manifest.json"))
     target = output or folder.with_name(f"{folder.name}-reproduced")
     now = train_eval(recipe, target, console=console)
-    found = list(differences(then["results"], now))
-    for where, old, new in found:
+    changed = list(differences(then["results"], now))
+    for where, old, new in changed:
         console.print(f"different: {where}: {old} then, {new} now", highlight=False)
     compared = sum(1 for _ in leaves(now))
-    console.print(f"{compared - len(found)} of {compared} values equal, {len(found)} different: {target}")
-    return not found
+    console.print(f"{compared - len(changed)} of {compared} values equal, {len(changed)} different: {target}")
+    return not changed
 
 
 def read_run(folder: Path) -> dict[str, Any]:
     """Manifest and results of a finished run."""
-    found = {}
+    run = {}
     for name in ("manifest", "results"):
         try:
-            found[name] = read_json(folder / f"{name}.json")
+            run[name] = read_json(folder / f"{name}.json")
         except (OSError, ValueError) as error:
             raise LiftError(
                 f"{folder}: no readable {name}.json ({error}); give the folder of a finished train-eval run"
             ) from error
-    mappings = all(isinstance(one, dict) for one in found.values())
-    missing = {"recipe", "code", "packages", "hardware"} - set(found["manifest"] if mappings else ())
+    mappings = all(isinstance(one, dict) for one in run.values())
+    missing = {"recipe", "code", "packages", "hardware"} - set(run["manifest"] if mappings else ())
     if missing:
         raise LiftError(
             f"{folder}: manifest.json or results.json is damaged (no {', '.join(sorted(missing))}); give the "
             "folder of a finished train-eval run"
         )
-    return found
+    return run
 
 
 def environment() -> dict[str, Any]:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from lift_harness.errors import LiftError, did_you_mean
 from lift_harness.training.settings import DataSource, LoraSettings, Strict, TrainSettings
+
+if TYPE_CHECKING:
+    from lift_harness.training.objectives import Objective
 
 
 class NewModel(Strict):
@@ -36,6 +39,16 @@ class Method(Strict):
     gpu_hours: float | None = Field(
         None, ge=0, description="of an H100, expected; the paper's where it has it"
     )
+
+    def build_objective(self) -> Objective:
+        """The objective with its options.
+
+        Raises:
+            LiftError: an unknown name or option, or a bad value.
+        """
+        from lift_harness.training.objectives import get_objective  # imports torch
+
+        return get_objective(self.objective.name, **(self.objective.model_extra or {}))
 
 
 class EvalSettings(Strict):
@@ -66,7 +79,7 @@ class Recipe(Strict):
     """A whole experiment."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][\w.-]*$", description="names the default output folder")
-    description: str = ""
+    description: str = Field("", description="a line; made from the recipe, if it has none")
     seed: int = Field(0, ge=0, lt=2**31)
     seeds: int = Field(1, ge=1, le=1000, description="trainings of each method: with seed, seed + 1, ...")
     model: str | NewModel = "lift-tiny"
@@ -85,6 +98,11 @@ class Recipe(Strict):
             taken.add(name.lower())  # some file systems take A for a
         return self
 
+    @model_validator(mode="after")
+    def _described(self) -> Recipe:
+        self.description = self.description or made_title(self)
+        return self
+
     def training_of(self, method: Method) -> TrainSettings:
         """The training settings of one method."""
         return validated(TrainSettings, merged(self.training.model_dump(), method.training), method.name)
@@ -94,13 +112,25 @@ class Recipe(Strict):
         return list(range(self.seed, self.seed + self.seeds))
 
 
+def made_title(recipe: Recipe) -> str:
+    """What a recipe is, in a line: its model, data and methods."""
+    model = last_part(recipe.model) if isinstance(recipe.model, str) else "A new model"
+    data = " and ".join(dict.fromkeys(last_part(source.source) for source in recipe.data))
+    return f"{model} on {data}: {', '.join(method.name for method in recipe.methods)}."
+
+
+def last_part(name: str) -> str:
+    """Of a Hub id or a path."""
+    return name.rstrip("/").rpartition("/")[2] or name
+
+
 def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
     """`below` with the values of `above`, mapping by mapping."""
-    found = dict(below)
+    together = dict(below)
     for key, value in above.items():
-        both = isinstance(value, Mapping) and isinstance(found.get(key), Mapping)
-        found[key] = merged(found[key], value) if both else value
-    return found
+        mappings = isinstance(value, Mapping) and isinstance(together.get(key), Mapping)
+        together[key] = merged(together[key], value) if mappings else value
+    return together
 
 
 def validated(kind: type[Any], raw: dict[str, Any], where: str) -> Any:
@@ -108,9 +138,11 @@ def validated(kind: type[Any], raw: dict[str, Any], where: str) -> Any:
     try:
         return kind.model_validate(raw)
     except ValidationError as error:
-        found = error.errors()
+        errors = error.errors()
         # Of a union's two errors the one that a mapping asks for: model={d_model: 3} is a NewModel.
-        first = next((one for one in found if one["loc"][1:2] == ("NewModel",) and one["loc"][2:]), found[0])
+        first = next(
+            (one for one in errors if one["loc"][1:2] == ("NewModel",) and one["loc"][2:]), errors[0]
+        )
         path = [str(part) for part in first["loc"] if part not in ("NewModel", "str")]
         key = ".".join(path)
         if first["type"] == "extra_forbidden":

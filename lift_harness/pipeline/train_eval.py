@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from functools import partial
 from math import sqrt
 from pathlib import Path
@@ -13,12 +13,14 @@ from typing import Any, Literal
 
 import yaml
 from rich.console import Console
+from rich.markup import escape
 
 from lift_harness import __version__
 from lift_harness.errors import LiftError, Stopped
+from lift_harness.files import write_json, write_whole
 from lift_harness.lm.evaluation import Scores
 from lift_harness.pipeline.display import Display
-from lift_harness.pipeline.evaluating import (
+from lift_harness.pipeline.evaluation import (
     check_evaluation,
     evaluate_checkpoint,
     evaluation_key,
@@ -26,11 +28,12 @@ from lift_harness.pipeline.evaluating import (
 )
 from lift_harness.pipeline.manifest import manifest
 from lift_harness.pipeline.report import markdown, score_tables, times_table
-from lift_harness.pipeline.runs import done_stage, prepare_output, run_stage, write_json
 from lift_harness.pipeline.schema import Method, Recipe
+from lift_harness.pipeline.stages import Work, done_stage, prepare_output, run_stage
 from lift_harness.pipeline.training import check_training, train_method, training_key
 from lift_harness.report import write_report
 from lift_harness.results.layout import method_folder
+from lift_harness.results.lock import clear, contents, sole_writer
 from lift_harness.results.read import load
 from lift_harness.results.rows import Row
 
@@ -64,50 +67,89 @@ def train_eval(
     if only != "train" and (recipe.eval is None or not isinstance(recipe.model, str)):
         raise LiftError(f"recipe {recipe.name!r} is for training only; run: lift-harness train {recipe.name}")
     quiet()
+    # 1. Whatever is wrong with the recipe is said before anything is written.
     if recipe.eval and only != "train":
         check_evaluation(recipe, recipe.eval)
     data, model = check_training(recipe)
-    with Display(console or Console()) as display, no_trace_of_bad_input(output):
+    with Display(console or Console()) as display, ExitStack() as cleanup:
+        # 2. The folder, which is this run's alone. One process of several has the lock for all.
+        display.lead(lambda: cleanup.enter_context(sole_writer(output)))
+        cleanup.enter_context(no_trace_of_bad_input(output))
         display.lead(lambda: prepare_output(output, recipe_text(recipe), resume, overwrite))
-        display.console.print(f"[bold]{recipe.name}[/bold]: {recipe.description}\noutput: {output}")
-        stages: dict[str, Any] = {}
+        title = f"[bold]{recipe.name}[/bold]: {escape(recipe.description)}"
+        display.console.print(f"{title}\noutput: {escape(str(output))}")
+        run = Run(recipe, output, data, model, display)
+        if only == "eval":
+            run.check_trained()
+        # 3. The model that all start from.
+        base = None if only == "train" else run.evaluate(BASE, None, str(model))
+        # 4. Each method with each seed: train it, evaluate it.
         trainings: dict[str, dict[str, Any]] = {}
         seeds: dict[str, dict[str, Scores]] = {}
-        base: Scores | None = None
-
-        def evaluate(where: str, checkpoint: Path | None, sha256: str) -> Scores:
-            assert recipe.eval is not None
-            key = evaluation_key(recipe, recipe.eval, sha256)
-            work = partial(evaluate_checkpoint, recipe, recipe.eval, checkpoint)
-            stages[f"{where}/eval"] = done = run_stage(
-                output / where, "eval", key, display, f"{where}: eval", work
-            )
-            return done["result"]
-
-        if only == "eval":  # before the first evaluation
-            for method, seed, where in trained_ones(recipe):
-                if not done_stage(output / where, "train", training_key(recipe, method, seed, data, model)):
-                    raise LiftError(
-                        f"{where}: train is not done in {output / where}, and --only leaves it out; run "
-                        "without --only"
-                    )
-        if only != "train":
-            base = evaluate(BASE, None, str(model))
         for method, seed, where in trained_ones(recipe):
-            key = training_key(recipe, method, seed, data, model)
-            work = partial(train_method, recipe, data, method, seed)
-            stages[f"{where}/train"] = done = run_stage(
-                output / where, "train", key, display, f"{where}: train", work
-            )
-            trainings[where] = done["result"]
+            trained = trainings[where] = run.train(method, seed, where)
             if only != "train":
-                checkpoint = output / where / "train" / done["result"]["checkpoint"]
-                found = evaluate(where, checkpoint, f"{model} + {done['result']['sha256']}")
-                seeds.setdefault(method.name, {})[str(seed)] = found
+                checkpoint = output / where / "train" / trained["checkpoint"]
+                scores = run.evaluate(where, checkpoint, f"{model} + {trained['sha256']}")
+                seeds.setdefault(method.name, {})[str(seed)] = scores
+        # 5. What it comes to.
         results = summary(recipe, base, seeds, trainings)
-        display.lead(lambda: finish(recipe, output, results, stages, data, model))
-    report(recipe, output, results, stages, display.console)
+        display.lead(lambda: finish(run, results))
+    report(run, results)
     return results
+
+
+@dataclass
+class Run:
+    """A recipe at work in its folder.
+
+    Attributes:
+        recipe: what is done.
+        output: the folder.
+        data: the training data.
+        model: the base model, as the manifest names it.
+        display: where progress is shown.
+        stages: "METHOD/train" or "METHOD/eval" -> record: "key", "result", "cost", "seconds".
+    """
+
+    recipe: Recipe
+    output: Path
+    data: Any
+    model: dict[str, Any]
+    display: Display
+    stages: dict[str, Any] = field(default_factory=dict)
+
+    def train(self, method: Method, seed: int, where: str) -> dict[str, Any]:
+        """Train a method from the base model, or take what was trained: the stage's result."""
+        key = training_key(self.recipe, method, seed, self.data, self.model)
+        return self.stage(where, "train", key, partial(train_method, self.recipe, self.data, method, seed))
+
+    def evaluate(self, where: str, checkpoint: Path | None, sha256: str) -> Scores:
+        """Evaluate a checkpoint (None: the base model), whose weights a hash tells, or take its scores."""
+        assert self.recipe.eval is not None
+        key = evaluation_key(self.recipe, self.recipe.eval, sha256)
+        work = partial(evaluate_checkpoint, self.recipe, self.recipe.eval, checkpoint)
+        return self.stage(where, "eval", key, work)
+
+    def stage(self, where: str, kind: Kind, key: str, work: Work) -> Any:
+        """Do a stage, or take its record; its result."""
+        done = run_stage(self.output / where, kind, key, self.display, f"{where}: {kind}", work)
+        self.stages[f"{where}/{kind}"] = done
+        return done["result"]
+
+    def check_trained(self) -> None:
+        """Refuse to evaluate only, where a training is not done.
+
+        Raises:
+            LiftError: one is not.
+        """
+        for method, seed, where in trained_ones(self.recipe):
+            key = training_key(self.recipe, method, seed, self.data, self.model)
+            if not done_stage(self.output / where, "train", key):
+                raise LiftError(
+                    f"{where}: train is not done in {self.output / where}, and --only leaves it out; run "
+                    "without --only"
+                )
 
 
 def trained_ones(recipe: Recipe) -> Iterator[tuple[Method, int, str]]:
@@ -120,15 +162,15 @@ def trained_ones(recipe: Recipe) -> Iterator[tuple[Method, int, str]]:
 @contextmanager
 def no_trace_of_bad_input(output: Path) -> Iterator[None]:
     """Bad input that is found late, with nothing done yet, leaves no folder behind."""
-    existed = output.exists()
+    there_before = contents(output)
     try:
         yield
     except Stopped:
         raise
     except (LiftError, OSError):
         kept = ("train.json", "eval.json", "checkpoint-*")
-        if not existed and not any(any(output.rglob(name)) for name in kept):
-            shutil.rmtree(output, ignore_errors=True)
+        if not there_before and not any(any(output.rglob(name)) for name in kept):
+            clear(output)
         raise
 
 
@@ -145,18 +187,18 @@ def summary(
     scores = {BASE: base} if base else {}
     for method, by_seed in seeds.items():
         scores[method] = mean_scores(list(by_seed.values()))
-    found = {"recipe": recipe.name, "version": __version__, "scores": scores, "training": trainings}
-    return found | ({"seeds": seeds} if recipe.seeds > 1 else {})
+    results = {"recipe": recipe.name, "version": __version__, "scores": scores, "training": trainings}
+    return results | ({"seeds": seeds} if recipe.seeds > 1 else {})
 
 
-def mean_scores(found: Sequence[Scores]) -> Scores:
+def mean_scores(by_seed: Sequence[Scores]) -> Scores:
     """The scores of one training as they are; of several the mean of each metric, with its error."""
-    if len(found) == 1:
-        return found[0]
+    if len(by_seed) == 1:
+        return by_seed[0]
     means: Scores = {}
-    for task, metrics in found[0].items():
+    for task, metrics in by_seed[0].items():
         for name in metrics:
-            values = [scores[task][name]["value"] for scores in found]
+            values = [scores[task][name]["value"] for scores in by_seed]
             error = stdev(values) / sqrt(len(values))
             means.setdefault(task, {})[name] = {
                 "value": mean(values),
@@ -166,16 +208,14 @@ def mean_scores(found: Sequence[Scores]) -> Scores:
     return means
 
 
-def finish(
-    recipe: Recipe, output: Path, results: dict[str, Any], stages: dict[str, Any], data: Any, model: Any
-) -> None:
+def finish(run: Run, results: dict[str, Any]) -> None:
     """Write what sums the run up."""
-    write_json(output / "manifest.json", manifest(recipe, stages, data, model))
+    write_json(run.output / "manifest.json", manifest(run.recipe, run.stages, run.data, run.model))
     if results["scores"]:
-        write_json(output / "results.json", results)
-        page = markdown(recipe, rows_of(output, results), results, stages)
-        (output / "report.md").write_text(page, encoding="utf-8")
-        write_report(output)
+        write_json(run.output / "results.json", results)
+        page = markdown(run.recipe, rows_of(run.output, results), results, run.stages)
+        write_whole(run.output / "report.md", page)
+        write_report(run.output)
 
 
 def rows_of(output: Path, results: dict[str, Any]) -> list[Row]:
@@ -183,19 +223,19 @@ def rows_of(output: Path, results: dict[str, Any]) -> list[Row]:
     return [row for row in load([output]) if row.name in results["scores"]]
 
 
-def report(
-    recipe: Recipe, output: Path, results: dict[str, Any], stages: dict[str, Any], console: Console
-) -> None:
+def report(run: Run, results: dict[str, Any]) -> None:
     """Print the tables, or where the weights are."""
+    console = run.display.console
     if console.quiet:  # not the first process, which may be the only one that sees the folder
         return
     if results["scores"]:
-        console.print(score_tables(rows_of(output, results), console.width))
-        console.print(times_table(stages))
+        console.print(score_tables(rows_of(run.output, results), console.width))
+        console.print(times_table(run.stages))
     else:
         for where, trained in results["training"].items():
-            seconds = stages[f"{where}/train"]["seconds"]
-            console.print(f"{where}: {output / where / 'train' / trained['checkpoint']} ({seconds:.0f} s)")
+            seconds = run.stages[f"{where}/train"]["seconds"]
+            checkpoint = run.output / where / "train" / trained["checkpoint"]
+            console.print(f"{where}: {checkpoint} ({seconds:.0f} s)")
 
 
 def recipe_text(recipe: Recipe) -> str:

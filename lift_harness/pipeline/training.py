@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from lift_harness.pipeline.runs import Progress, read_json, stage_key, write_json
+from lift_harness.files import give_usual_modes, read_json, write_json
 from lift_harness.pipeline.schema import Method, NewModel, Recipe
+from lift_harness.pipeline.stages import Progress, stage_key
 
 
 def check_training(recipe: Recipe) -> tuple[Any, dict[str, Any]]:
@@ -22,10 +23,9 @@ def check_training(recipe: Recipe) -> tuple[Any, dict[str, Any]]:
     from lift_harness.models.loading import check_weights, empty_model
     from lift_harness.models.tiny import tiny_config
     from lift_harness.pipeline.data import check_methods, check_settings, recipe_data, split_records
-    from lift_harness.training.objectives import get_objective
 
     for method in recipe.methods:
-        get_objective(method.objective.name, **(method.objective.model_extra or {}))
+        method.build_objective()
     tokenizer, context, data = recipe_data(recipe)
     if isinstance(recipe.model, NewModel):
         context = tiny_config(tokenizer, **recipe.model.model_dump()).max_position_embeddings
@@ -70,16 +70,14 @@ def train_method(
     from lift_harness.pipeline.hardware import peak_memory
     from lift_harness.ranks import Ranks
     from lift_harness.training import checkpoints
-    from lift_harness.training.objectives import get_objective
-    from lift_harness.training.running import train
+    from lift_harness.training.fine_tuning import train
 
-    settings, options = recipe.training_of(method), dict(method.objective.model_extra or {})
-    objective = get_objective(method.objective.name, **options)
+    settings, objective = recipe.training_of(method), method.build_objective()
     model, tokenizer = base_model(recipe, data.records)
-    context, name = model.config.max_position_embeddings, method.objective.name
+    context = model.config.max_position_embeddings
     records, held_out = split_records(recipe, data.records)
-    examples, counts = method_examples(records, tokenizer, settings, context, name)
-    validation = method_examples(held_out, tokenizer, settings, context, name)[0] if held_out else []
+    examples, counts = method_examples(records, tokenizer, settings, context, objective)
+    validation = method_examples(held_out, tokenizer, settings, context, objective)[0] if held_out else []
     model, history = train(
         model,
         tokenizer,
@@ -94,23 +92,31 @@ def train_method(
     )
     kind, ranks = "adapter" if settings.lora else "checkpoint", Ranks(None)
     if ranks.rank == 0:
-        save(model, tokenizer, folder / kind, recipe.model)
+        save_weights(model, tokenizer, folder / kind, recipe.model)
         if settings.save_total_limit is not None:
             checkpoints.remove_old(folder, keep=0, best=None)
     ranks.barrier()
-    lines = {name: [line for line in history if name in line] for name in ("loss", "eval_nelbo")}
     result = {
         "checkpoint": kind,
         "sha256": weights_hash(folder / kind),
-        "parameters": sum(getattr(p, "ds_numel", p.numel()) for p in model.parameters() if p.requires_grad),
-        **{
-            name: [{"step": line["step"], name: line[name]} for line in found]
-            for name, found in lines.items()
-        },
+        "parameters": trained_parameters(model),
+        "loss": logged(history, "loss"),
+        "eval_nelbo": logged(history, "eval_nelbo"),
         "data": {**counts.manifest(), "validation": len(validation)},
     }
     passes = read_json(folder / "passes.json")
     return {"result": result, "cost": {**passes, "peak_memory_bytes": peak_memory()}}
+
+
+def trained_parameters(model: Any) -> int:
+    """How many numbers are trained; of a parameter in parts (ZeRO-3) all of them."""
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    return sum(getattr(parameter, "ds_numel", parameter.numel()) for parameter in trained)
+
+
+def logged(history: list[dict[str, float]], name: str) -> list[dict[str, float]]:
+    """The steps at which something was logged, and what."""
+    return [{"step": line["step"], name: line[name]} for line in history if name in line]
 
 
 def base_model(recipe: Recipe, records: Any) -> tuple[Any, Any]:
@@ -130,24 +136,35 @@ def base_model(recipe: Recipe, records: Any) -> tuple[Any, Any]:
     return load_model(recipe.model)
 
 
-def save(model: Any, tokenizer: Any, folder: Path, base: str | NewModel) -> None:
+def save_weights(model: Any, tokenizer: Any, folder: Path, base: str | NewModel) -> None:
     """Write an adapter, or a whole checkpoint with its tokenizer."""
     if hasattr(model, "peft_config"):
-        model.save_pretrained(folder, save_embedding_layers=False)
-        (folder / "README.md").unlink(missing_ok=True)  # peft's unfilled model card
-        file = folder / "adapter_config.json"
-        config = read_json(file)
-        # The recipe's name of the base, not this machine's path; and a set in an order that does not vary.
-        config["base_model_name_or_path"] = str(base)
-        config["target_modules"] = sorted(config["target_modules"])
-        write_json(file, config)
+        save_adapter(model, folder, base)
     else:
-        model.save_pretrained(folder)
-        tokenizer.save_pretrained(folder)
-        file = folder / "tokenizer_config.json"
-        config = read_json(file)
-        if config.get("tokenizer_class") == "TokenizersBackend":  # unknown to transformers 4
-            write_json(file, {**config, "tokenizer_class": "PreTrainedTokenizerFast"})
+        save_checkpoint(model, tokenizer, folder)
+    give_usual_modes(folder)
+
+
+def save_adapter(model: Any, folder: Path, base: str | NewModel) -> None:
+    """Write an adapter, its configuration the same on every machine."""
+    model.save_pretrained(folder, save_embedding_layers=False)
+    (folder / "README.md").unlink(missing_ok=True)  # peft's unfilled model card
+    file = folder / "adapter_config.json"
+    config = read_json(file)
+    # The recipe's name of the base, not this machine's path; and a set in an order that does not vary.
+    config["base_model_name_or_path"] = str(base)
+    config["target_modules"] = sorted(config["target_modules"])
+    write_json(file, config)
+
+
+def save_checkpoint(model: Any, tokenizer: Any, folder: Path) -> None:
+    """Write a whole checkpoint with its tokenizer."""
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    file = folder / "tokenizer_config.json"
+    config = read_json(file)
+    if config.get("tokenizer_class") == "TokenizersBackend":  # unknown to transformers 4
+        write_json(file, {**config, "tokenizer_class": "PreTrainedTokenizerFast"})
 
 
 def show_training(progress: Progress) -> Any:
@@ -166,8 +183,8 @@ def show_training(progress: Progress) -> Any:
         notes: dict[str, str] = {}
 
         def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
-            found = {name: form.format(logs[name]) for name, form in shown.items() if name in (logs or {})}
-            self.notes = {**self.notes, **found}
+            notes = {name: form.format(logs[name]) for name, form in shown.items() if name in (logs or {})}
+            self.notes = {**self.notes, **notes}
 
         def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
             progress(state.global_step, state.max_steps, ", ".join(self.notes.values()))

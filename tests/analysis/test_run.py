@@ -16,12 +16,12 @@ from support.checkpoints import DREAM, LLADA, write_checkpoint
 
 from lift_harness.analysis import sums
 from lift_harness.analysis.arguments import Options, find_token, parse_times
-from lift_harness.analysis.examples import draw, load_corpus
+from lift_harness.analysis.examples import draw_examples, load_corpus
 from lift_harness.analysis.run import analyze, show
 from lift_harness.errors import LiftError
 from lift_harness.keyed_random import keyed_uniform
 from lift_harness.models import load_model
-from lift_harness.training.synthetic import turns
+from lift_harness.training.sources.synthetic import generated
 
 TIMES = "0.25,2^-1/2"
 SEED = 3
@@ -32,7 +32,7 @@ RESULTS = ("tokens.csv", "frequency.csv", "analysis.json", "confidence-by-freque
 def data(tmp_path_factory):
     """Exchanges of several lengths, two of them equal."""
     file = tmp_path_factory.mktemp("data") / "sums.jsonl"
-    asked = [(turn.user[-20:], turn.response) for turn in turns("arithmetic", 13, seed=2)]
+    asked = [(record.user[-20:], record.response) for record in generated("arithmetic", 13, seed=2)]
     rows = [{"prompt": user, "response": response} for user, response in [*asked, asked[0]]]
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return file
@@ -174,13 +174,13 @@ import os, signal, sys
 from pathlib import Path
 from lift_harness.analysis import run, sums
 from lift_harness.analysis.arguments import Options
-save, saved = sums.save, []
+save, saved = sums.save_state, []
 def save_then_die(*args):
     save(*args)
     saved.append(args)
     if len(saved) == 2:
         os.kill(os.getpid(), signal.SIGKILL)
-sums.save = save_then_die
+sums.save_state = save_then_die
 run.analyze(eval(sys.argv[1]), Path(sys.argv[2]))
 """
 
@@ -234,9 +234,9 @@ def test_a_recipe_is_data_too_and_the_draw_is_by_content(tokenizer, data, tmp_pa
     everything = load_corpus(str(recipe), tokenizer, context=128, n=None, seed=0)
     assert corpus.total == 20 and len(corpus.chosen) == 6
     assert corpus.frequency.sum() == sum(len(example.response) for example in everything.chosen)
-    shuffled = draw(everything.chosen[::-1], 6, seed=0)
+    shuffled = draw_examples(everything.chosen[::-1], 6, seed=0)
     assert [example.id for example in shuffled] == [example.id for example in corpus.chosen]
-    other = draw(everything.chosen, 6, seed=1)
+    other = draw_examples(everything.chosen, 6, seed=1)
     assert {example.id for example in other} != {example.id for example in shuffled}
     assert load_corpus("arithmetic", tokenizer, context=128, n=7, seed=0).total == 7
 

@@ -8,9 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lift_harness.analysis.correlation import Estimate, estimate, spearman
 from lift_harness.analysis.tables import plain
-from lift_harness.analysis.trend import find_trend
+from lift_harness.analysis.trend import Estimate, estimate, find_trend, spearman
 
 NUMBERS = st.lists(st.integers(-4, 4), min_size=3, max_size=12)
 

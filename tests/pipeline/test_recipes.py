@@ -5,6 +5,7 @@ import yaml
 
 from lift_harness.errors import LiftError
 from lift_harness.pipeline.recipe import load_recipe, recipe_names
+from lift_harness.pipeline.report import markdown
 
 PAPER = {"gift": 2e-5, "lift": 5e-6, "lift_a": 5e-6, "vanilla": 1e-5, "cart": 1e-5}  # learning rates
 
@@ -24,6 +25,34 @@ def test_a_base_gives_what_is_not_said(write):
     assert mine.name == "mine" and mine.training.lora.r == 4
     assert mine.training.lora.alpha == quickstart.training.lora.alpha
     assert mine.methods == quickstart.methods and mine.data == quickstart.data
+
+
+def test_what_a_base_says_of_itself_is_not_taken_over(write):
+    mine = load_recipe(write("my own", base="quickstart", data=[{"source": "./data/mine.jsonl"}]))
+    assert mine.name == "my-own"
+    assert mine.description == "lift-tiny on mine.jsonl: vanilla, lift-h3."
+    own = write("own", base="quickstart", name="other", description="Mine.")
+    assert (load_recipe(own).name, load_recipe(own).description) == ("other", "Mine.")
+    assert load_recipe("quickstart").description.startswith("lift-tiny on 4x4 Sudoku and Countdown: ")
+
+
+def test_a_title_is_made_of_model_data_and_methods(write):
+    data = [{"source": "simplescaling/s1K"}, {"source": "sudoku", "n": 4}, {"source": "sudoku", "n": 5}]
+    methods = [{"name": "lift", "objective": {"name": "lift"}}]
+    file = write("mine", name="mine", model="GSAI-ML/LLaDA-1.5", data=data, methods=methods)
+    assert load_recipe(file).description == "LLaDA-1.5 on s1K and sudoku: lift."
+    new = load_recipe(file, ["model={n_layers: 1}", "data.0.source=/tmp/rows/"])
+    assert new.description == "A new model on rows and sudoku: lift."
+
+
+def test_the_hours_of_the_paper_are_those_of_its_models_data_and_training(write):
+    def hours(**changed):
+        recipe = load_recipe(write("mine", base="llada-8b-s1k", **changed))
+        return {method.gpu_hours for method in recipe.methods}
+
+    assert hours() == {1.0, 1.8} and hours(select=["vanilla"]) == {1.0}
+    assert hours(data=[{"source": "mine.jsonl"}]) == {None}
+    assert hours(model="GSAI-ML/LLaDA-1.5") == {None} and hours(training={"epochs": 5}) == {None}
 
 
 def test_a_base_may_be_a_file_beside(write):
@@ -123,3 +152,11 @@ def test_the_h_sweep_and_single_methods():
     (only,) = load_recipe("llada-8b-s1k-lift3").methods
     assert (only.name, only.objective.name, only.objective.model_extra) == ("lift-h3", "lift", {"H": 3})
     assert only.gpu_hours == 1.8
+
+
+@pytest.mark.parametrize("samples", [0, 1, 8])
+def test_the_report_says_nothing_of_samples_that_were_not_drawn(samples):
+    metric = {"value": 0.5, "stderr": 0.1}
+    results = {"scores": {"base": {"lift_sudoku_mini": {"acc": metric}}}, "training": {}}
+    page = markdown(load_recipe("quickstart", [f"eval.samples={samples}"]), results, {})
+    assert ("pass@k" in page) == (f"{samples} answers a problem" in page) == (samples > 1)

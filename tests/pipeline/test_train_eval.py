@@ -20,7 +20,7 @@ from lift_harness.compare import compare, load
 from lift_harness.compare.render import render
 from lift_harness.errors import LiftError
 from lift_harness.models import load_model
-from lift_harness.pipeline.evaluating import evaluations
+from lift_harness.pipeline.evaluation import evaluations
 from lift_harness.pipeline.recipe import load_recipe, recipe_names
 from lift_harness.pipeline.reproduce import reproduce
 from lift_harness.pipeline.schema import EvalSettings

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from support.llada_reference import EOS, MASK, softmax
 
+from lift_harness.keyed_random import TRAINING_MASK
 from lift_harness.training.objectives import Batch, NoiseKey
-from lift_harness.training.objectives.base import _MASK
 
 LIFT_LIKE = ("lift", "lift_a", "topk", "bottomk", "random2", "random3")
 HARDEST, RANDOM, EASIEST = -1, 0, 1
@@ -219,7 +219,7 @@ def rows(batch, key, logits_of, initial_of=None):
     """The rows of a batch; the mean t is that of the rows with a response."""
     times, real = key.t(batch).tolist(), batch.response.any(-1).tolist()
     mean_t = sum(t for t, counts in zip(times, real, strict=True) if counts) / max(1, sum(real))
-    noise = key.rho(batch), key.regime(batch), key.per_token(_MASK, batch), key.select(batch)
+    noise = key.rho(batch), key.regime(batch), key.per_token(TRAINING_MASK, batch), key.select(batch)
     columns = (batch.x0, batch.response, batch.priority)
     for x0, response, priority, t, *drawn in zip(*columns, times, *noise, strict=True):
         yield Row(

@@ -10,6 +10,7 @@ from support.training_rows import LOCAL, ROWS, S1K, S1K_RESPONSE, load, only, wr
 
 from lift_harness.errors import LiftError
 from lift_harness.tasks import data as benchmarks
+from lift_harness.training.data import token_counter
 from lift_harness.training.settings import DataSource
 from lift_harness.training.sources import Record, content_hash, load_data, stable_ids, validation_split
 from lift_harness.training.sources.published import PUBLISHED
@@ -112,7 +113,7 @@ def test_filters_count_what_they_leave_out(write, tokenizer):
     source = DataSource(
         source=write(rows), where={"source": "a", "level": [0, 2, 4, 6, 8]}, max_chars=len("question 8") + 8
     )
-    data = load_data([source], tokenizer)
+    data = load_data([source], token_counter(tokenizer))
     assert [len(record.response) for record in data.records] == [1, 3, 5, 7]
     (summary,) = data.sources
     assert (summary.read, summary.kept) == (22, 4)
@@ -130,7 +131,7 @@ def test_filters_on_tokens_count_prompt_and_response(write, tokenizer):
     lengths = [length(row) for row in ROWS]
     low, high = sorted(lengths)[4], sorted(lengths)[12]
     source = DataSource(source=write(ROWS), min_tokens=low, max_tokens=high)
-    data = load_data([source], tokenizer)
+    data = load_data([source], token_counter(tokenizer))
     expected = [row["response"] for row, n in zip(ROWS, lengths, strict=True) if low <= n <= high]
     assert [record.response for record in data.records] == expected
     dropped = {"min_tokens": sum(n < low for n in lengths), "max_tokens": sum(n > high for n in lengths)}

@@ -21,8 +21,7 @@ from lift_harness.training.data import Collator, Example, TokenCounts, describe,
 from lift_harness.training.objectives import Batch, NoiseKey, get_objective
 from lift_harness.training.settings import DataSource
 from lift_harness.training.sources import Record, stable_ids
-from lift_harness.training.sources.loading import of_turn
-from lift_harness.training.synthetic import turns
+from lift_harness.training.sources.synthetic import generated
 
 HEAD = "<|start_header_id|>{}<|end_header_id|>\n\n"
 
@@ -31,8 +30,9 @@ HEAD = "<|start_header_id|>{}<|end_header_id|>\n\n"
 def records():
     """Twelve, of different lengths."""
     found = []
-    for i, turn in enumerate(turns("arithmetic", 12, seed=1), start=1):
-        found.append(of_turn(turn._replace(response=" 1 + 1 = 2" * i + turn.response), f"made:{i}"))
+    for i, record in enumerate(generated("arithmetic", 12, seed=1), start=1):
+        longer = " 1 + 1 = 2" * i + record.response
+        found.append(replace(record, response=longer, origin=f"made:{i}"))
     return found
 
 

@@ -9,8 +9,9 @@ from support.llada_reference import MASK
 from support.objectives_reference import AtTimes, make_batch
 
 from lift_harness.errors import LiftError
+from lift_harness.keyed_random import TRAINING_MASK
 from lift_harness.training.objectives import Batch, NoiseKey, get_objective
-from lift_harness.training.objectives.base import _MASK, EPS
+from lift_harness.training.objectives.base import EPS
 from lift_harness.training.objectives.density import rates
 
 light = settings(max_examples=100, deadline=None, derandomize=True)
@@ -127,7 +128,7 @@ def test_equal_weights_give_vanilla_at_two_antithetic_times(model):
         """The token is masked at 1 - t just where it is not at t."""
 
         def mask_below(self, rate, batch):
-            return (1 - self.per_token(_MASK, batch) <= rate[:, None]) & batch.response
+            return (1 - self.per_token(TRAINING_MASK, batch) <= rate[:, None]) & batch.response
 
     other = vanilla(model, batch, Mirrored(0, 0, tuple(1 - t for t in times)))
     assert torch.equal(found.inputs, torch.cat((one.inputs, other.inputs)))

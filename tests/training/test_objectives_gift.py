@@ -11,7 +11,7 @@ from support.llada_reference import MASK, ReferenceLLaDA, softmax
 from support.objectives_reference import AtTimes, assert_equals_slow, make_batch
 
 from lift_harness.errors import LiftError
-from lift_harness.training.objectives import NoiseKey, get_objective, needs_reference, with_reference
+from lift_harness.training.objectives import NoiseKey, get_objective
 from lift_harness.training.objectives.base import EPS
 from lift_harness.training.objectives.gift import entropies, importance
 
@@ -125,19 +125,19 @@ def test_the_nelbo_weight_is_the_slope_of_the_rate_over_the_rate():
 def test_gift_star_asks_the_frozen_model(llada, llada_folder, model, reference):
     batch, key = make_batch(LENGTHS), NoiseKey(3, 1)
     objective = get_objective("gift", reference=True)
-    assert needs_reference(objective)
+    assert objective.needs_reference
     initial = ReferenceLLaDA(llada_folder("mha", 1))
-    found = with_reference(objective, llada("mha", 1))(model, batch, key)
+    found = objective.with_reference(llada("mha", 1))(model, batch, key)
     assert_equals_slow(found, "gift", {"reference": True}, reference, batch, key, initial, rel=1e-4)
     own = get_objective("gift")(model, batch, key)
     assert not torch.equal(own.inputs, found.inputs)
 
 
 def test_others_need_no_reference():
-    assert not needs_reference(get_objective("gift"))
-    assert not needs_reference(get_objective("gift", reference=False, weight="nelbo"))
-    assert not needs_reference(get_objective("lift", H=2))
-    assert needs_reference(with_reference(get_objective("gift", reference=True), torch.nn.Module()))
+    assert not get_objective("gift").needs_reference
+    assert not get_objective("gift", reference=False, weight="nelbo").needs_reference
+    assert not get_objective("lift", H=2).needs_reference
+    assert get_objective("gift", reference=True).with_reference(torch.nn.Module()).needs_reference
 
 
 def adapted(model, seed=0):

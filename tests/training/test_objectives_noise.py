@@ -7,8 +7,9 @@ import torch
 from support.llada_reference import MASK
 from support.objectives_reference import make_batch
 
+from lift_harness.keyed_random import TRAINING_MASK
 from lift_harness.training.objectives import Batch, NoiseKey
-from lift_harness.training.objectives.base import _MASK, EPS
+from lift_harness.training.objectives.base import EPS
 from lift_harness.training.vocabulary import shifted
 
 
@@ -26,7 +27,7 @@ def test_noise_does_not_depend_on_row_company_or_padding():
                 n = alone.x0.shape[1]
                 there, here = alone.response[0], batch.response[row, :n]
                 assert torch.equal(there, here)
-                for noise in (key.select, lambda batch: key.per_token(_MASK, batch)):
+                for noise in (key.select, lambda batch: key.per_token(TRAINING_MASK, batch)):
                     assert torch.equal(noise(batch)[row, :n][here], noise(alone)[0][there])
                 rate = torch.full((len(other),), 0.6)
                 assert torch.equal(key.mask_below(rate, batch)[row, :n], key.mask_below(rate[:1], alone)[0])

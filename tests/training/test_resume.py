@@ -45,7 +45,7 @@ def start(llada_folder):
     import peft  # noqa: F401  (here, and not again in each process)
 
     from lift_harness.models.modeling_llada import LLaDAModelLM
-    from lift_harness.training import running  # noqa: F401
+    from lift_harness.training import fine_tuning  # noqa: F401
 
     weights = llada_folder()  # made here, and not in each process
 

@@ -11,7 +11,7 @@ from transformers import TrainerCallback
 from lift_harness.training import LoraSettings, TrainSettings, train
 from lift_harness.training.data import Collator, Example, tokenize
 from lift_harness.training.objectives import Batch, NoiseKey, get_objective
-from lift_harness.training.synthetic import turns
+from lift_harness.training.sources.synthetic import generated
 
 LORA = {"r": 4, "alpha": 8, "dropout": 0.0}
 SMALL = {
@@ -26,7 +26,7 @@ SMALL = {
 
 @pytest.fixture(scope="module")
 def examples(tokenizer):
-    found = tokenize(turns("arithmetic", 12, seed=1), tokenizer)
+    found = tokenize(generated("arithmetic", 12, seed=1), tokenizer)
     return [replace(example, id=i) for i, example in enumerate(found)]  # to find them by
 
 
@@ -237,11 +237,11 @@ def test_nothing_is_printed(fit, examples, capsys):
 
 
 def test_a_training_prompt_is_the_evaluation_prompt(tokenizer, examples):
-    (turn,) = turns("arithmetic", 1, seed=1)
+    (record,) = generated("arithmetic", 1, seed=1)
     text = tokenizer.decode(examples[0].prompt + examples[0].response)
     user, rest = text.split("<|start_header_id|>assistant<|end_header_id|>\n\n")
-    assert user == f"<|startoftext|><|start_header_id|>user<|end_header_id|>\n\n{turn.user}<|eot_id|>"
-    assert rest == f"<reasoning>{turn.response}<|eot_id|>"
+    assert user == f"<|startoftext|><|start_header_id|>user<|end_header_id|>\n\n{record.user}<|eot_id|>"
+    assert rest == f"<reasoning>{record.response}<|eot_id|>"
     assert tokenizer.decode(examples[0].prompt).endswith("<reasoning>")
 
 

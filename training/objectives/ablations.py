@@ -10,36 +10,51 @@ import torch
 from torch import nn
 
 from lift_harness.training.objectives.base import Batch, Loss, NoiseKey
-from lift_harness.training.objectives.lookahead import EASIEST, HARDEST, draw, in_two_passes, regimes
+from lift_harness.training.objectives.definition import Passes, objective
+from lift_harness.training.objectives.lookahead import (
+    EASIEST,
+    HARDEST,
+    in_two_passes,
+    look_ahead,
+    regimes,
+    rho_strategy,
+)
+
+OPTIONS = {"rho": rho_strategy}
+ALWAYS_ASKED = Passes(trained=1, scored=1)
 
 
+@objective(passes=ALWAYS_ASKED, options=OPTIONS)
 def topk(
     model: nn.Module, batch: Batch, key: NoiseKey, num_items: int | None = None, *, rho: str = "uniform"
 ) -> Loss:
     """Always the K masked tokens with the highest p(x0): the easiest."""
     regime = torch.full_like(batch.example_id, EASIEST)
-    return in_two_passes(model, batch, key, draw(batch, key, regime, rho), num_items)
+    return in_two_passes(model, batch, key, look_ahead(batch, key, regime, rho), num_items)
 
 
+@objective(passes=ALWAYS_ASKED, options=OPTIONS)
 def bottomk(
     model: nn.Module, batch: Batch, key: NoiseKey, num_items: int | None = None, *, rho: str = "uniform"
 ) -> Loss:
     """Always the K masked tokens with the lowest p(x0): the hardest."""
     regime = torch.full_like(batch.example_id, HARDEST)
-    return in_two_passes(model, batch, key, draw(batch, key, regime, rho), num_items)
+    return in_two_passes(model, batch, key, look_ahead(batch, key, regime, rho), num_items)
 
 
+@objective(passes=ALWAYS_ASKED, options=OPTIONS)
 def random2(
     model: nn.Module, batch: Batch, key: NoiseKey, num_items: int | None = None, *, rho: str = "uniform"
 ) -> Loss:
     """The hardest or the easiest, whatever t is."""
     regime = regimes(key.regime(batch), 2)
-    return in_two_passes(model, batch, key, draw(batch, key, regime, rho), num_items)
+    return in_two_passes(model, batch, key, look_ahead(batch, key, regime, rho), num_items)
 
 
+@objective(passes=Passes(trained=1, scored=2 / 3), options=OPTIONS)
 def random3(
     model: nn.Module, batch: Batch, key: NoiseKey, num_items: int | None = None, *, rho: str = "uniform"
 ) -> Loss:
     """The hardest, some at random or the easiest, whatever t is."""
     regime = regimes(key.regime(batch), 3)
-    return in_two_passes(model, batch, key, draw(batch, key, regime, rho), num_items)
+    return in_two_passes(model, batch, key, look_ahead(batch, key, regime, rho), num_items)

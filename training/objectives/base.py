@@ -14,13 +14,11 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from lift_harness import keyed_random
 from lift_harness.keyed_random import keyed_uniform
 from lift_harness.training.vocabulary import token_nll
 
 EPS = 1e-3  # t is drawn from [EPS, 1]: 1/t stays bounded (LLaDA, arXiv 2502.09992, algorithm 2)
-
-# Streams of the noise key: one independent random number per purpose. Never renumber: runs would change.
-_T, _MASK, _RHO, _SELECT, _REGIME = range(5)
 
 
 @dataclass(frozen=True)
@@ -69,24 +67,24 @@ class NoiseKey:
 
     def t(self, batch: Batch) -> Tensor:
         """Diffusion times [B] from [EPS, 1]."""
-        return (1 - EPS) * self.per_example(_T, batch) + EPS
+        return (1 - EPS) * self.per_example(keyed_random.TRAINING_TIME, batch) + EPS
 
     def mask_below(self, rate: Tensor, batch: Batch) -> Tensor:
         """bool [B, N]: response tokens masked independently with probability `rate` ([B] or [B, N])."""
         rate = rate[:, None] if rate.ndim == 1 else rate
-        return (self.per_token(_MASK, batch) < rate) & batch.response
+        return (self.per_token(keyed_random.TRAINING_MASK, batch) < rate) & batch.response
 
     def rho(self, batch: Batch) -> Tensor:
         """Uniform (0, 1) numbers [B] for the look-ahead rho."""
-        return self.per_example(_RHO, batch)
+        return self.per_example(keyed_random.TRAINING_RHO, batch)
 
     def select(self, batch: Batch) -> Tensor:
         """Uniform (0, 1) numbers [B, N] that rank tokens at random."""
-        return self.per_token(_SELECT, batch)
+        return self.per_token(keyed_random.TRAINING_SELECT, batch)
 
     def regime(self, batch: Batch) -> Tensor:
         """Uniform (0, 1) numbers [B] that draw a regime where t does not decide it."""
-        return self.per_example(_REGIME, batch)
+        return self.per_example(keyed_random.TRAINING_REGIME, batch)
 
 
 @dataclass(frozen=True)
@@ -167,16 +165,16 @@ def confidences(model: nn.Module, batch: Batch, inputs: Tensor, masked: Tensor, 
         masked: bool [B, N].
         rows: bool [B].
     """
-    found = torch.full(batch.x0.shape, float("nan"), device=batch.x0.device)
+    confidence = torch.full(batch.x0.shape, float("nan"), device=batch.x0.device)
     at = masked & rows[:, None]
     rows = at.any(-1)
     if not rows.any():
         if not sharded(model):
-            return found
+            return confidence
         rows[0] = True  # the other processes wait for this one's part of the weights
     with scoring(model):
-        found[at] = (-token_nll(model, inputs[rows], at[rows], batch.x0[at])).exp()
-    return found
+        confidence[at] = (-token_nll(model, inputs[rows], at[rows], batch.x0[at])).exp()
+    return confidence
 
 
 def sharded(model: nn.Module) -> bool:

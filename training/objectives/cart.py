@@ -14,8 +14,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lift_harness.training.objectives.base import Batch, Loss, NoiseKey, weighted_loss
+from lift_harness.training.objectives.definition import Passes, objective
+from lift_harness.training.objectives.options import number
 
 
+@objective(
+    passes=Passes(trained=1),
+    options={"p": number("between 0 and 1, both excluded", lambda p: 0 < p < 1)},
+)
 def cart(
     model: nn.Module, batch: Batch, key: NoiseKey, num_items: int | None = None, *, p: float = 0.1
 ) -> Loss:

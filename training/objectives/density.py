@@ -21,8 +21,27 @@ from torch import Tensor, nn
 
 from lift_harness.errors import LiftError
 from lift_harness.training.objectives.base import EPS, Batch, Loss, NoiseKey, items, weighted_loss
+from lift_harness.training.objectives.definition import Options, Passes, objective
+from lift_harness.training.objectives.options import boolean, number
 
 
+def views(options: Options) -> Passes:
+    """Both views of a row go through the model, where they are trained."""
+    return Passes(trained=2 if options["complementary"] else 1)
+
+
+def refuse_w_of_hard(given: Options) -> None:
+    """Refuse a `w` beside `hard`, which is w -> infinity."""
+    if given.get("hard") and "w" in given:
+        raise LiftError(f"objective.w={given['w']!r}: hard: true is w -> infinity; leave out one")
+
+
+@objective(
+    passes=views,
+    options={"w": number("of at least 1", lambda w: w >= 1), "hard": boolean, "complementary": boolean},
+    together=refuse_w_of_hard,
+    priority=True,
+)
 def density(
     model: nn.Module,
     batch: Batch,
@@ -51,10 +70,10 @@ def density(
         weight = torch.cat((weight, rest / (1 - t).clamp(min=EPS)[:, None])) / 2
         masked, t = torch.cat((masked, rest)), torch.cat((t, 1 - t))
         x0, response = x0.repeat(2, 1), response.repeat(2, 1)
-    views = Batch(x0, response, batch.example_id.repeat(len(x0) // len(batch.x0)), batch.mask_id)
+    both = Batch(x0, response, batch.example_id.repeat(len(x0) // len(batch.x0)), batch.mask_id)
     inputs = x0.masked_fill(masked, batch.mask_id)
     weight = weight.float()
-    loss = weighted_loss(model, views, inputs, masked, weight, items(batch, num_items))
+    loss = weighted_loss(model, both, inputs, masked, weight, items(batch, num_items))
     return Loss(loss, inputs, masked, weight, t, t.new_zeros(t.shape))
 
 

@@ -19,9 +19,16 @@ from torch import Tensor, nn
 
 from lift_harness.errors import LiftError
 from lift_harness.training.objectives.base import EPS, Batch, Loss, NoiseKey, scoring, weighted_loss
+from lift_harness.training.objectives.definition import Passes, objective
+from lift_harness.training.objectives.options import boolean, one_of
 from lift_harness.training.vocabulary import token_entropy
 
 
+@objective(
+    passes=Passes(trained=1, scored=1),
+    options={"weight": one_of("published", "nelbo"), "reference": boolean},
+    reference="reference",
+)
 def gift(
     model: nn.Module,
     batch: Batch,
@@ -73,10 +80,10 @@ def entropies(model: nn.Module, batch: Batch, reference_model: Any, reference: b
     inputs = batch.x0.masked_fill(batch.response, batch.mask_id)
     asked = reference_model if reference and reference_model is not None else model
     initial = without_adapters(model) if reference and reference_model is None else nullcontext()
-    found = torch.zeros(batch.x0.shape, device=batch.x0.device)
+    entropy = torch.zeros(batch.x0.shape, device=batch.x0.device)
     with scoring(asked), initial:
-        found[batch.response] = token_entropy(asked, inputs, batch.response)
-    return found
+        entropy[batch.response] = token_entropy(asked, inputs, batch.response)
+    return entropy
 
 
 @contextmanager

@@ -11,10 +11,36 @@ from __future__ import annotations
 
 from torch import nn
 
+from lift_harness.errors import LiftError
 from lift_harness.training.objectives.base import Batch, Loss, NoiseKey
-from lift_harness.training.objectives.lookahead import Draw, draw, in_two_passes, regimes
+from lift_harness.training.objectives.definition import Options, Passes, objective
+from lift_harness.training.objectives.lookahead import (
+    Lookahead,
+    in_two_passes,
+    look_ahead,
+    regimes,
+    rho_strategy,
+)
+from lift_harness.training.objectives.options import one_of, regime_count
 
 
+def two_of_H(options: Options) -> Passes:
+    """A first pass without gradient where t decides for the hardest or the easiest: 2 of H regimes."""
+    return Passes(trained=1, scored=2 / options["H"])
+
+
+def refuse_rho_of_release(given: Options) -> None:
+    """Refuse a `rho` beside `variant: release`, which has its own."""
+    if given.get("variant") == "release" and given.get("rho", "uniform") != "uniform":
+        raise LiftError(
+            f"objective.rho={given['rho']!r}: variant: release has a rho of its own; leave out one"
+        )
+
+
+OPTIONS = {"H": regime_count, "rho": rho_strategy, "variant": one_of("paper", "release")}
+
+
+@objective(passes=two_of_H, options=OPTIONS, together=refuse_rho_of_release)
 def lift(
     model: nn.Module,
     batch: Batch,
@@ -33,12 +59,12 @@ def lift(
     return in_two_passes(model, batch, key, drawn, num_items)
 
 
-def draw_paper(batch: Batch, key: NoiseKey, H: int, rho: str) -> Draw:
+def draw_paper(batch: Batch, key: NoiseKey, H: int, rho: str) -> Lookahead:
     """The draw of the paper: each row's regime by its own t."""
-    return draw(batch, key, regimes(key.t(batch), H), rho)
+    return look_ahead(batch, key, regimes(key.t(batch), H), rho)
 
 
-def draw_release(batch: Batch, key: NoiseKey, H: int) -> Draw:
+def draw_release(batch: Batch, key: NoiseKey, H: int) -> Lookahead:
     """The draw of the released code, where it differs from the paper.
 
     One regime for the whole batch, by the mean of its t; rho ~ U(0.1, 1 - t), or U(0, 1 - t) where
@@ -54,4 +80,4 @@ def draw_release(batch: Batch, key: NoiseKey, H: int) -> Draw:
     real = batch.response.any(-1)
     mean = (t * real).sum() / real.sum().clamp(min=1)
     k = (masked.sum(-1) * t / (t + rho)).round().long()
-    return Draw(t, rho, masked, regimes(mean, H).expand_as(batch.example_id), k)
+    return Lookahead(t, rho, masked, regimes(mean, H).expand_as(batch.example_id), k)

@@ -9,10 +9,12 @@ from __future__ import annotations
 from torch import nn
 
 from lift_harness.training.objectives.base import Batch, Loss, NoiseKey
-from lift_harness.training.objectives.lift import draw_paper, draw_release
+from lift_harness.training.objectives.definition import Passes, objective
+from lift_harness.training.objectives.lift import OPTIONS, draw_paper, draw_release, refuse_rho_of_release
 from lift_harness.training.objectives.lookahead import in_one_pass
 
 
+@objective(passes=Passes(trained=1), options=OPTIONS, together=refuse_rho_of_release)
 def lift_a(
     model: nn.Module,
     batch: Batch,

@@ -7,7 +7,7 @@ model finds hardest, those that it finds easiest, or some at random. A method is
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -27,7 +27,7 @@ from lift_harness.training.vocabulary import token_nll
 HARDEST, RANDOM, EASIEST = -1, 0, 1  # which of the masked tokens are learnt
 
 
-class Draw(NamedTuple):
+class Lookahead(NamedTuple):
     """What is drawn before the model is asked.
 
     Attributes:
@@ -45,12 +45,12 @@ class Draw(NamedTuple):
     k: Tensor
 
 
-def draw(batch: Batch, key: NoiseKey, regime: Tensor, rho: str) -> Draw:
+def look_ahead(batch: Batch, key: NoiseKey, regime: Tensor, rho: str) -> Lookahead:
     """The paper's draw: the strategy's rho, and K = floor(t L)."""
     t = key.t(batch)
     extra = draw_rho(rho, t, key.rho(batch))
     masked = key.mask_below(t + extra, batch)
-    return Draw(t, extra, masked, regime, how_many(t, batch.lengths, masked))
+    return Lookahead(t, extra, masked, regime, how_many(t, batch.lengths, masked))
 
 
 # ---------------------------------------------------------------- regime, rho, K
@@ -92,6 +92,11 @@ def parse_rho(strategy: str) -> tuple[str, float]:
     return name, k
 
 
+def rho_strategy(option: str, value: Any) -> None:
+    """The check of an option `rho`: refuses what `parse_rho` does."""
+    parse_rho(value)
+
+
 def how_many(t: Tensor, lengths: Tensor, masked: Tensor) -> Tensor:
     """K [B]: floor(t L), at least 1, at most the number masked."""
     return torch.minimum((t * lengths).floor().long().clamp(min=1), masked.sum(-1))
@@ -100,7 +105,7 @@ def how_many(t: Tensor, lengths: Tensor, masked: Tensor) -> Tensor:
 # ---------------------------------------------------------------- which are learnt
 
 
-def keep(confidence: Tensor, drawn: Draw, noise: Tensor) -> Tensor:
+def keep(confidence: Tensor, drawn: Lookahead, noise: Tensor) -> Tensor:
     """The K masked tokens of each row that are learnt: bool [B, N].
 
     Args:
@@ -113,7 +118,9 @@ def keep(confidence: Tensor, drawn: Draw, noise: Tensor) -> Tensor:
     return lowest(ranked, drawn.masked, drawn.k)
 
 
-def in_two_passes(model: nn.Module, batch: Batch, key: NoiseKey, drawn: Draw, num_items: int | None) -> Loss:
+def in_two_passes(
+    model: nn.Module, batch: Batch, key: NoiseKey, drawn: Lookahead, num_items: int | None
+) -> Loss:
     """Rank at t + rho without gradient, show again what is not kept, learn the rest; weight 1/t.
 
     The first pass sees only the rows that rank by confidence: one of the random regime equals vanilla
@@ -129,7 +136,7 @@ def in_two_passes(model: nn.Module, batch: Batch, key: NoiseKey, drawn: Draw, nu
 
 
 def in_one_pass(
-    model: nn.Module, batch: Batch, key: NoiseKey, drawn: Draw, divisor: Tensor, num_items: int | None
+    model: nn.Module, batch: Batch, key: NoiseKey, drawn: Lookahead, divisor: Tensor, num_items: int | None
 ) -> Loss:
     """The pass at t + rho is the only one; its loss counts on the kept tokens, by 1 / divisor [B]."""
     inputs = batch.x0.masked_fill(drawn.masked, batch.mask_id)

@@ -1,13 +1,12 @@
-"""The options of objectives: what a recipe may say, checked by name before anything runs."""
+"""Checks that the options of several objectives share; each is named beside the option (`@objective`)."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from lift_harness.errors import LiftError
-from lift_harness.training.objectives.lookahead import parse_rho
 
 Check = Callable[[str, Any], None]  # (option, value): raises on a bad one
 
@@ -45,32 +44,3 @@ def number(range_: str, inside: Callable[[float], bool]) -> Check:
             raise LiftError(f"objective.{option}={value!r}: must be a number {range_}")
 
     return check
-
-
-CHECKS: dict[str, Check] = {
-    "H": regime_count,
-    "rho": lambda option, value: parse_rho(value) and None,
-    "variant": one_of("paper", "release"),
-    "weight": one_of("published", "nelbo"),
-    "reference": boolean,
-    "p": number("between 0 and 1, both excluded", lambda p: 0 < p < 1),
-    "w": number("of at least 1", lambda w: w >= 1),
-    "hard": boolean,
-    "complementary": boolean,
-}
-
-
-def check_options(options: Mapping[str, Any]) -> None:
-    """Check each option, then those that say something about each other.
-
-    Raises:
-        LiftError: a value of the wrong type or out of range, or one without effect.
-    """
-    for option, value in options.items():
-        CHECKS[option](option, value)
-    if options.get("variant") == "release" and options.get("rho", "uniform") != "uniform":
-        raise LiftError(
-            f"objective.rho={options['rho']!r}: variant: release has a rho of its own; leave out one"
-        )
-    if options.get("hard") and "w" in options:
-        raise LiftError(f"objective.w={options['w']!r}: hard: true is w -> infinity; leave out one")

@@ -9,8 +9,10 @@ from __future__ import annotations
 from torch import nn
 
 from lift_harness.training.objectives.base import Batch, Loss, NoiseKey, weighted_loss
+from lift_harness.training.objectives.definition import Passes, objective
 
 
+@objective(passes=Passes(trained=1))
 def vanilla(model: nn.Module, batch: Batch, key: NoiseKey, num_items: int | None = None) -> Loss:
     """The negative evidence lower bound of the response given the prompt, one sample of t a row."""
     t = key.t(batch)

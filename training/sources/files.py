@@ -53,10 +53,10 @@ def data_files(folder: Path, split: str | None = None, config: str | None = None
     root = folder / config if config else folder
     if not root.is_dir():
         raise LiftError(f"{root}: no such folder, for config={config!r}")
-    found = sorted(path for path in root.rglob("*") if path.name.endswith(SUFFIXES))
+    files = sorted(path for path in root.rglob("*") if path.name.endswith(SUFFIXES))
     word = re.compile(rf"(?<![a-z]){re.escape(split or 'train')}(?![a-z])", re.IGNORECASE)
-    of_split = [path for path in found if word.search(str(path.relative_to(root)))]
-    chosen = of_split or ([] if split else found)
+    of_split = [path for path in files if word.search(str(path.relative_to(root)))]
+    chosen = of_split or ([] if split else files)
     if not chosen:
         of = f" of split {split!r}" if split else ""
         raise LiftError(f"{root}: holds no data files{of} ({', '.join(SUFFIXES)})")

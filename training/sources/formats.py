@@ -201,8 +201,8 @@ def fenced(answer: str) -> str:
 
 def python_block(text: str) -> str | None:
     """What the first Python code block holds."""
-    found = re.search(r"```(?:python3?|py)?[ \t]*\n(.*?)```", text, re.DOTALL)
-    return found.group(1) if found else None
+    fenced = re.search(r"```(?:python3?|py)?[ \t]*\n(.*?)```", text, re.DOTALL)
+    return fenced.group(1) if fenced else None
 
 
 def split_answer(text: str, kind: str, origin: str) -> tuple[str, str]:
@@ -272,7 +272,7 @@ def messages_of(row: Row, column: str, origin: str) -> list[tuple[str, str]]:
     value = require(row, column, origin)
     if not isinstance(value, list):
         raise LiftError(f"{origin}: {column!r} must be a list of messages, not {type(value).__name__}")
-    found = []
+    said = []
     for i, message in enumerate(value):
         where = f"{origin}: {column}[{i}]"
         if not isinstance(message, dict):
@@ -281,8 +281,8 @@ def messages_of(row: Row, column: str, origin: str) -> list[tuple[str, str]]:
         role = require(message, names[0], where)
         if role not in ROLES:
             raise LiftError(f"{where}: unknown role {role!r}; {did_you_mean(str(role), ROLES)}")
-        found.append((ROLES[role], text_of(message, names[1], where)))
-    return found
+        said.append((ROLES[role], text_of(message, names[1], where)))
+    return said
 
 
 # ---------------------------------------------------------------- fields

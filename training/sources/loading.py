@@ -12,15 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from lift_harness.errors import LiftError, did_you_mean
-from lift_harness.tasks.prompts import GEN_PREFIX
-from lift_harness.training import synthetic
 from lift_harness.training.settings import DataSource
+from lift_harness.training.sources import synthetic
 from lift_harness.training.sources.files import SUFFIXES
 from lift_harness.training.sources.formats import find_layout, make_record, require
 from lift_harness.training.sources.published import PUBLISHED, find_published, local_rows, published_rows
 from lift_harness.training.sources.records import Record, content, content_hash, number
 
 Rows = Iterable[tuple[str, Mapping[str, Any]]]
+Tokens = Callable[[Record], int]
 # Settings that mean nothing for generated text.
 OF_FILES = ("kind", "split", "config", "revision", "fields", "where", "max_chars", "min_tokens", "max_tokens")
 
@@ -63,37 +63,37 @@ class Data:
         return {"records": len(self.records), "sha256": self.sha256, "sources": parts}
 
 
-def load_data(sources: Sequence[DataSource], tokenizer: Any = None) -> Data:
+def load_data(sources: Sequence[DataSource], tokens: Tokens | None = None) -> Data:
     """All records of the sources.
 
     Args:
         sources: of a recipe.
-        tokenizer: for filters on tokens; None: such filters are an error.
+        tokens: of a record's prompt and response, for filters on tokens; None: such filters are an error.
 
     Raises:
         LiftError: an unknown source, bad rows (with file, line and field), or too few rows left.
     """
     data = Data([], [])
     for source in sources:
-        if tokenizer is None and (source.min_tokens or source.max_tokens):
+        if tokens is None and (source.min_tokens or source.max_tokens):
             raise LiftError(
                 f"data source {source.source!r}: min_tokens and max_tokens need the model's tokenizer, which "
                 "a new model gets from the data; use max_chars"
             )
-        summary, records = read_source(source, tokenizer)
+        summary, records = read_source(source, tokens)
         data.sources.append(summary)
         data.records += records
     return data
 
 
-def read_source(source: DataSource, tokenizer: Any = None) -> tuple[SourceSummary, list[Record]]:
+def read_source(source: DataSource, tokens: Tokens | None) -> tuple[SourceSummary, list[Record]]:
     """The records of one source, and their count."""
     if source.source in synthetic.SOURCES:
-        return generated(source)
+        return read_generator(source)
     origin, rows = open_rows(source)
     summary = SourceSummary(source.source, origin)
     records = filtered(rows, source, summary)
-    kept = drawn(records, source, summary, token_filter(source, tokenizer, summary))
+    kept = drawn(records, source, summary, token_filter(source, tokens, summary))
     summary.kept = len(kept)
     short = source.n is not None and len(kept) < source.n
     if short or not kept:
@@ -106,20 +106,14 @@ def read_source(source: DataSource, tokenizer: Any = None) -> tuple[SourceSummar
     return summary, kept
 
 
-def generated(source: DataSource) -> tuple[SourceSummary, list[Record]]:
+def read_generator(source: DataSource) -> tuple[SourceSummary, list[Record]]:
     """The first n examples of a generator."""
     if source.n is None:
         raise LiftError(f"data source {source.source!r} is generated without end; give n")
     refuse(source, OF_FILES, "is generated")
-    turns = synthetic.turns(source.source, source.n, source.seed, **source.options)
+    records = synthetic.generated(source.source, source.n, source.seed, **source.options)
     origin = {"generator": source.source, "seed": source.seed, "options": source.options}
-    records = [of_turn(turn, f"{source.source}:{i}") for i, turn in enumerate(turns, start=1)]
-    return SourceSummary(source.source, origin, read=len(turns), kept=len(turns)), records
-
-
-def of_turn(turn: synthetic.Turn, origin: str = "") -> Record:
-    """A generated exchange as a record."""
-    return Record((("user", turn.user),), turn.response, GEN_PREFIX, "math", origin)
+    return SourceSummary(source.source, origin, read=len(records), kept=len(records)), records
 
 
 def open_rows(source: DataSource) -> tuple[dict[str, Any], Rows]:
@@ -172,8 +166,8 @@ def filtered(rows: Rows, source: DataSource, summary: SourceSummary) -> Iterator
 def matches(row: Mapping[str, Any], where: Mapping[str, Any], origin: str) -> bool:
     """Whether each field of `where` has its value, or one of its values, as it is written."""
     for name, values in where.items():
-        found = str(require(row, name, origin))
-        if found not in map(str, values if isinstance(values, list) else [values]):
+        wanted = values if isinstance(values, list) else [values]
+        if str(require(row, name, origin)) not in map(str, wanted):
             return False
     return True
 
@@ -187,15 +181,15 @@ def short_enough(record: Record, source: DataSource, summary: SourceSummary) -> 
     return False
 
 
-def token_filter(source: DataSource, tokenizer: Any, summary: SourceSummary) -> Callable[[Record], bool]:
+def token_filter(
+    source: DataSource, tokens: Tokens | None, summary: SourceSummary
+) -> Callable[[Record], bool]:
     """The filters `min_tokens` and `max_tokens`: of prompt and response together."""
-    if source.min_tokens is None and source.max_tokens is None:
+    if tokens is None or (source.min_tokens is None and source.max_tokens is None):
         return lambda record: True
-    from lift_harness.training.data import encode  # imports torch
 
     def fits(record: Record) -> bool:
-        (encoded,) = encode([record], tokenizer)
-        length = len(encoded.prompt) + len(encoded.response)
+        length = tokens(record)
         name = None
         if source.min_tokens is not None and length < source.min_tokens:
             name = "min_tokens"

@@ -153,6 +153,6 @@ def hub_rows(
 def resolved_revision(dataset: Any) -> str | None:
     """The commit that a dataset's files were downloaded from: `datasets` keeps their addresses."""
     for address in getattr(dataset.info, "download_checksums", None) or {}:
-        if found := re.search(r"@([0-9a-f]{40})/", str(address)):
-            return found.group(1)
+        if match := re.search(r"@([0-9a-f]{40})/", str(address)):
+            return match.group(1)
     return None

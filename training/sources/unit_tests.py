@@ -20,9 +20,9 @@ def assertions(tests: str) -> list[str]:
     names = [node for node in ast.walk(tree) if isinstance(node, ast.Name)]
     made = {name.id for name in names if isinstance(name.ctx, ast.Store)}
     made |= {node.arg for node in ast.walk(tree) if isinstance(node, ast.arg)}
-    found = [node for node in ast.walk(tree) if isinstance(node, ast.Assert) and stands_alone(node, made)]
-    found.sort(key=lambda node: node.lineno)
-    return list(dict.fromkeys(f"assert {ast.unparse(node.test)}" for node in found))[:SHOWN]
+    asserts = [node for node in ast.walk(tree) if isinstance(node, ast.Assert) and stands_alone(node, made)]
+    asserts.sort(key=lambda node: node.lineno)
+    return list(dict.fromkeys(f"assert {ast.unparse(node.test)}" for node in asserts))[:SHOWN]
 
 
 def stands_alone(node: ast.Assert, made: set[str]) -> bool:

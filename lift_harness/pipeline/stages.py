@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from lift_harness.errors import LiftError
-from lift_harness.files import write_whole
+from lift_harness.files import read_json, write_json, write_whole
 from lift_harness.pipeline.display import Display
+from lift_harness.results.lock import clear, contents
 
 Progress = Callable[..., None]  # progress(done, total, note="")
 Work = Callable[[Path, Progress], dict[str, Any]]  # -> {"result": ..., "cost": {...}}
@@ -50,9 +51,9 @@ def run_stage(folder: Path, kind: str, key: str, display: Display, label: str, w
     started = time.perf_counter()
     with display.stage(label) as progress:
         done = work(place, progress)
-    found = {"key": key, **done, "seconds": round(time.perf_counter() - started, 1)}
-    display.lead(lambda: write_json(record, found))
-    return found
+    done_record = {"key": key, **done, "seconds": round(time.perf_counter() - started, 1)}
+    display.lead(lambda: write_json(record, done_record))
+    return done_record
 
 
 def done_stage(folder: Path, kind: str, key: str) -> dict[str, Any] | None:
@@ -79,36 +80,23 @@ def begin(place: Path, record: Path, key: str) -> None:
 
 
 def prepare_output(folder: Path, recipe_text: str, resume: bool, overwrite: bool) -> None:
-    """Make the output folder. The same recipe goes on in it; another one only if asked to.
+    """Begin in the output folder, whose lock is held. The same recipe goes on in it; another one if asked to.
 
     Raises:
         LiftError: the folder holds a run of another recipe, or something that is not a run.
     """
     resolved = folder / "recipe.yaml"
-    if folder.exists() and not folder.is_dir():
-        raise LiftError(f"output {str(folder)!r} is a file; give a folder with --output")
-    if folder.is_dir() and any(folder.iterdir()):
+    if contents(folder):
         if not resolved.is_file():
             raise LiftError(
                 f"output folder {str(folder)!r} holds files that are not a run; give another --output"
             )
         if overwrite:
-            shutil.rmtree(folder)
+            clear(folder)
         elif not resume and resolved.read_bytes() != recipe_text.encode():
             raise LiftError(
                 f"output folder {str(folder)!r} holds a run of another recipe; --resume keeps the stages "
                 "that are the same in both and redoes the others, --overwrite replaces all, --output chooses "
                 "another folder"
             )
-    folder.mkdir(parents=True, exist_ok=True)
     write_whole(resolved, recipe_text)
-
-
-def read_json(file: Path) -> Any:
-    """What a JSON file holds."""
-    return json.loads(file.read_text(encoding="utf-8"))
-
-
-def write_json(file: Path, data: Any) -> None:
-    """Write whole or not at all."""
-    write_whole(file, json.dumps(data, indent=2, ensure_ascii=False) + "\n")

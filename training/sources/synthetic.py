@@ -1,30 +1,30 @@
 """Training text that the project generates: Sudoku, Countdown and arithmetic with worked answers.
 
-Each source yields `Turn`s built by the functions that build the evaluation prompts. Only the train
-splits of the generators are used.
+Each generator yields records of one exchange, built by the functions that build the evaluation prompts. Only
+the train splits of the tasks' generators are used.
 """
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from lift_harness.errors import LiftError, did_you_mean
 from lift_harness.tasks import countdown, prompts, sudoku
+from lift_harness.training.sources.records import Record
 
 
-class Turn(NamedTuple):
-    """One exchange: the user's text, and the assistant's after `prompts.GEN_PREFIX`."""
-
-    user: str
-    response: str
+def exchange(user: str, response: str) -> Record:
+    """A record: what the user says, and the assistant after `prompts.GEN_PREFIX`."""
+    return Record((("user", user),), response, prompts.GEN_PREFIX, kind="math")
 
 
-def sudoku_turns(seed: int, blanks: tuple[int, int] = (4, 6)) -> Iterator[Turn]:
+def sudoku_records(seed: int, blanks: tuple[int, int] = (4, 6)) -> Iterator[Record]:
     """4x4 Sudoku with the deductions as reasoning."""
     two = isinstance(blanks, (list, tuple)) and len(blanks) == 2 and all(type(n) is int for n in blanks)
     if not two or not 1 <= blanks[0] <= blanks[1] <= 12:
@@ -32,23 +32,24 @@ def sudoku_turns(seed: int, blanks: tuple[int, int] = (4, 6)) -> Iterator[Turn]:
     for doc in sudoku.generate("train", seed, (blanks[0], blanks[1])):
         user = prompts.user_turn(prompts.INSTRUCTIONS["sudoku"], prompts.sudoku_question(doc["Puzzle"]))
         trace = sudoku.reasoning(doc["Puzzle"], doc["Solution"])
-        yield Turn(user, prompts.response(trace, doc["Solution"]))
+        yield exchange(user, prompts.response(trace, doc["Solution"]))
 
 
-def countdown_turns(seed: int, count: int = 3, largest_number: int = 20) -> Iterator[Turn]:
+def countdown_records(seed: int, count: int = 3, largest_number: int = 20) -> Iterator[Record]:
     """Countdown with each operation as a step of reasoning."""
     whole_number("countdown", "count", count, 3, 4)
     whole_number("countdown", "largest_number", largest_number, 2, 99)
     for doc in countdown.generate("train", seed, count, largest_number):
         question = prompts.countdown_question(doc["input"], doc["output"])
-        found = countdown.solve(tuple(map(int, doc["input"].split(","))), int(doc["output"]))
-        assert found is not None  # the generator only yields solvable puzzles
-        trace = countdown.reasoning(found)
+        numbers = tuple(map(int, doc["input"].split(",")))
+        solution = countdown.solve(numbers, int(doc["output"]))
+        assert solution is not None  # the generator only yields solvable puzzles
         user = prompts.user_turn(prompts.INSTRUCTIONS["countdown"], question)
-        yield Turn(user, prompts.response(trace, rf"\boxed{{{found.text}}}"))
+        answer = rf"\boxed{{{solution.text}}}"
+        yield exchange(user, prompts.response(countdown.reasoning(solution), answer))
 
 
-def arithmetic_turns(seed: int, largest: int = 99) -> Iterator[Turn]:
+def arithmetic_records(seed: int, largest: int = 99) -> Iterator[Record]:
     """One operation on two whole numbers, operands and result from 1 to `largest`."""
     whole_number("arithmetic", "largest", largest, 2, 10**6)
     rng = np.random.default_rng(seed)
@@ -59,7 +60,7 @@ def arithmetic_turns(seed: int, largest: int = 99) -> Iterator[Turn]:
             expression = made[rng.integers(len(made))]
             user = prompts.user_turn(prompts.INSTRUCTIONS["arithmetic"], f"Expression: {expression.text}")
             answer = rf"\boxed{{{expression.value}}}"
-            yield Turn(user, prompts.response(countdown.reasoning(expression), answer))
+            yield exchange(user, prompts.response(countdown.reasoning(expression), answer))
 
 
 def whole_number(source: str, option: str, value: Any, least: int, most: int) -> None:
@@ -70,15 +71,15 @@ def whole_number(source: str, option: str, value: Any, least: int, most: int) ->
         )
 
 
-SOURCES: dict[str, Callable[..., Iterator[Turn]]] = {
-    "sudoku": sudoku_turns,
-    "countdown": countdown_turns,
-    "arithmetic": arithmetic_turns,
+SOURCES: dict[str, Callable[..., Iterator[Record]]] = {
+    "sudoku": sudoku_records,
+    "countdown": countdown_records,
+    "arithmetic": arithmetic_records,
 }
 
 
-def turns(source: str, n: int, seed: int, **options: Any) -> list[Turn]:
-    """The first `n` turns of a source.
+def generated(source: str, n: int, seed: int, **options: Any) -> list[Record]:
+    """The first `n` records of a generator; their origin is its name and their number, from 1.
 
     Raises:
         LiftError: unknown source or option, or fewer than `n` different examples.
@@ -89,7 +90,7 @@ def turns(source: str, n: int, seed: int, **options: Any) -> list[Turn]:
     for option in options:
         if option not in known:
             raise LiftError(f"source {source!r} has no option {option!r}; {did_you_mean(option, known)}")
-    found = list(islice(SOURCES[source](seed, **options), n))
-    if len(found) < n:
-        raise LiftError(f"source {source!r} has only {len(found)} different examples, n={n}; lower n")
-    return found
+    records = list(islice(SOURCES[source](seed, **options), n))
+    if len(records) < n:
+        raise LiftError(f"source {source!r} has only {len(records)} different examples, n={n}; lower n")
+    return [replace(record, origin=f"{source}:{i}") for i, record in enumerate(records, start=1)]

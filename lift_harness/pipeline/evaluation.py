@@ -8,13 +8,15 @@ import os
 import shutil
 import warnings
 from collections import Counter
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TextIO
 
 from lift_harness.errors import LiftError
 from lift_harness.lm.evaluation import Scores, evaluate
-from lift_harness.pipeline.runs import KEY, Progress, stage_key
 from lift_harness.pipeline.schema import EvalSettings, Recipe
+from lift_harness.pipeline.stages import KEY, Progress, stage_key
 from lift_harness.results import layout
 from lift_harness.tasks.catalog import decoding_settings, expand, task_config
 
@@ -52,26 +54,35 @@ def evaluations(recipe: Recipe, settings: EvalSettings) -> list[Evaluation]:
     Raises:
         LiftError: an unknown task, or a length that is none.
     """
-    by_length: dict[int | None, list[str]] = {}
-    for entry in settings.tasks:
-        name, at, given = entry.partition("@")
-        if at and (not given.isdecimal() or int(given) < 2):
-            raise LiftError(f"eval.tasks: {entry!r}: after @ comes a gen_length, e.g. {name}@256")
-        by_length.setdefault(int(given) if at else None, []).extend(expand([name]))
+    by_length = tasks_by_length(settings.tasks)
     common = {"seed": recipe.seed, **settings.gen_kwargs}
     runs = []
     for length, tasks in by_length.items():
         own = {"gen_length": length, "steps": length // 2} if length else {}
-        label = layout.label(length)
-        runs.append(
-            Evaluation(label, list(dict.fromkeys(tasks)), length, None, settings.limit, {**common, **own})
-        )
+        decoding = {**common, **own}
+        runs.append(Evaluation(layout.label(length), tasks, length, None, settings.limit, decoding))
     single = [task for task in by_length.get(None, []) if task_config(task)["repeats"] == 1]
     if settings.samples > 1 and single:
         limit = settings.sample_limit or settings.limit
         sampled = {**common, "temperature": settings.temperature}
         runs.append(Evaluation(layout.SAMPLES, single, None, settings.samples, limit, sampled))
     return runs
+
+
+def tasks_by_length(entries: Sequence[str]) -> dict[int | None, list[str]]:
+    """gen_length (None: the task's) -> tasks, each once, from entries such as gsm8k or gsm8k@512.
+
+    Raises:
+        LiftError: an unknown task, or a length that is none.
+    """
+    by_length: dict[int | None, dict[str, None]] = {}
+    for entry in entries:
+        name, at, length = entry.partition("@")
+        if at and (not length.isdecimal() or int(length) < 2):
+            raise LiftError(f"eval.tasks: {entry!r}: after @ comes a gen_length, e.g. {name}@256")
+        tasks = by_length.setdefault(int(length) if at else None, {})
+        tasks.update(dict.fromkeys(expand([name])))
+    return {length: list(tasks) for length, tasks in by_length.items()}
 
 
 def check_evaluation(recipe: Recipe, settings: EvalSettings) -> None:
@@ -117,35 +128,19 @@ def evaluate_checkpoint(
     Returns:
         {"result": Scores, "cost": {...}}.
     """
-    from lift_harness.lm.model import LiftDLM
     from lift_harness.pipeline.hardware import peak_memory
 
-    assert isinstance(recipe.model, str)
-    where: dict[str, Any] = {"pretrained": recipe.model}
-    if checkpoint is not None:
-        adapter = (checkpoint / "adapter_config.json").is_file()
-        where = {**where, "peft": str(checkpoint)} if adapter else {"pretrained": str(checkpoint)}
-    lm = LiftDLM(**where, batch_size=settings.batch_size, response_cache=str(folder / RESPONSES))
+    lm = open_checkpoint(recipe, settings, checkpoint, folder)
     if lm.rank == 0:
-        for path in folder.iterdir():  # files of an attempt that was interrupted; its responses stay
-            if path.is_dir():
-                shutil.rmtree(path)
-            elif not path.name.startswith(RESPONSES) and path.name != KEY:
-                path.unlink()
+        remove_unfinished(folder)
     lm.barrier()
     scores: Scores = {}
     cost: Counter[str] = Counter()
     with (folder / f"{TRACES}{lm.rank or ''}").open("w", encoding="utf-8") as traces:
         for run in evaluations(recipe, settings):
-
-            def kept(asked: Any, out: Any, run: Evaluation = run) -> None:
-                cost.update(requests=1, forward_passes=out.forward_passes, tokens=len(out.ids))
-                if asked.doc_id is not None and asked.doc_id < settings.traces:
-                    traces.write(json.dumps(trace(lm.tokenizer, run, asked, out), ensure_ascii=False) + "\n")
-
-            lm.on_response = kept
-            lm.on_progress = lambda done, total, run=run: progress(done, total, run.label)  # type: ignore[misc]
-            found = evaluate(
+            lm.on_response = keep_response(lm.tokenizer, run, settings.traces, cost, traces)
+            lm.on_progress = partial(show_progress, progress, run.label)
+            evaluated = evaluate(
                 lm,
                 run.tasks,
                 label=run.label,
@@ -154,11 +149,53 @@ def evaluate_checkpoint(
                 gen_kwargs=run.gen_kwargs,
                 output=folder,
             )
-            for task, metrics in found.items():
-                only = [name for name in metrics if run.samples is None or "@" in name]
-                scores.setdefault(run.name(task), {}).update({name: metrics[name] for name in only})
+            for task, metrics in evaluated.items():
+                # Of a run for pass@k only what k samples tell: `acc` is the one answer's of the other run.
+                counted = [name for name in metrics if run.samples is None or "@" in name]
+                scores.setdefault(run.name(task), {}).update({name: metrics[name] for name in counted})
     total = dict(lm.ranks.sum(cost))
     return {"result": scores, "cost": {**total, "peak_memory_bytes": peak_memory()}}
+
+
+def open_checkpoint(recipe: Recipe, settings: EvalSettings, checkpoint: Path | None, folder: Path) -> Any:
+    """The base model (`checkpoint` None), with an adapter or as a whole checkpoint, as lm-eval's model."""
+    from lift_harness.lm.model import LiftDLM
+
+    assert isinstance(recipe.model, str)
+    weights: dict[str, Any] = {"pretrained": recipe.model}
+    if checkpoint is not None and (checkpoint / "adapter_config.json").is_file():
+        weights["peft"] = str(checkpoint)
+    elif checkpoint is not None:
+        weights["pretrained"] = str(checkpoint)
+    responses = str(folder / RESPONSES)
+    return LiftDLM(**weights, batch_size=settings.batch_size, response_cache=responses)
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Remove the files of an attempt that was interrupted; its responses stay."""
+    for path in folder.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif not path.name.startswith(RESPONSES) and path.name != KEY:
+            path.unlink()
+
+
+def keep_response(
+    tokenizer: Any, run: Evaluation, problems: int, cost: Counter[str], traces: TextIO
+) -> Callable[[Any, Any], None]:
+    """What is done with each response of a run: count its cost, and trace it for the first problems."""
+
+    def kept(asked: Any, out: Any) -> None:
+        cost.update(requests=1, forward_passes=out.forward_passes, tokens=len(out.ids))
+        if asked.doc_id is not None and asked.doc_id < problems:
+            traces.write(json.dumps(trace(tokenizer, run, asked, out), ensure_ascii=False) + "\n")
+
+    return kept
+
+
+def show_progress(progress: Progress, label: str, done: int, total: int) -> None:
+    """Progress of one run of a stage."""
+    progress(done, total, label)
 
 
 def trace(tokenizer: Any, run: Evaluation, asked: Any, out: Any) -> dict[str, Any]:

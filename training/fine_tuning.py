@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from transformers.trainer_callback import PrinterCallback, ProgressCallback
 from lift_harness.errors import LiftError
 from lift_harness.training import checkpoints
 from lift_harness.training.data import Example
-from lift_harness.training.objectives import Objective, needs_reference, with_reference
+from lift_harness.training.objectives import Loss, Objective
 from lift_harness.training.order import SlotCollator
 from lift_harness.training.settings import LoraSettings, TrainSettings
 from lift_harness.training.stopping import StopOnSignal
@@ -50,7 +50,7 @@ def train(
     model: Any,
     tokenizer: Any,
     examples: Sequence[Example],
-    objective: Objective,
+    objective: Callable[..., Loss],
     settings: TrainSettings,
     output: Path,
     seed: int,
@@ -67,7 +67,7 @@ def train(
         model: a masked diffusion model; changed in place.
         tokenizer: for the mask and end-of-text ids.
         examples: training data; the order is a function of `seed`.
-        objective: from `get_objective`.
+        objective: from `get_objective`, or any function that is called as one.
         settings: optimisation.
         output: folder for the log and resumable checkpoints.
         seed: of data order, adapters, dropout and noise.
@@ -84,9 +84,9 @@ def train(
     check_validation(settings, bool(validation))
     set_seed(seed)
     arguments = training_arguments(settings, output, seed)
-    reference = None
-    if needs_reference(objective) and settings.lora is None:
-        reference = copy.deepcopy(model).eval().requires_grad_(False).to(arguments.device)
+    if isinstance(objective, Objective) and objective.needs_reference and settings.lora is None:
+        frozen = copy.deepcopy(model).eval().requires_grad_(False).to(arguments.device)
+        objective = objective.with_reference(frozen)
     if settings.lora is not None:
         model = with_lora(model, settings.lora)
     output.mkdir(parents=True, exist_ok=True)
@@ -99,7 +99,7 @@ def train(
         callbacks=[*callbacks, stop, LogAtTheEnd()],
         examples=examples,
         validation=validation,
-        objective=with_reference(objective, reference) if reference is not None else objective,
+        objective=objective,
         settings=settings,
         mask_id=tokenizer.mask_token_id,
         noise_seed=seed,
