@@ -5,7 +5,7 @@ import yaml
 
 from lift_harness.errors import LiftError
 from lift_harness.pipeline.recipe import load_recipe, recipe_names
-from lift_harness.pipeline.report import markdown
+from lift_harness.pipeline.report import protocol
 
 PAPER = {"gift": 2e-5, "lift": 5e-6, "lift_a": 5e-6, "vanilla": 1e-5, "cart": 1e-5}  # learning rates
 
@@ -156,7 +156,7 @@ def test_the_h_sweep_and_single_methods():
 
 @pytest.mark.parametrize("samples", [0, 1, 8])
 def test_the_report_says_nothing_of_samples_that_were_not_drawn(samples):
-    metric = {"value": 0.5, "stderr": 0.1}
-    results = {"scores": {"base": {"lift_sudoku_mini": {"acc": metric}}}, "training": {}}
-    page = markdown(load_recipe("quickstart", [f"eval.samples={samples}"]), results, {})
-    assert ("pass@k" in page) == (f"{samples} answers a problem" in page) == (samples > 1)
+    recipe = load_recipe("quickstart", [f"eval.samples={samples}"])
+    assert recipe.eval is not None
+    text = protocol(recipe.eval)
+    assert ("pass@k" in text) == (f"{samples} answers a problem" in text) == (samples > 1)
