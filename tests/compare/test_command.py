@@ -4,7 +4,7 @@ import json
 import statistics as stats
 
 import pytest
-from support.eval_files import TIME, answered, write_eval, write_log, write_run
+from support.eval_files import TIME, answered, evals, write_eval, write_log, write_run
 
 from lift_harness.compare import compare, load
 from lift_harness.compare.command import run_compare
@@ -14,20 +14,12 @@ TASK = "lift_gsm8k"
 SIX = [1, 0, 1, 0, 1, 1]
 
 
-def evals(folder, **acc):
-    """Rows from lm-eval folders: name -> verdicts, or lines."""
-    for name, values in acc.items():
-        lines = values if isinstance(values[0], dict) else answered(values)
-        write_eval(folder / name, {TASK: lines})
-    return load([folder / name for name in acc])
-
-
 # ---------------------------------------------------------------- the command
 
 
 def test_the_flips_are_written_with_both_answers(tmp_path, capsys):
     rows = {"base": [1, 0, 1], "mine": [0, 0, 1]}
-    evals(tmp_path, **rows)
+    evals(tmp_path, TASK, **rows)
     flips = tmp_path / "flips.jsonl"
     run_compare([tmp_path / "base", tmp_path / "mine"], flips=flips)
     (one,) = map(json.loads, flips.read_text().splitlines())
@@ -54,7 +46,7 @@ def test_the_flips_are_written_with_both_answers(tmp_path, capsys):
     ],
 )
 def test_a_bad_option_is_one_line(tmp_path, options, message):
-    evals(tmp_path, base=SIX)
+    evals(tmp_path, TASK, base=SIX)
     if "output" in options:
         options = {"output": tmp_path / options["output"]}
     with pytest.raises(LiftError, match=message) as error:
@@ -65,7 +57,7 @@ def test_a_bad_option_is_one_line(tmp_path, options, message):
 def test_the_command_line(tmp_path, monkeypatch, capsys):
     from lift_harness.cli import main
 
-    evals(tmp_path, base=SIX, mine=[1] * 6)
+    evals(tmp_path, TASK, base=SIX, mine=[1] * 6)
     asked = [
         str(tmp_path / "base"),
         "--name",
@@ -123,7 +115,7 @@ def test_without_logs_there_are_values_and_no_differences(tmp_path):
     write_eval(tmp_path / "base", {TASK: answered(SIX)}, logs=False)
     write_eval(tmp_path / "mine", {TASK: answered([1] * 6)}, logs=False)
     found = compare(load([tmp_path / "base", tmp_path / "mine"]))
-    with_log = compare(evals(tmp_path / "logs", base=SIX))
+    with_log = compare(evals(tmp_path / "logs", TASK, base=SIX))
     ours, theirs = found.cells["base", TASK, "acc"], with_log.cells["base", TASK, "acc"]
     assert ours.interval.method == "wilson"  # its standard error says that it is of zeros and ones
     assert (ours.interval.low, ours.interval.high) == pytest.approx(

@@ -5,20 +5,12 @@ import random
 import statistics as stats
 
 import pytest
-from support.eval_files import DECODING, LATER, answered, line, write_eval, write_log, write_run
+from support.eval_files import DECODING, LATER, answered, evals, line, write_eval, write_log, write_run
 
 from lift_harness.compare import compare, load
 from lift_harness.errors import LiftError
 
 TASK = "lift_gsm8k"
-
-
-def evals(folder, **acc):
-    """Rows from lm-eval folders: name -> verdicts, or lines."""
-    for name, values in acc.items():
-        lines = values if isinstance(values[0], dict) else answered(values)
-        write_eval(folder / name, {TASK: lines})
-    return load([folder / name for name in acc])
 
 
 def pass_at_k(verdicts, k):
@@ -33,7 +25,7 @@ def pass_at_k(verdicts, k):
 def test_accuracy_flips_and_p_values_by_hand(tmp_path):
     base = [1, 1, 0, 0, 0, 0, 0, 0, 1, 0]
     mine = [0, 1, 1, 1, 1, 1, 1, 0, 1, 0]
-    found = compare(evals(tmp_path, base=base, mine=mine))
+    found = compare(evals(tmp_path, TASK, base=base, mine=mine))
     cell = found.cells["mine", TASK, "acc"]
     assert (cell.value, cell.items, cell.samples, cell.interval.method) == (0.7, 10, 1, "wilson")
     assert (cell.interval.low, cell.interval.high) == pytest.approx((0.3968, 0.8922), abs=5e-4)  # textbook
@@ -50,7 +42,7 @@ def test_pass_at_k_is_the_share_of_subsets_with_a_right_answer(tmp_path):
     random_ = random.Random(0)
     chances = [random_.random() ** 4 for _ in range(12)]
     verdicts, other = ([[int(random_.random() < p) for _ in range(8)] for p in chances] for _ in range(2))
-    found = compare(evals(tmp_path, base=verdicts, mine=other))
+    found = compare(evals(tmp_path, TASK, base=verdicts, mine=other))
     assert found.tasks[TASK] == ["acc", "pass@1", "pass@2", "pass@4", "pass@8", "avg@8"]
     for k in (1, 2, 4, 8):
         for row, values in (("base", verdicts), ("mine", other)):
@@ -70,7 +62,7 @@ def test_with_other_numbers_of_answers_the_common_k_are_compared(tmp_path):
     random_ = random.Random(1)
     eight = [[random_.randint(0, 1) for _ in range(8)] for _ in range(6)]
     three = [[random_.randint(0, 1) for _ in range(3)] for _ in range(6)]
-    found = compare(evals(tmp_path, base=eight, mine=three))
+    found = compare(evals(tmp_path, TASK, base=eight, mine=three))
     compared = {metric for _, _, metric in found.differences}
     assert compared == {"acc", "pass@1", "pass@2", "pass@3"}
     assert ("base", TASK, "pass@3") in found.cells and ("mine", TASK, "pass@4") not in found.cells
@@ -88,7 +80,7 @@ def sudoku(cells):
 
 def test_sudoku_counts_cells_over_all_puzzles(tmp_path):
     base, mine = [(4, 8), (1, 4), (6, 6), (0, 9)], [(8, 8), (1, 4), (6, 6), (3, 9)]
-    found = compare(evals(tmp_path, base=sudoku(base), mine=sudoku(mine)))
+    found = compare(evals(tmp_path, TASK, base=sudoku(base), mine=sudoku(mine)))
     assert found.cells["base", TASK, "acc"].value == pytest.approx(11 / 27)
     assert found.cells["base", TASK, "acc"].interval.method == "bootstrap"
     one = found.differences["mine", TASK, "acc"]
@@ -170,9 +162,9 @@ def test_seeds_of_both_are_paired_by_their_number(tmp_path):
 def test_neither_the_order_of_problems_nor_that_of_rows_changes_a_number(tmp_path):
     random_ = random.Random(2)
     rows = {name: [[random_.randint(0, 1) for _ in range(4)] for _ in range(30)] for name in "abc"}
-    once = compare(evals(tmp_path / "1", **rows), baseline="a")
+    once = compare(evals(tmp_path / "1", TASK, **rows), baseline="a")
     mixed = {name: random_.sample(answered(rows[name]), 30) for name in "cab"}
-    again = compare(evals(tmp_path / "2", **mixed), baseline="a")
+    again = compare(evals(tmp_path / "2", TASK, **mixed), baseline="a")
     assert again.rows == ["c", "a", "b"]
     assert once.differences == again.differences
     assert {key: one.interval for key, one in once.cells.items()} == {
@@ -181,10 +173,8 @@ def test_neither_the_order_of_problems_nor_that_of_rows_changes_a_number(tmp_pat
 
 
 def test_the_other_way_round_the_sign_turns(tmp_path):
-    random_ = random.Random(3)
-    rows = evals(
-        tmp_path, a=[random_.randint(0, 1) for _ in range(25)], b=[random_.randint(0, 1) for _ in range(25)]
-    )
+    verdicts = random.Random(3).choices((0, 1), k=50)
+    rows = evals(tmp_path, TASK, a=verdicts[:25], b=verdicts[25:])
     there = compare(rows, baseline="a").differences["b", TASK, "acc"]
     back = compare(rows, baseline="b").differences["a", TASK, "acc"]
     assert there.value == -back.value and there.p == back.p and there.mcnemar == back.mcnemar
@@ -194,7 +184,7 @@ def test_the_other_way_round_the_sign_turns(tmp_path):
 
 def test_holm_is_over_the_rows_of_a_task(tmp_path):
     base = [0] * 12
-    rows = evals(tmp_path, base=base, some=[1] * 6 + [0] * 6, many=[1] * 10 + [0, 0], none=base)
+    rows = evals(tmp_path, TASK, base=base, some=[1] * 6 + [0] * 6, many=[1] * 10 + [0, 0], none=base)
     found = compare(rows)
     p = {name: found.differences[name, TASK, "acc"].mcnemar for name in ("some", "many", "none")}
     assert p == {"some": 2 / 64, "many": 2 / 1024, "none": 1.0}
@@ -322,7 +312,7 @@ def test_what_a_log_does_not_say_is_said_to_be_unchecked(tmp_path):
 
 
 def test_the_baseline_is_base_or_the_first_or_the_one_asked_for(tmp_path):
-    rows = evals(tmp_path, x=SIX, y=SIX, base=SIX)
+    rows = evals(tmp_path, TASK, x=SIX, y=SIX, base=SIX)
     assert compare(rows).baseline == "base"
     assert compare(rows[:2]).baseline == "x"
     assert compare(rows, baseline="y").baseline == "y"

@@ -7,32 +7,12 @@ import re
 import pytest
 from support import chromium
 from support.eval_files import write_log
-from support.report_runs import make_trace, sample_line, write_evaluation, write_large_run
+from support.report_runs import make_trace, sample_line, write_evaluation
 
 from lift_harness.report import write_report
 
 COMMAND = chromium.find()
 pytestmark = pytest.mark.skipif(COMMAND is None, reason=chromium.ABSENT)
-
-
-@pytest.fixture(scope="module")
-def browser():
-    found = chromium.Chromium(COMMAND)
-    yield found
-    found.close()
-
-
-@pytest.fixture(scope="module")
-def small(tmp_path_factory):
-    """A page with all that a page can have, but few problems."""
-    return write_report(write_large_run(tmp_path_factory.mktemp("small"), 60, traces=6))
-
-
-@pytest.fixture
-def opened_small(browser, small):
-    browser.open(small)
-    yield browser
-    assert browser.complaints() == [] and browser.requests() == []
 
 
 # ------------------------------------------------------------ widths, themes, keyboard, paper

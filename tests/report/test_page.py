@@ -15,13 +15,6 @@ PROBLEMS = 2000
 
 
 @pytest.fixture(scope="module")
-def browser():
-    found = chromium.Chromium(COMMAND)
-    yield found
-    found.close()
-
-
-@pytest.fixture(scope="module")
 def run(tmp_path_factory):
     return write_large_run(tmp_path_factory.mktemp("report") / "large run", PROBLEMS)
 
@@ -29,12 +22,6 @@ def run(tmp_path_factory):
 @pytest.fixture(scope="module")
 def page(run):
     return write_report(run)
-
-
-@pytest.fixture(scope="module")
-def small(tmp_path_factory):
-    """The same with few problems, for what does not depend on their number."""
-    return write_report(write_large_run(tmp_path_factory.mktemp("small"), 60, traces=6))
 
 
 @pytest.fixture(scope="module")
@@ -53,13 +40,6 @@ def verdicts(run):
 def opened(browser, page):
     """The large page at desktop width; nothing may have complained by the end of a test."""
     browser.open(page)
-    yield browser
-    assert browser.complaints() == [] and browser.requests() == []
-
-
-@pytest.fixture
-def opened_small(browser, small):
-    browser.open(small)
     yield browser
     assert browser.complaints() == [] and browser.requests() == []
 

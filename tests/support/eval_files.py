@@ -8,6 +8,8 @@ from pathlib import Path
 
 import yaml
 
+from lift_harness.compare import load
+
 TIME = "2026-01-02T03-04-05.678901"
 LATER = "2026-02-02T03-04-05.678901"
 DECODING = {"gen_length": 256, "block_length": 32, "steps": 128, "temperature": 0.0, "cache": "none"}
@@ -162,3 +164,11 @@ def write_run(folder, rows, *, model="lift-tiny", methods=(), data=("sudoku",), 
     if finished:
         (folder / "results.json").write_text(json.dumps({"recipe": "test", "scores": scores or means}))
     return folder
+
+
+def evals(folder, task, **acc):
+    """Rows from lm-eval folders: name -> verdicts, or lines."""
+    for name, values in acc.items():
+        lines = values if isinstance(values[0], dict) else answered(values)
+        write_eval(folder / name, {task: lines})
+    return load([folder / name for name in acc])

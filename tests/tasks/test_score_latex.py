@@ -1,6 +1,5 @@
 """GSM8K, MATH500 and AIME verdicts: the published scorer's on real generations, and cases made by hand."""
 
-import gzip
 import json
 import subprocess
 import sys
@@ -11,6 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.recordings import RECORDED, recorded
 
 from lift_harness.errors import LiftError
 from lift_harness.tasks import prompts
@@ -20,14 +20,6 @@ from lift_harness.tasks.scoring.latex_equal import WORKER, equal, math_verify
 from lift_harness.tasks.scoring.published_math import judged_items, normal_form, typeset_alike
 
 SHARED = Path(__file__).parents[3] / "shared"
-RECORDED = SHARED / "recorded" / "llada_8b_instruct_gen128.jsonl.gz"
-
-
-def recorded(task):
-    if not RECORDED.exists():
-        pytest.skip(f"the recorded generations are not here: {RECORDED}")
-    with gzip.open(RECORDED, "rt", encoding="utf-8") as lines:
-        return [row for row in map(json.loads, lines) if row["task"] == task]
 
 
 def said(answer, reasoning=" some reasoning"):

@@ -1,32 +1,21 @@
 """The verdicts on answers: the published scorer's on real generations, and cases made by hand."""
 
-import gzip
-import json
 import math
 import random
 import time
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.recordings import recorded
 
 from lift_harness.tasks import prompts
 from lift_harness.tasks.scoring import score_countdown, score_sudoku
 from lift_harness.tasks.scoring.tags import answer_tag, is_well_formed, last_boxed
 
-RECORDED = Path(__file__).parents[3] / "shared" / "recorded" / "llada_8b_instruct_gen128.jsonl.gz"
-
 PUZZLE, SOLUTION = "0034341200430321", "1234341221434321"
 SUDOKU = {"Puzzle": PUZZLE, "Solution": SOLUTION}  # 5 empty cells
 COUNTDOWN = {"input": "30,100,93", "output": "23"}
-
-
-def recorded(task):
-    if not RECORDED.exists():
-        pytest.skip(f"the recorded generations are not here: {RECORDED}")
-    with gzip.open(RECORDED, "rt", encoding="utf-8") as lines:
-        return [row for row in map(json.loads, lines) if row["task"] == task]
 
 
 def said(answer, reasoning=" some reasoning"):
