@@ -14,6 +14,7 @@ from typing import Any
 from lift_harness.errors import LiftError, did_you_mean
 from lift_harness.tasks import prompts
 from lift_harness.tasks.scoring.tags import answer_tag, last_boxed
+from lift_harness.tasks.worked import gsm8k_parts
 from lift_harness.training.sources.fields import (
     Row,
     Spans,
@@ -197,14 +198,13 @@ def asked_as_evaluated(
 
 
 def split_gsm8k(answer: str, origin: str) -> tuple[str, str]:
-    """Reasoning and result of GSM8K's "48/2 = <<48/2=24>>24 clips ... #### 72", as its scorer reads it."""
-    reasoning, mark, result = answer.rpartition("####")
-    if not mark:
+    """Reasoning and result of an answer of GSM8K's."""
+    if "####" not in answer:
         raise LiftError(
             f"{origin}: 'answer' holds no '####' before the result, and there is no 'reasoning'; to train "
             "on it as it is: fields: {prompt: question, response: answer}"
         )
-    return re.sub(r"<<[^<>]*>>", "", reasoning), result.strip().translate(str.maketrans("", "", ",$"))
+    return gsm8k_parts(answer)
 
 
 def boxed(answer: str) -> str:
