@@ -234,10 +234,23 @@ def test_the_instruction_comes_from_a_file_with_its_line_breaks(write, tmp_path)
     assert summary["origin"]["instruction_sha256"] == sha256(INSTRUCTION.encode()).hexdigest()
 
 
+@pytest.mark.parametrize("text", ["Answer so. Use tags", "Answer so: " * 100, "so\nthat"])
+def test_or_it_is_the_text(write, text):
+    data = load(write([ROW]), format="release", instruction=text)
+    assert only(data).user == f"{text}\n\n 6x7? "
+
+
 @pytest.mark.parametrize(
     "rows, settings, message",
     [
         ([ROW], {"instruction": "theirs.txt"}, "instruction='theirs.txt': No such file or directory; give a"),
+        (
+            [ROW],
+            {"instruction": "my prompts/theirs.txt"},
+            "instruction='my prompts/theirs.txt': No such file",
+        ),
+        ([GSM8K | {"priority_spans": [[0, 1]]}], {}, "train.jsonl:1: 'priority_spans' count in a response"),
+        ([KODCODE | {"priority_spans": [[0, 1]]}], {}, "train.jsonl:1: 'priority_spans' count in a response"),
         ([{"messages": MESSAGES}], {}, "train.jsonl:1: format=release is of questions and answers"),
         ([ROW], {"kind": "chat"}, "train.jsonl:1: format=release is of questions and answers"),
         ([GSM8K | {"answer": "3"}], {}, "train.jsonl:1: 'answer' holds no '####'"),
@@ -247,6 +260,12 @@ def test_what_has_no_such_form(write, rows, settings, message):
     with pytest.raises(LiftError, match=message) as error:
         load(write(rows), format="release", **({"instruction": INSTRUCTION} | settings))
     assert "\n" not in str(error.value)
+
+
+def test_a_reasoning_that_is_given_is_kept_of_programs_too(write):
+    record = only(load(write([ROW]), kind="code", format="release", instruction="Answer so."))
+    assert record.response == "<reasoning>Six sevens.</reasoning>\n<answer> 42 </answer>"
+    assert record.user == "Answer so.\n\n 6x7? "
 
 
 def test_generated_text_has_no_such_form():

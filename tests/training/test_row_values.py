@@ -5,6 +5,7 @@ import math
 from functools import partial
 
 import pytest
+from datasets import Dataset
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
@@ -92,6 +93,13 @@ def test_a_column_with_a_missing_value_keeps_its_whole_numbers(write, name):
     answers = [record.response.split("\n")[-2] for record in data.records]
     assert answers == [r"\boxed{5}", r"\boxed{-42}", r"\boxed{9007199254740992}"]
     assert data.sources[0].dropped == {"empty": 1}
+
+
+def test_the_hubs_rows_are_read_alike():
+    rows = list(Dataset.from_list([LOCAL | {"answer": value} for value in (5.0, float("nan"))]))
+    layout = find_layout(rows[0], "hub:1", {}, None)
+    first, second = (make_record(row, layout, "hub:1") for row in rows)
+    assert r"\boxed{5}" in first.response and second is None
 
 
 @pytest.mark.parametrize("name", ["train.jsonl", "train.parquet"])

@@ -25,6 +25,9 @@ ROLES = {
     "gpt": "assistant",
 }
 TEXT_PARTS = (None, "text", "input_text", "output_text")  # kinds of parts of a message
+NO_PLACE = (
+    "'priority_spans' count in a response or a reasoning of its own; this row has neither (kind: chat does)"
+)
 EXACT = 2**53  # the whole numbers up to this have a float of their own
 
 

@@ -16,6 +16,7 @@ from lift_harness.tasks import prompts
 from lift_harness.tasks.scoring.tags import answer_tag, last_boxed
 from lift_harness.tasks.worked import gsm8k_parts
 from lift_harness.training.sources.fields import (
+    NO_PLACE,
     Row,
     Spans,
     given_spans,
@@ -62,9 +63,6 @@ LAYOUTS: tuple[Layout, ...] = (
     Layout({"prompt": "prompt", "response": "response"}, "chat"),
     Layout({"prompt": "prompt", "response": "completion"}, "chat"),
     Layout({"question": "question", "answer": "answer"}, "math"),  # GSM8K: the reasoning is in the answer
-)
-NO_PLACE = (
-    "'priority_spans' count in a response or a reasoning of its own; this row has neither (kind: chat does)"
 )
 REQUIRED = (("messages",), ("prompt", "response"), ("question", "answer"))
 OPTIONAL = ("reasoning", "tests", "system", "priority_spans")

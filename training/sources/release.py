@@ -7,14 +7,24 @@ included; reasoning and answer stand as the data has them, without box or fence.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
 from lift_harness.errors import LiftError
-from lift_harness.training.sources.fields import Row, Spans, given_spans, text_of, turns_of
+from lift_harness.training.sources.fields import (
+    NO_PLACE,
+    Row,
+    Spans,
+    given_spans,
+    is_missing,
+    text_of,
+    turns_of,
+)
 from lift_harness.training.sources.records import Record
 
 OPEN = "<reasoning>"
+FILES = (".txt", ".md")  # a name with a space in it, and one of these, is no text
 
 
 def read_instruction(given: str) -> str:
@@ -23,8 +33,8 @@ def read_instruction(given: str) -> str:
     Raises:
         LiftError: the name of a file that is not there, or that holds nothing.
     """
-    named = "\n" not in given and " " not in given
-    if not named:
+    words = " " in given and not given.endswith(FILES) and not os.path.isfile(given)
+    if "\n" in given or words:
         return given
     try:
         text = Path(given).expanduser().read_bytes().decode("utf-8")
@@ -54,15 +64,17 @@ def released_record(
     if "question" not in columns or kind == "chat":
         raise LiftError(f"{origin}: format=release is of questions and answers; conversations have no other")
     question = text_of(row, columns["question"], origin)
-    spans = None
-    if kind == "code":
+    spans, column = None, columns.get("priority_spans", "priority_spans")
+    if "reasoning" not in columns and not is_missing(row.get(column)):
+        raise LiftError(f"{origin}: {NO_PLACE}")
+    if kind == "code" and "reasoning" not in columns:
         question, response = released_code(row, columns, question, origin)
     else:
         reasoning, answer = released_mathematics(row, columns, origin)
         if not answer.strip():
             return None
         response = tagged(reasoning, answer)
-        spans = moved(given_spans(row, columns.get("priority_spans", "priority_spans"), origin, reasoning))
+        spans = moved(given_spans(row, column, origin, reasoning))
     if not question.strip() or not response:
         return None
     user = f"{instruction}\n\n{question}"
