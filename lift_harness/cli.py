@@ -65,6 +65,9 @@ def eval_command(
         int | None, typer.Option(min=1, help="Answers a problem, for pass@k (default: the task's).")
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Problems a task (default: all).")] = None,
+    num_fewshot: Annotated[
+        int, typer.Option("--num_fewshot", min=0, help="Worked examples before each question.")
+    ] = 0,
     model_args: Annotated[str, typer.Option("--model_args", help="As lm_eval's: KEY=VALUE,...")] = "",
     gen_kwargs: Annotated[
         str, typer.Option("--gen_kwargs", help="Decoding: temperature=0.5,steps=64,...")
@@ -86,6 +89,7 @@ def eval_command(
         peft=peft,
         samples=samples,
         limit=limit,
+        num_fewshot=num_fewshot,
         model_args=model_args,
         gen_kwargs=gen_kwargs,
         batch_size=batch_size,

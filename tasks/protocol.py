@@ -29,6 +29,7 @@ from lift_harness.tasks.benchmarks import load_benchmark
 from lift_harness.tasks.catalog import decoding_settings, task_names
 from lift_harness.tasks.passk import ks_for
 from lift_harness.tasks.scoring.verdicts import judge
+from lift_harness.tasks.worked import Turns, WorkedExamples, messages, plain_text
 
 FILTER = "none"  # lm-eval's name for unfiltered responses: results read "acc,none"
 
@@ -103,6 +104,7 @@ class ProtocolTask(ConfigurableTask):
         instruction: the wording that is used.
         decoding: how the protocol decodes it.
         asked: generation kwargs that a user gave (`--gen_kwargs`, or in place of those in the task's file).
+        worked: the examples that it can show.
     """
 
     def __init__(self, config: dict[str, Any]) -> None:
@@ -121,6 +123,9 @@ class ProtocolTask(ConfigurableTask):
                 f"{name}: metadata: decoding: {self.decoding!r}: give settings, {{gen_length: 256, ...}}"
             )
         self.asked = dict(config.get("generation_kwargs") or {})
+        self.worked = WorkedExamples(name, config.pop("worked_examples", None), metadata.get("examples"))
+        self.worked.check(config.get("num_fewshot") or 0)
+        self._turns: dict[tuple[int, int], Turns] = {}
         self._chat_template: Callable[..., str] | None = None
         self._takes_protocol = self._unisolated = False
         # What is used goes into the results file with the rest of the configuration.
@@ -141,9 +146,17 @@ class ProtocolTask(ConfigurableTask):
         In the configuration they are merged with the task's own, where a value that was asked for cannot be
         told from an equal one that was not.
         """
+        if key == "num_fewshot":
+            self.worked.check(value)
         super().set_config(key, value, update)
         if key == "generation_kwargs":
             self.asked = {**self.asked, **value} if update else dict(value)
+
+    def set_fewshot_seed(self, seed: int | None = None) -> None:
+        """Which examples are drawn; lm-eval calls this before requests are built. None: as without it."""
+        super().set_fewshot_seed(seed)
+        if seed is not None:
+            self.worked.seed = seed
 
     def download(self, dataset_kwargs: dict[str, Any] | None = None, **_: Any) -> None:
         """Make the dataset: `custom_dataset` without lm-eval's remark on `--metadata`, or lm-eval's way."""
@@ -202,24 +215,50 @@ class ProtocolTask(ConfigurableTask):
         super().build_all_requests(**{**kwargs, "cache_requests": False})
 
     def fewshot_context(self, doc: dict[str, Any], num_fewshot: int = 0, **kwargs: Any) -> Any:
-        r"""The text the model continues. Zero-shot, whatever `num_fewshot`.
+        r"""The text the model continues: the examples as earlier turns, then the question.
 
-        With a bound chat template: the user's turn, the generation prompt, then `gen_prefix`. Otherwise
-        lm-eval's own, with its chat template if asked for: without, "instruction\n\nquestion\n<reasoning>".
+        With a bound chat template: the turns, the generation prompt, then `gen_prefix`. With lm-eval's: as it
+        does it. With none: "instruction\n\nquestion\n<reasoning>", and before it each example in the same
+        form with its answer and a blank line. With `fewshot_as_multiturn` false (None, which its command line
+        says, is true) the user's turn holds the examples in that form.
         """
-        if self._chat_template is None or kwargs.get("apply_chat_template"):
+        system, prefix = kwargs.get("system_instruction"), kwargs.get("gen_prefix") or ""
+        lm_evals = kwargs.get("chat_template") if kwargs.get("apply_chat_template") else None
+        template = lm_evals or self._chat_template
+        turns = self.examples(num_fewshot)
+        if not turns and (lm_evals or template is None):
             return super().fewshot_context(doc, num_fewshot=0, **kwargs)
-        messages = [{"role": "user", "content": self.doc_to_text(doc)}]
-        if system := kwargs.get("system_instruction"):
-            messages.insert(0, {"role": "system", "content": system})
-        opened = self._chat_template(messages, add_generation_prompt=True)
-        return opened + (kwargs.get("gen_prefix") or "")
+        plain = plain_text(turns, self.config.target_delimiter, self.config.fewshot_delimiter)
+        if template is None:
+            return (system or "") + plain + super().fewshot_context(doc, num_fewshot=0, gen_prefix=prefix)
+        asked = [{"role": "system", "content": system}] if system else []
+        if kwargs.get("fewshot_as_multiturn") is False:
+            asked += [{"role": "user", "content": plain + self.doc_to_text(doc)}]
+        else:
+            asked += [*messages(turns), {"role": "user", "content": self.doc_to_text(doc)}]
+        if lm_evals and prefix:
+            opened = [*asked, {"role": "assistant", "content": prefix}]
+            return lm_evals(opened, add_generation_prompt=False)
+        return template(asked, add_generation_prompt=True) + prefix
+
+    def examples(self, n: int) -> Turns:
+        """The worked examples before each question."""
+        key = (n, self.worked.seed)
+        if n and key not in self._turns:
+            asked = list(self.eval_docs)
+            self._turns[key] = self.worked.turns(n, asked, self.doc_to_text, self.instruction)
+        return self._turns.get(key, [])
 
     def construct_requests(self, doc: dict[str, Any], ctx: Any, **kwargs: Any) -> Any:
         """The request of a problem."""
         request = super().construct_requests(doc, ctx, **kwargs)
         if self._takes_protocol:
             request.arguments = (ctx, deepcopy({**self.asked, "protocol": self.decoding}))
+        if self.config.num_fewshot and not (self._chat_template or kwargs.get("apply_chat_template")):
+            # Nothing else ends the answer: after the examples a model goes on with a question of its own.
+            next_question = self.config.fewshot_delimiter + self.instruction
+            settings = request.arguments[1]
+            settings["until"] = [*(settings.get("until") or []), next_question]
         return request
 
     # ---------------------------------------------------------------- the verdict

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from lift_harness.errors import LiftError, first_line
-from lift_harness.models.chat import Encoded, encode_examples
+from lift_harness.models.chat import Encoded, encode_examples, encode_released
 from lift_harness.training.sources.records import Record, stable_ids
 
 Long = Literal["error", "drop", "truncate"]
@@ -138,6 +138,8 @@ def encode(records: Sequence[Record], tokenizer: Any, offsets: bool = False) -> 
     conversations = [record.chat for record in records]
     prefixes, responses = [record.prefix for record in records], [record.response for record in records]
     try:
+        if any(record.release for record in records):
+            return [encode_one(record, tokenizer, offsets) for record in records]
         return encode_examples(tokenizer, conversations, prefixes, responses, offsets)
     except LiftError:
         raise
@@ -147,6 +149,13 @@ def encode(records: Sequence[Record], tokenizer: Any, offsets: bool = False) -> 
                 f"{records[0].origin}: the chat template or tokenizer refuses it: {first_line(error)}"
             ) from error
         return [encode([record], tokenizer, offsets)[0] for record in records]
+
+
+def encode_one(record: Record, tokenizer: Any, offsets: bool) -> Encoded:
+    """One record, in its own form."""
+    if record.release:
+        return encode_released(tokenizer, record.chat, record.response, offsets)
+    return encode_examples(tokenizer, [record.chat], [record.prefix], [record.response], offsets)[0]
 
 
 def trained_length(

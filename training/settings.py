@@ -25,6 +25,13 @@ class DataSource(Strict):
     n: int | None = Field(None, ge=1, description="examples, drawn at random; null: all")
     seed: int = Field(0, ge=0, description="of the draw, or of the generator")
     kind: Literal["math", "code", "chat"] | None = Field(None, description="null: by the fields")
+    format: Literal["ours", "release"] = Field(
+        "ours", description="release: the text of LIFT's released code"
+    )
+    instruction: str | None = Field(
+        None, min_length=1, description="of format: release; the text, or a file that holds it"
+    )
+    bad_rows: Literal["error", "drop"] = Field("error", description="what becomes of rows of no use")
     fields: dict[str, str] = Field({}, description="part -> column, e.g. {question: problem}; {}: found out")
     where: dict[str, Scalar | list[Scalar]] = Field({}, description="column -> value or values to keep")
     max_chars: int | None = Field(None, ge=1, description="longer examples are left out")
@@ -39,6 +46,12 @@ class DataSource(Strict):
     def _range(self) -> DataSource:
         if self.min_tokens and self.max_tokens and self.min_tokens > self.max_tokens:
             raise ValueError(f"min_tokens={self.min_tokens} is more than max_tokens={self.max_tokens}")
+        if self.format == "release" and self.instruction is None:
+            raise ValueError(
+                "format=release needs its instruction: a text or a file (docs/training-data.md says whose)"
+            )
+        if self.format != "release" and self.instruction is not None:
+            raise ValueError("instruction is of format: release; ours are those of the benchmarks")
         return self
 
 

@@ -28,6 +28,7 @@ def evaluate(
     label: str,
     samples: int | None = None,
     limit: int | None = None,
+    num_fewshot: int = 0,
     gen_kwargs: Mapping[str, Any] | None = None,
     output: Path | None = None,
     confirm_run_unsafe_code: bool = False,
@@ -40,6 +41,7 @@ def evaluate(
         label: names the folder of this run's files below `output`.
         samples: answers a problem; None: as many as the task says.
         limit: problems a task; None: all.
+        num_fewshot: worked examples before each question.
         gen_kwargs: decoding settings, above those of the task and of the model.
         output: where lm-eval's result and sample files go; None: nowhere.
         confirm_run_unsafe_code: run generated code where no sandbox can be had.
@@ -59,6 +61,8 @@ def evaluate(
     if samples is not None:
         for task in loaded:
             task.set_config("repeats", samples)
+    for task in loaded:
+        task.set_config("num_fewshot", num_fewshot)
     with lm.ranks.first(min(task.count(limit) for task in loaded)) as takes_part:
         results = takes_part and evaluator.simple_evaluate(
             model=lm,
@@ -88,6 +92,7 @@ def evaluate_model(
     model_args: str,
     gen_kwargs: str,
     batch_size: str,
+    num_fewshot: int = 0,
     output: Path | None = None,
     **options: Any,
 ) -> list[Row]:
@@ -99,6 +104,7 @@ def evaluate_model(
         model_args: of `LiftDLM`, "KEY=VALUE,...".
         gen_kwargs: decoding settings in the same form.
         batch_size: a number or "auto".
+        num_fewshot: worked examples before each question.
         output: where lm-eval's result and sample files go; None: nowhere.
         options: `peft`, and those of `evaluate`.
 
@@ -113,7 +119,8 @@ def evaluate_model(
     from lift_harness.lm.model import LiftDLM
     from lift_harness.tasks.protocol import load_task
 
-    loaded = [load_task(name) for name in expand(name.strip() for name in tasks)]
+    names = expand(name.strip() for name in tasks)
+    loaded = [load_task(name, num_fewshot=num_fewshot) for name in names]
     peft = options.pop("peft", None)
     adapter = {"peft": peft} if peft else {}
     lm = LiftDLM(
@@ -124,7 +131,8 @@ def evaluate_model(
     with ExitStack() as stack:
         folder = output or Path(stack.enter_context(TemporaryDirectory(prefix="lift-harness-")))
         before = set(folder.rglob(RESULTS))
-        if not evaluate(lm, loaded, label=label, gen_kwargs=settings, output=folder, **options):
+        options |= {"num_fewshot": num_fewshot, "gen_kwargs": settings}
+        if not evaluate(lm, loaded, label=label, output=folder, **options):
             return []
         written = max(set(folder.rglob(RESULTS)) - before)
         return load([written], {label: written})

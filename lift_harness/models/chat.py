@@ -91,6 +91,37 @@ def encode_example(
     return encoded.prompt, encoded.response
 
 
+def encode_released(
+    tokenizer: Any, messages: list[dict[str, str]], response: str, offsets: bool = False
+) -> Encoded:
+    """Prompt and response ids of one training example as LIFT's released code makes them.
+
+    It renders question and answer without `add_generation_prompt`, and takes for the prompt's length that of
+    the question so rendered, with a line break behind it. So, of a template that appends the assistant's
+    header in any case (LLaDA's), the header after the answer is learnt; of one that does not (Dream's),
+    the header before the answer is. Where the line break is a token of its own, the prompt takes one token
+    of the answer. Source: divelab/LIFT, SFT/sft_trainer.py at b2cacc0.
+
+    Args:
+        tokenizer: with a chat template.
+        messages: before the response.
+        response: the assistant's text, all of it.
+        offsets: give the characters of the response's tokens but the last, as `encode_examples` does;
+            outside of the response's text they are negative or beyond its end.
+    """
+    said = [*messages, {"role": "assistant", "content": response}]
+    question = tokenizer.apply_chat_template(messages, tokenize=False)
+    whole = tokenizer.apply_chat_template(said, tokenize=False)
+    asked = tokenizer(question + "\n", verbose=False)["input_ids"]
+    encoded = tokenizer(whole, verbose=False, return_offsets_mapping=offsets)
+    ids, end = encoded["input_ids"], len(asked)
+    spans = None
+    if offsets:
+        begins = whole.rindex(response.strip())  # templates strip what is said
+        spans = [(a - begins, b - begins) for a, b in encoded["offset_mapping"][end:-1]]
+    return Encoded(ids[:end], ids[end:], spans)
+
+
 def encode_examples(
     tokenizer: Any,
     conversations: Sequence[list[dict[str, str]]],

@@ -93,7 +93,7 @@ def check_evaluation(recipe: Recipe, settings: EvalSettings) -> None:
 
     for run in evaluations(recipe, settings):
         for task in run.tasks:
-            load_task(task)
+            load_task(task, num_fewshot=settings.num_fewshot)
             if ready := load_benchmark(task_config(task)["benchmark"]).ready:
                 ready(False)
             DecodingConfig.of(decoding_settings(task), run.gen_kwargs)
@@ -108,6 +108,7 @@ def evaluation_key(recipe: Recipe, settings: EvalSettings, checkpoint: str) -> s
     configs = {task: task_config(task) for run in runs for task in run.tasks}
     return stage_key(
         version=__version__,
+        num_fewshot=settings.num_fewshot,
         checkpoint=checkpoint,
         runs=[run._asdict() for run in runs],
         protocol=configs,
@@ -146,6 +147,7 @@ def evaluate_checkpoint(
                 label=run.label,
                 samples=run.samples,
                 limit=run.limit,
+                num_fewshot=settings.num_fewshot,
                 gen_kwargs=run.gen_kwargs,
                 output=folder,
             )

@@ -159,6 +159,9 @@ def data_summary(data: Data, counts: TokenCounts, held_out: int = 0) -> Group:
     lines = [f"{counts.examples:,} examples to train on, {total:,} tokens; {cut}"]
     if words := dropped(counts):
         lines.append(f"left out: {words}")
+    lines += [
+        f"{part.source}: the first bad row: {part.first_bad}" for part in data.sources if part.first_bad
+    ]
     if held_out:
         lines.append(f"for validation: {held_out:,} records")
     lines.append(f"sha256 {data.sha256}")

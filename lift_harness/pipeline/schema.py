@@ -67,6 +67,7 @@ class EvalSettings(Strict):
     samples: int = Field(8, ge=0, description="answers a problem for pass@k; 0: no pass@k")
     sample_limit: int | None = Field(None, ge=1, description="problems a task for pass@k; null: as `limit`")
     temperature: float = Field(0.7, gt=0)
+    num_fewshot: int = Field(0, ge=0, description="worked examples before each question (docs/tasks.md)")
     batch_size: int | str = "auto"
     gen_kwargs: dict[str, Any] = Field({}, description="decoding settings, over those of the protocol")
     traces: int = Field(16, ge=0, description="problems a task whose decoding is kept step by step")

@@ -77,6 +77,23 @@ def test_any_task_takes_any_number_of_samples(monkeypatch, capsys, tmp_path):
         assert verdicts["n_correct"] == sum(verdicts["solved"])
 
 
+def test_worked_examples_are_in_the_prompt_and_the_results_say_how_many(monkeypatch, tmp_path):
+    asked = {}
+    for number in (0, 1):
+        args = ["eval", "--tasks", "countdown_mini", "--limit", "1", "--num_fewshot", str(number)]
+        assert run_main(monkeypatch, *args, "--output", str(tmp_path / str(number))) == 0
+        (log,) = (tmp_path / str(number)).rglob("samples_*.jsonl")
+        asked[number] = json.loads(log.read_text().splitlines()[0])["arguments"]["gen_args_0"]["arg_0"]
+        (file,) = (tmp_path / str(number)).rglob("results_*.json")
+        assert json.loads(file.read_text())["n-shot"] == {"lift_countdown_mini": number}
+    ((user, said),) = load_task("lift_countdown_mini").examples(1)
+    start, header = asked[0].index("<|start_header_id|>"), "<|start_header_id|>assistant<|end_header_id|>\n\n"
+    turns = f"<|start_header_id|>user<|end_header_id|>\n\n{user}<|eot_id|>{header}{said}<|eot_id|>"
+    assert asked[1] == asked[0][:start] + turns + asked[0][start:]
+    shown = render(compare(load([tmp_path / "1", tmp_path / "0"])), "markdown")
+    assert "1 examples in the prompt, not 0" in shown or "0 examples in the prompt, not 1" in shown
+
+
 def test_a_tasks_rows_are_made_once(monkeypatch):
     made = []
     real = mini_data.sudoku_items
@@ -109,6 +126,7 @@ def test_without_an_output_folder_the_same_table_is_printed_and_nothing_is_left(
         (["--tasks", "lift_mini", "--model_args", "sise=4"], "sise"),
         (["--tasks", "lift_mini", "--model", "no-such-model"], "no-such-model"),
         (["--tasks", "lift_mini", "--batch_size", "many"], "batch_size='many'"),
+        (["--tasks", "sudoku_mini", "--num_fewshot", "9"], "more than the model's context of 512"),
     ],
 )
 def test_bad_input_is_one_line(monkeypatch, capfd, args, said):
@@ -124,8 +142,8 @@ def test_names_expand():
         expand(["lift_mimi"])
 
 
-def test_every_task_runs_with_a_model_of_lm_evals_own(tasks, tmp_path):
-    """The same prompts for an autoregressive baseline."""
+def baseline(names, **settings):
+    """The results of tasks with a random autoregressive model, one problem each."""
     import lm_eval
     from lm_eval.models.huggingface import HFLM
     from lm_eval.tasks import TaskManager
@@ -135,15 +153,33 @@ def test_every_task_runs_with_a_model_of_lm_evals_own(tasks, tmp_path):
     sizes = {"n_embd": 32, "n_layer": 1, "n_head": 2, "n_positions": 2048}
     model = GPT2LMHeadModel(GPT2Config(vocab_size=len(tokenizer), **sizes))
     lm = HFLM(pretrained=model.eval(), tokenizer=tokenizer, batch_size=4, device="cpu")
-    found = lm_eval.simple_evaluate(
+    return lm_eval.simple_evaluate(
         lm,
-        tasks=[load_task(f"lift_{task}") for task in tasks],
+        tasks=[load_task(name) for name in names],
         limit=1,
-        apply_chat_template=True,
         gen_kwargs={"max_gen_toks": 4},
         task_manager=TaskManager(include_defaults=False),
         bootstrap_iters=0,
+        **settings,
     )
+
+
+@pytest.mark.parametrize("template", [True, False])
+def test_a_model_of_lm_evals_own_sees_the_same_examples(tasks, template):
+    names = ["lift_gsm8k", "lift_sudoku_mini"]
+    found = baseline(names, num_fewshot=2, apply_chat_template=template)
+    for name in names:
+        (line,) = found["samples"][name]
+        prompt = line["arguments"][0][0]
+        places = [prompt.index(text) for turn in load_task(name).examples(2) for text in turn]
+        assert places == sorted(places) and prompt.endswith("<reasoning>")
+        assert prompt.count("<|start_header_id|>") == (6 if template else 0)
+        assert found["n-shot"][name] == 2
+
+
+def test_every_task_runs_with_a_model_of_lm_evals_own(tasks):
+    """The same prompts for an autoregressive baseline."""
+    found = baseline([f"lift_{task}" for task in tasks], apply_chat_template=True)
     for task in tasks:
         (line,) = found["samples"][f"lift_{task}"]
         assert line["arguments"][0][0].endswith("<reasoning>")

@@ -39,6 +39,47 @@ S1K = {
     "source_type": "AI-MO",
 }
 S1K_RESPONSE = "Six sevens.</reasoning>\n<answer>\nIt is 42.\n\nSo: $\\boxed{42}$\n</answer>"
+S1K_1_1 = {
+    "question": "What is 6 x 7?",
+    "deepseek_thinking_trajectory": "Six sevens.",
+    "deepseek_attempt": "It is 42.\n\nSo: $\\boxed{42}$",
+    "gemini_attempt": "forty-two",
+}
+LIFT_SFT = {
+    "question": "What is 6 x 7?",
+    "thinking_trajectories": ["Six sevens."],
+    "sol": "42",
+    "source_type": "x",
+}
+KODCODE_TEST = """from solution import add
+
+def test_small():
+    assert add(1, 2) == 3
+    total = add(2, 2)
+    assert total == 4
+
+def test_more():
+    assert add(
+        0,
+        0) == 0
+    assert sorted([add(1, 1)]) == [2]
+    assert add(5, 5) == 10
+"""
+KODCODE = {
+    "style": "instruct",
+    "question_id": "a1",
+    "question": "Add two numbers.\n",
+    "solution": "def add(a, b):\n    return a + b",
+    "test": KODCODE_TEST,
+    "r1_solution": "def add(a, b):\n    return b + a",
+    "conversations": [
+        {"from": "human", "value": "Please solve: Add two numbers."},
+        {
+            "from": "gpt",
+            "value": "<think>\nAdd.\n</think>\n\n```python\ndef add(x, y):\n    return x + y\n```\nDone.",
+        },
+    ],
+}
 LOCAL = {"question": "What is 6 x 7?", "reasoning": "Six sevens.", "answer": 42}
 MESSAGES = [
     {"role": "system", "content": "Be brief."},

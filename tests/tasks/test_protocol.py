@@ -245,10 +245,6 @@ def test_a_model_bound_before_is_forgotten():
     assert not prompt_of(Canned(gold), task).startswith("[user]")
 
 
-def test_no_examples_are_put_into_the_prompt():
-    assert prompt_of(Canned(gold), load_task(SUDOKU), num_fewshot=3).count("Puzzle:") == 1
-
-
 def test_the_request_is_the_protocols():
     model = Canned(gold)
     evaluate(model, [SUDOKU, COUNTDOWN], limit=1)

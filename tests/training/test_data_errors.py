@@ -58,7 +58,7 @@ def test_a_bad_row_of_worked_data(write, row, message):
             r"messages\[0\]: unknown role 'asistant'; did you mean assistant",
         ),
         (
-            [{"role": "user", "content": 3.5}, {"role": "user", "content": {}}],
+            [{"role": "user", "content": 3.0}, {"role": "user", "content": {}}],
             r"messages\[1\]: 'content' must be text",
         ),
         ([{"role": "user", "content": "hi"}], "no assistant's turn; the roles are: user"),

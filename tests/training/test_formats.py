@@ -4,7 +4,18 @@ import shutil
 from functools import partial
 
 import pytest
-from support.training_rows import LOCAL, MESSAGES, S1K, S1K_RESPONSE, load, only, write_rows
+from support.training_rows import (
+    KODCODE,
+    LIFT_SFT,
+    LOCAL,
+    MESSAGES,
+    S1K,
+    S1K_1_1,
+    S1K_RESPONSE,
+    load,
+    only,
+    write_rows,
+)
 
 from lift_harness.errors import LiftError
 from lift_harness.tasks import data as benchmarks
@@ -31,18 +42,6 @@ def write(tmp_path):
 
 # ---------------------------------------------------------------- what each source's rows become
 
-S1K_1_1 = {
-    "question": "What is 6 x 7?",
-    "deepseek_thinking_trajectory": "Six sevens.",
-    "deepseek_attempt": "It is 42.\n\nSo: $\\boxed{42}$",
-    "gemini_attempt": "forty-two",
-}
-LIFT_SFT = {
-    "question": "What is 6 x 7?",
-    "thinking_trajectories": ["Six sevens."],
-    "sol": "42",
-    "source_type": "x",
-}
 SHORT_RESPONSE = "Six sevens.</reasoning>\n<answer>\n\\boxed{42}\n</answer>"
 
 
@@ -70,37 +69,6 @@ def test_gsm8k_loses_its_calculator_and_its_mark(write):
     assert record.user == f"{GSM8K}\n\nTom has 1,500 eggs and sells 3. How many are left?"
     answer = "He has 1500-3=1,497 eggs.</reasoning>\n<answer>\n\\boxed{1497}\n</answer>"
     assert (record.response, record.prefix) == (answer, "<reasoning>")
-
-
-KODCODE_TEST = """from solution import add
-
-def test_small():
-    assert add(1, 2) == 3
-    total = add(2, 2)
-    assert total == 4
-
-def test_more():
-    assert add(
-        0,
-        0) == 0
-    assert sorted([add(1, 1)]) == [2]
-    assert add(5, 5) == 10
-"""
-KODCODE = {
-    "style": "instruct",
-    "question_id": "a1",
-    "question": "Add two numbers.\n",
-    "solution": "def add(a, b):\n    return a + b",
-    "test": KODCODE_TEST,
-    "r1_solution": "def add(a, b):\n    return b + a",
-    "conversations": [
-        {"from": "human", "value": "Please solve: Add two numbers."},
-        {
-            "from": "gpt",
-            "value": "<think>\nAdd.\n</think>\n\n```python\ndef add(x, y):\n    return x + y\n```\nDone.",
-        },
-    ],
-}
 
 
 def test_kodcode_is_asked_as_mbpp_and_answers_in_one_block(write):

@@ -91,7 +91,7 @@ def parsed(text: bytes, where: str) -> Any:
         return json.loads(text.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
         raise LiftError(f"{where}: not UTF-8: {error.reason} at byte {error.start}") from None
-    except (json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits, too
         raise LiftError(f"{where}: not JSON: {first_line(error)}") from None
 
 

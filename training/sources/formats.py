@@ -14,10 +14,22 @@ from typing import Any
 from lift_harness.errors import LiftError, did_you_mean
 from lift_harness.tasks import prompts
 from lift_harness.tasks.scoring.tags import answer_tag, last_boxed
+from lift_harness.tasks.worked import gsm8k_parts
+from lift_harness.training.sources.fields import (
+    NO_PLACE,
+    Row,
+    Spans,
+    given_spans,
+    is_missing,
+    messages_of,
+    require,
+    stripped,
+    tests_of,
+    text_of,
+    turns_of,
+)
 from lift_harness.training.sources.records import Record
-from lift_harness.training.sources.unit_tests import assertions
-
-Row = Mapping[str, Any]
+from lift_harness.training.sources.release import released_record
 
 
 @dataclass(frozen=True)
@@ -52,9 +64,6 @@ LAYOUTS: tuple[Layout, ...] = (
     Layout({"prompt": "prompt", "response": "completion"}, "chat"),
     Layout({"question": "question", "answer": "answer"}, "math"),  # GSM8K: the reasoning is in the answer
 )
-NO_PLACE = (
-    "'priority_spans' count in a response or a reasoning of its own; this row has neither (kind: chat does)"
-)
 REQUIRED = (("messages",), ("prompt", "response"), ("question", "answer"))
 OPTIONAL = ("reasoning", "tests", "system", "priority_spans")
 PARTS = (*(part for parts in REQUIRED for part in parts), *OPTIONAL)
@@ -63,9 +72,6 @@ PARTS = (*(part for parts in REQUIRED for part in parts), *OPTIONAL)
 INSTRUCTIONS = prompts.INSTRUCTIONS | {
     "code": prompts.INSTRUCTIONS["mbpp"].replace(" so that the tests below it pass", "")
 }
-
-# Names of the same speaker: those of the messages format and of ShareGPT.
-ROLES = {"system": "system", "user": "user", "assistant": "assistant", "human": "user", "gpt": "assistant"}
 
 
 def find_layout(row: Row, origin: str, fields: Mapping[str, str], kind: str | None) -> Layout:
@@ -95,18 +101,28 @@ def find_layout(row: Row, origin: str, fields: Mapping[str, str], kind: str | No
     )
 
 
-def make_record(row: Row, layout: Layout, origin: str) -> Record | None:
+def make_record(row: Row, layout: Layout, origin: str, instruction: str | None = None) -> Record | None:
     """The record of a row; None if its question or its response is empty.
+
+    Args:
+        row: with values of all kinds.
+        layout: of its file.
+        origin: for messages.
+        instruction: of the released code's text, which the record then has; None: the benchmark's.
 
     Raises:
         LiftError: a field is missing or holds something else than it should.
     """
+    if instruction is not None:
+        return released_record(row, layout.columns, layout.kind, instruction, origin)
     if "question" in layout.columns:
         return worked_record(row, layout, origin)
+    if is_missing(row.get(layout.columns.get("messages", ""), "")):
+        return None
     messages, response = conversation(row, layout, origin)
     if not response.strip() or not any(said.strip() for role, said in messages if role == "user"):
         return None
-    spans = given_spans(row, layout, origin, response)
+    spans = given_spans(row, span_column(layout), origin, response)
     if layout.kind == "chat":
         return Record(tuple(messages), response, "", "chat", origin, spans)
     if [role for role, _ in messages if role != "system"] != ["user"]:
@@ -117,6 +133,11 @@ def make_record(row: Row, layout: Layout, origin: str) -> Record | None:
         raise LiftError(f"{origin}: {NO_PLACE}")
     reasoning, answer = split_answer(response, layout.kind, origin)
     return asked_as_evaluated(layout, messages[:-1], messages[-1][1], reasoning, answer, (), None, origin)
+
+
+def span_column(layout: Layout) -> str:
+    """The column of marked spans."""
+    return layout.columns.get("priority_spans", "priority_spans")
 
 
 # ---------------------------------------------------------------- question, reasoning, answer
@@ -139,7 +160,7 @@ def worked_record(row: Row, layout: Layout, origin: str) -> Record | None:
         return None
     if "tests" in layout.columns:
         tests = tests_of(row, layout.columns["tests"], origin)
-    spans = given_spans(row, layout, origin, reasoning)
+    spans = given_spans(row, span_column(layout), origin, reasoning)
     if spans is not None and "reasoning" not in layout.columns:
         raise LiftError(f"{origin}: {NO_PLACE}")
     reasoning, spans = stripped(reasoning, spans)
@@ -156,7 +177,7 @@ def asked_as_evaluated(
     reasoning: str,
     answer: str,
     tests: Sequence[str],
-    spans: tuple[tuple[int, int], ...] | None,
+    spans: Spans | None,
     origin: str,
 ) -> Record:
     """The record whose prompt is that of the benchmark of its kind, and whose response is in its format."""
@@ -175,14 +196,13 @@ def asked_as_evaluated(
 
 
 def split_gsm8k(answer: str, origin: str) -> tuple[str, str]:
-    """Reasoning and result of GSM8K's "48/2 = <<48/2=24>>24 clips ... #### 72", as its scorer reads it."""
-    reasoning, mark, result = answer.rpartition("####")
-    if not mark:
+    """Reasoning and result of an answer of GSM8K's."""
+    if "####" not in answer:
         raise LiftError(
             f"{origin}: 'answer' holds no '####' before the result, and there is no 'reasoning'; to train "
             "on it as it is: fields: {prompt: question, response: answer}"
         )
-    return re.sub(r"<<[^<>]*>>", "", reasoning), result.strip().translate(str.maketrans("", "", ",$"))
+    return gsm8k_parts(answer)
 
 
 def boxed(answer: str) -> str:
@@ -222,9 +242,8 @@ def split_answer(text: str, kind: str, origin: str) -> tuple[str, str]:
 
 def kodcode_answer(row: Row, solution: str, origin: str) -> tuple[str, str]:
     """Reasoning and program of a KodCode row: the assistant's, else the solution without a reasoning."""
-    said = row["conversations"] or []
-    turns = [turn for turn in said if isinstance(turn, dict) and turn.get("from") in ("gpt", "assistant")]
-    text = text_of(turns[-1], "value", f"{origin}: conversations") if turns else ""
+    answers = [turn for turn in turns_of(row, origin) if turn.get("from") in ("gpt", "assistant")]
+    text = text_of(answers[-1], "value", f"{origin}: conversations") if answers else ""
     if not text.strip():
         return "", solution
     if "</think>" in text or python_block(text) is not None:
@@ -265,84 +284,3 @@ def said_by(role: str, value: Any, row: Row, column: str, origin: str) -> list[t
     if isinstance(value, list):
         return messages_of(row, column, origin)
     return [(role, text_of(row, column, origin))]
-
-
-def messages_of(row: Row, column: str, origin: str) -> list[tuple[str, str]]:
-    """(role, text) of each message: {role, content}, or ShareGPT's {from, value}."""
-    value = require(row, column, origin)
-    if not isinstance(value, list):
-        raise LiftError(f"{origin}: {column!r} must be a list of messages, not {type(value).__name__}")
-    said = []
-    for i, message in enumerate(value):
-        where = f"{origin}: {column}[{i}]"
-        if not isinstance(message, dict):
-            raise LiftError(f"{where} must be an object with role and content, not {type(message).__name__}")
-        names = ("from", "value") if "from" in message else ("role", "content")
-        role = require(message, names[0], where)
-        if role not in ROLES:
-            raise LiftError(f"{where}: unknown role {role!r}; {did_you_mean(str(role), ROLES)}")
-        said.append((ROLES[role], text_of(message, names[1], where)))
-    return said
-
-
-# ---------------------------------------------------------------- fields
-
-
-def require(row: Row, field: str, origin: str) -> Any:
-    """A field that must be there."""
-    if field not in row:
-        raise LiftError(f"{origin}: {field!r} is missing; the fields are: {', '.join(map(str, row))}")
-    return row[field]
-
-
-def text_of(row: Row, field: str, origin: str) -> str:
-    """A field as text: a number as it is written, the first of a list of texts, nothing for null."""
-    value = require(row, field, origin)
-    if isinstance(value, list) and all(isinstance(item, str) for item in value):
-        value = value[0] if value else ""
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        value = str(value)
-    if value is None:
-        return ""
-    if not isinstance(value, str):
-        raise LiftError(f"{origin}: {field!r} must be text, not {type(value).__name__}: {str(value)[:60]!r}")
-    try:
-        value.encode()
-    except UnicodeEncodeError:  # half of a surrogate pair: JSON can spell it, no tokenizer takes it
-        raise LiftError(f"{origin}: {field!r} is not valid Unicode") from None
-    return value
-
-
-def tests_of(row: Row, field: str, origin: str) -> list[str]:
-    """The tests that a question shows: those of a list (MBPP), or what a test file asserts (KodCode)."""
-    value = require(row, field, origin)
-    if isinstance(value, list) and all(isinstance(item, str) for item in value):
-        return value
-    return assertions(text_of(row, field, origin))
-
-
-def given_spans(row: Row, layout: Layout, origin: str, text: str) -> tuple[tuple[int, int], ...] | None:
-    """The field `priority_spans`, if there is one: [start, end] pairs of characters of `text`."""
-    value = row.get(layout.columns.get("priority_spans", "priority_spans"))
-    if value is None:
-        return None
-    if not isinstance(value, list):
-        raise LiftError(f"{origin}: 'priority_spans' must be a list of [start, end], not {value!r}")
-    for pair in value:
-        whole = isinstance(pair, list) and all(type(end) is int for end in pair)
-        if not whole or len(pair) != 2 or not 0 <= pair[0] < pair[1] <= len(text):
-            raise LiftError(
-                f"{origin}: 'priority_spans' has {pair!r}, no [start, end] within {len(text)} characters"
-            )
-    return tuple((start, end) for start, end in value)
-
-
-def stripped(
-    text: str, spans: tuple[tuple[int, int], ...] | None
-) -> tuple[str, tuple[tuple[int, int], ...] | None]:
-    """The text without white space around it, and where the spans are then."""
-    left, short = len(text) - len(text.lstrip()), text.strip()
-    if spans is None:
-        return short, None
-    moved = ((max(start - left, 0), min(end - left, len(short))) for start, end in spans)
-    return short, tuple((start, end) for start, end in moved if start < end)

@@ -8,21 +8,29 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from lift_harness.errors import LiftError, did_you_mean
 from lift_harness.training.settings import DataSource
 from lift_harness.training.sources import synthetic
+from lift_harness.training.sources.fields import require
 from lift_harness.training.sources.files import SUFFIXES
-from lift_harness.training.sources.formats import find_layout, make_record, require
+from lift_harness.training.sources.formats import find_layout, make_record
 from lift_harness.training.sources.published import PUBLISHED, find_published, local_rows, published_rows
 from lift_harness.training.sources.records import Record, content, content_hash, number
+from lift_harness.training.sources.release import read_instruction
 
 Rows = Iterable[tuple[str, Mapping[str, Any]]]
 Tokens = Callable[[Record], int]
 # Settings that mean nothing for generated text.
-OF_FILES = ("kind", "split", "config", "revision", "fields", "where", "max_chars", "min_tokens", "max_tokens")
+OF_FILES = (
+    *("kind", "split", "config", "revision", "fields", "where", "max_chars", "min_tokens", "max_tokens"),
+    *("format", "bad_rows"),
+)
+
+LEAVE_OUT = "; to leave such rows out: bad_rows: drop"
 
 
 @dataclass
@@ -34,7 +42,9 @@ class SourceSummary:
         origin: where the rows came from: file, Hub id and revision, or generator.
         read: rows.
         dropped: filter -> records that it left out; "empty" are those without a question or a
-            response, "not drawn" those beyond `n` (not tokenized, so that no filter on tokens counts them).
+            response, "bad rows" those that no record can be made of (`bad_rows: drop`), "not drawn" those
+            beyond `n` (not tokenized, so that no filter on tokens counts them).
+        first_bad: what was wrong with the first bad row.
         kept: records.
     """
 
@@ -42,6 +52,7 @@ class SourceSummary:
     origin: dict[str, Any]
     read: int = 0
     dropped: Counter[str] = field(default_factory=Counter)
+    first_bad: str | None = None
     kept: int = 0
 
 
@@ -90,9 +101,12 @@ def read_source(source: DataSource, tokens: Tokens | None) -> tuple[SourceSummar
     """The records of one source, and their count."""
     if source.source in synthetic.SOURCES:
         return read_generator(source)
+    instruction = None if source.instruction is None else read_instruction(source.instruction)
     origin, rows = open_rows(source)
+    if instruction is not None:
+        origin |= {"format": source.format, "instruction_sha256": sha256(instruction.encode()).hexdigest()}
     summary = SourceSummary(source.source, origin)
-    records = filtered(rows, source, summary)
+    records = filtered(rows, source, summary, instruction)
     kept = drawn(records, source, summary, token_filter(source, tokens, summary))
     summary.kept = len(kept)
     short = source.n is not None and len(kept) < source.n
@@ -102,6 +116,7 @@ def read_source(source: DataSource, tokens: Tokens | None) -> tuple[SourceSummar
             f"data source {source.source!r}: {len(kept)} of {summary.read} rows are left"
             f"{f' (dropped: {dropped})' if dropped else ''}"
             f"{f', n={source.n}; lower n' if short else '; loosen its filters'}"
+            f"{f'; the first bad row: {summary.first_bad}' if summary.first_bad else ''}"
         )
     return summary, kept
 
@@ -141,23 +156,34 @@ def path_like(name: str) -> bool:
 def refuse(source: DataSource, settings: Sequence[str], because: str) -> None:
     """Settings that a source has no use for are errors, not ignored."""
     for name in settings:
-        if value := getattr(source, name):
+        value = getattr(source, name)
+        if value != DataSource.model_fields[name].get_default():
             raise LiftError(f"data source {source.source!r} {because}, so it takes no {name}={value!r}")
 
 
 # ---------------------------------------------------------------- filters
 
 
-def filtered(rows: Rows, source: DataSource, summary: SourceSummary) -> Iterator[Record]:
+def filtered(
+    rows: Rows, source: DataSource, summary: SourceSummary, instruction: str | None
+) -> Iterator[Record]:
     """The records of the rows that pass the filters on fields and characters."""
     layout = None
     for origin, row in rows:
         summary.read += 1
-        if layout is None:
-            layout = find_layout(row, origin, source.fields, source.kind)
-        if not matches(row, source.where, origin):
+        try:
+            layout = layout or find_layout(row, origin, source.fields, source.kind)
+            wanted = matches(row, source.where, origin)
+            record = make_record(row, layout, origin, instruction) if wanted else None
+        except LiftError as error:
+            if source.bad_rows == "error":
+                raise LiftError(f"{error}{'' if layout is None else LEAVE_OUT}") from error
+            summary.dropped["bad rows"] += 1
+            summary.first_bad = summary.first_bad or str(error)
+            continue
+        if not wanted:
             summary.dropped["where"] += 1
-        elif (record := make_record(row, layout, origin)) is None:
+        elif record is None:
             summary.dropped["empty"] += 1
         elif short_enough(record, source, summary):
             yield record

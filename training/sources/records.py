@@ -26,6 +26,7 @@ class Record:
         kind: math, code or chat.
         origin: where it comes from, as "train.jsonl:17".
         spans: (start, end) of the priority characters of the response, if the data marks them.
+        release: whether its ids are those of LIFT's released code (`models.chat.encode_released`).
     """
 
     messages: tuple[tuple[str, str], ...]
@@ -34,6 +35,7 @@ class Record:
     kind: str = "chat"
     origin: str = ""
     spans: tuple[tuple[int, int], ...] | None = None
+    release: bool = False
 
     @property
     def user(self) -> str:
@@ -53,7 +55,8 @@ def canonical(*parts: Any) -> bytes:
 
 def content(record: Record) -> bytes:
     """What makes two records the same example: all that the model sees."""
-    return canonical(record.messages, record.prefix, record.response)
+    form = ("release",) if record.release else ()  # nothing for the others: their ids stay what they were
+    return canonical(record.messages, record.prefix, record.response, *form)
 
 
 def number(data: bytes, *key: Any) -> int:

@@ -16,6 +16,7 @@ import numpy as np
 
 from lift_harness.errors import LiftError, did_you_mean
 from lift_harness.tasks import countdown, prompts, sudoku
+from lift_harness.tasks.worked import countdown_response, sudoku_response
 from lift_harness.training.sources.records import Record
 
 
@@ -31,8 +32,7 @@ def sudoku_records(seed: int, blanks: tuple[int, int] = (4, 6)) -> Iterator[Reco
         raise LiftError(f"source 'sudoku': blanks={blanks!r}: give the least and most empty cells, 1 to 12")
     for doc in sudoku.generate("train", seed, (blanks[0], blanks[1])):
         user = prompts.user_turn(prompts.INSTRUCTIONS["sudoku"], prompts.sudoku_question(doc["Puzzle"]))
-        trace = sudoku.reasoning(doc["Puzzle"], doc["Solution"])
-        yield exchange(user, prompts.response(trace, doc["Solution"]))
+        yield exchange(user, sudoku_response(doc))
 
 
 def countdown_records(seed: int, count: int = 3, largest_number: int = 20) -> Iterator[Record]:
@@ -41,12 +41,8 @@ def countdown_records(seed: int, count: int = 3, largest_number: int = 20) -> It
     whole_number("countdown", "largest_number", largest_number, 2, 99)
     for doc in countdown.generate("train", seed, count, largest_number):
         question = prompts.countdown_question(doc["input"], doc["output"])
-        numbers = tuple(map(int, doc["input"].split(",")))
-        solution = countdown.solve(numbers, int(doc["output"]))
-        assert solution is not None  # the generator only yields solvable puzzles
         user = prompts.user_turn(prompts.INSTRUCTIONS["countdown"], question)
-        answer = rf"\boxed{{{solution.text}}}"
-        yield exchange(user, prompts.response(countdown.reasoning(solution), answer))
+        yield exchange(user, countdown_response(doc))
 
 
 def arithmetic_records(seed: int, largest: int = 99) -> Iterator[Record]:
