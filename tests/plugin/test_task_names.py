@@ -1,4 +1,4 @@
-"""What is evaluated for every form in which lm-eval takes tasks: with and without the plugin, for two models."""
+"""What is evaluated for every form in which lm-eval takes tasks, with and without the plugin."""
 
 import json
 import os
