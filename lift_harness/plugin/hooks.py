@@ -66,7 +66,8 @@ def register_filters(filters: ModuleType) -> None:
 
 
 def register_metrics(metrics: ModuleType) -> None:
-    """Groups `lm_eval.metrics` and `lm_eval.aggregations`, after lm-eval's own."""
+    """Groups `lm_eval.metrics` and `lm_eval.aggregations`, after lm-eval's own, and standard errors (0.5)."""
+    use_own_stderr(metrics)
     _register("lm_eval.metrics", "metric_registry")
     _register("lm_eval.aggregations", "aggregation_registry")
 
@@ -237,13 +238,13 @@ def _leaf_tasks(task_dict: Any) -> Iterator[Any]:
             yield value
 
 
-def use_own_stderr(evaluator_utils: Any) -> None:
+def use_own_stderr(module: Any) -> None:
     """Let an aggregation bring its standard error, as an attribute `stderr`: list of values -> float.
 
     lm-eval knows the standard error of its own aggregations only; others get "N/A".
     """
 
-    @in_place_of(evaluator_utils, "stderr_for_metric")
+    @in_place_of(module, "stderr_for_metric")
     def stderr_for_metric(original, metric, bootstrap_iters, *args, **kwargs):
         own = getattr(metric, "stderr", None)
         if callable(own) and bootstrap_iters > 0:
