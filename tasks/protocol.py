@@ -20,13 +20,13 @@ from pathlib import Path
 from typing import Any
 
 from lm_eval.api.registry import get_aggregation
-from lm_eval.api.task import ConfigurableTask
 from lm_eval.tasks import TaskManager
 
 from lift_harness.errors import LiftError, did_you_mean
 from lift_harness.tasks import prompts
 from lift_harness.tasks.benchmarks import load_benchmark
 from lift_harness.tasks.catalog import decoding_settings, task_names
+from lift_harness.tasks.lm_eval_base import LmEvalTask
 from lift_harness.tasks.passk import ks_for
 from lift_harness.tasks.scoring.verdicts import judge
 from lift_harness.tasks.worked import Turns, WorkedExamples, messages, plain_text
@@ -96,7 +96,7 @@ def for_other_models(decoding: Mapping[str, Any]) -> dict[str, Any]:
     return kwargs
 
 
-class ProtocolTask(ConfigurableTask):
+class ProtocolTask(LmEvalTask):
     """An lm-eval task under the protocol.
 
     Attributes:
@@ -196,7 +196,7 @@ class ProtocolTask(ConfigurableTask):
         whole = len(self.eval_docs)
         return len(samples) if samples is not None else min(limit or whole, whole)
 
-    def build_all_requests(self, **kwargs: Any) -> None:
+    def build_all_requests(self, **kwargs: Any) -> Any:
         """Build the requests; contexts come from no cache.
 
         lm-eval's `--cache_requests` knows neither instruction nor `repeats` nor our chat template, and
@@ -210,9 +210,9 @@ class ProtocolTask(ConfigurableTask):
             raise LiftError(
                 f"{self.task_name}: {count} problem(s) for {processes} processes; start at most {count}"
             )
-        if self.benchmark.ready and "bypass" not in self._metric_fn_list:
+        if self.benchmark.ready and not self.predicts_only:
             self.config.metadata["sandbox"] = self.benchmark.ready(self._unisolated)
-        super().build_all_requests(**{**kwargs, "cache_requests": False})
+        return super().build_all_requests(**{**kwargs, "cache_requests": False})
 
     def fewshot_context(self, doc: dict[str, Any], num_fewshot: int = 0, **kwargs: Any) -> Any:
         r"""The text the model continues: the examples as earlier turns, then the question.
@@ -272,19 +272,21 @@ class ProtocolTask(ConfigurableTask):
         for instance in self._instances or []:
             del instance.resps[instance.repeats :]
             instance.filtered_resps[FILTER] = list(instance.resps)
-        if self.benchmark.prepare and "bypass" not in self._metric_fn_list:
+        if self.benchmark.prepare and not self.predicts_only:
             kept = [(one.doc, one.filtered_resps[FILTER]) for one in self._instances or []]
             self.benchmark.prepare(
-                (doc, (self.doc_to_prefix(doc) or "") + text) for doc, texts in kept for text in texts
+                (doc, self.doc_to_prefix(doc) + text) for doc, texts in kept for text in texts
             )
 
     def process_results(self, doc: dict[str, Any], results: list[list[str]]) -> dict[str, Any]:
         """Metrics of one problem from its n responses, [[text, ...]]; `doc` gets the key "verdicts"."""
-        if "bypass" in self._metric_fn_list:  # --predict_only
-            return {"bypass": None}
-        prefix = self.doc_to_prefix(doc) or ""
-        doc["verdicts"], metrics = judge(self.benchmark, doc, [prefix + text for text in results[0]])
-        return metrics
+        if self.predicts_only:  # --predict_only
+            return self.reported({"bypass": None})
+        prefix = self.doc_to_prefix(doc)
+        doc["verdicts"], metrics = judge(
+            self.benchmark, doc, [prefix + text for text in self.responses(results)]
+        )
+        return self.reported(metrics)
 
     def aggregation(self) -> dict[str, Any]:
         """Metric name -> function of the problems' values."""
@@ -296,5 +298,5 @@ class ProtocolTask(ConfigurableTask):
 
     def _sampled_metrics(self) -> Iterable[str]:
         n = self.config.repeats
-        many = n > 1 and "bypass" not in self._metric_fn_list
+        many = n > 1 and not self.predicts_only
         return [*(f"pass@{k}" for k in ks_for(n)), f"avg@{n}"] if many else []

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import logging
 import sys
 from collections.abc import Callable, Iterator
 from importlib.metadata import entry_points
@@ -22,7 +21,11 @@ from types import ModuleType
 from typing import Any
 
 from lift_harness.errors import LiftError
+from lift_harness.plugin.task_names import ExactName, not_found, renamed, split
 
+_indexed: list[
+    str
+] = []  # what the last TaskManager knows: indexing takes 10 s, too long for an error message
 _MARK = "_lift_harness"  # on our wrappers; `functools.wraps` copies it to a wrapper around them
 
 
@@ -63,7 +66,8 @@ def register_filters(filters: ModuleType) -> None:
 
 
 def register_metrics(metrics: ModuleType) -> None:
-    """Groups `lm_eval.metrics` and `lm_eval.aggregations`, after lm-eval's own."""
+    """Groups `lm_eval.metrics` and `lm_eval.aggregations`, after lm-eval's own, and standard errors (0.5)."""
+    use_own_stderr(metrics)
     _register("lm_eval.metrics", "metric_registry")
     _register("lm_eval.aggregations", "aggregation_registry")
 
@@ -112,7 +116,9 @@ def index_tasks(manager: Any) -> None:
         users = call.arguments.get("include_path")
         call.arguments["include_path"] = _with_task_folder(users)
         original(*call.args, **call.kwargs)
-        call.arguments["self"].include_path = users  # what the caller asked for, as without us
+        made = call.arguments["self"]
+        made.include_path = users  # what the caller asked for, as without us
+        _indexed[:] = made.all_tasks
 
 
 def _with_task_folder(include_path: Any) -> list[Any]:
@@ -129,51 +135,28 @@ def _with_task_folder(include_path: Any) -> list[Any]:
 
 # ---------------------------------------------------------------- task names
 
-STOCK = "stock:"  # under `lift_dlm` a task's `bare_name` means ours, with this before it lm-eval's own
-
-
-class StockName(str):
-    """The name of one of lm-eval's own tasks, asked for as such: not to be renamed again."""
-
-    __slots__ = ()
-
-
-def own_name(task: Any, ours: bool) -> Any:
-    """The task that a name means; `ours`: whether the model is `lift_dlm`."""
-    if not isinstance(task, str) or isinstance(task, StockName):
-        return task
-    if task.startswith(STOCK):
-        return StockName(task.removeprefix(STOCK))
-    if not ours:
-        return task
-    from lift_harness.tasks.catalog import bare_names
-
-    return bare_names().get(task, task)
-
-
-def renamed(tasks: Any, ours: bool) -> list[Any]:
-    """`own_name` for a list of tasks, or for names with commas between them; says what was renamed."""
-    names = tasks.split(",") if isinstance(tasks, str) else tasks
-    flat = [part for task in names for part in (task.split(",") if type(task) is str else [task])]
-    meant = [own_name(task, ours) for task in flat]
-    changed = [f"{a} -> {b}" for a, b in zip(flat, meant, strict=True) if isinstance(a, str) and str(a) != b]
-    if changed:
-        logging.getLogger("lm_eval").info(
-            "lift_dlm: tasks %s (%sNAME is lm-eval's own)", ", ".join(changed), STOCK
-        )
-    return meant
-
 
 def rename_on_command_line(config: Any) -> None:
-    """Let `lm_eval --model lift_dlm --tasks gsm8k` mean `lift_gsm8k`, and `stock:gsm8k` lm-eval's."""
+    """Let `lm_eval --model lift_dlm --tasks gsm8k` mean `lift_gsm8k`, and `stock:gsm8k` lm-eval's.
+
+    What a name or a glob has been resolved to is not replaced again. A name that is none is one line.
+    """
 
     @in_place_of(config.EvaluatorConfig, "process_tasks")
     def process_tasks(original, self, *args, **kwargs):
-        if self.tasks:
-            self.tasks = renamed(self.tasks, self.model == "lift_dlm")
-        stock = {task for task in self.tasks or [] if isinstance(task, StockName)}
-        manager = original(self, *args, **kwargs)
-        self.tasks = [StockName(task) if task in stock else task for task in self.tasks or []]
+        ours, asked = self.model == "lift_dlm", self.tasks
+        self.tasks = renamed(split(asked), ours, self.include_path)
+        try:
+            manager = original(self, *args, **kwargs)
+        except ValueError as error:
+            what, _, names = str(error).partition(": ")
+            if not ours or what != "Tasks not found":
+                raise
+            raise LiftError(not_found(names.split(", "), _indexed)) from error
+        if ours:
+            self.tasks = [ExactName(task) if isinstance(task, str) else task for task in self.tasks]
+        if ours and not self.tasks:
+            raise LiftError(f"no task files (*.yaml) in {', '.join(split(asked))}")
         return manager
 
 
@@ -183,9 +166,9 @@ def rename_tasks(evaluator: Any) -> None:
     @in_place_of(evaluator, "simple_evaluate")
     def simple_evaluate(original, *args, **kwargs):
         call = inspect.signature(original).bind(*args, **kwargs)
-        if call.arguments.get("tasks"):
-            ours = is_lift_dlm(call.arguments["model"])
-            call.arguments["tasks"] = renamed(call.arguments["tasks"], ours)
+        tasks, ours = call.arguments.get("tasks"), is_lift_dlm(call.arguments["model"])
+        users = getattr(call.arguments.get("task_manager"), "include_path", None)
+        call.arguments["tasks"] = renamed(tasks, ours, users)
         return original(*call.args, **call.kwargs)
 
 
@@ -246,7 +229,7 @@ def _without_cache(lm: Any) -> Any:
 
 def _leaf_tasks(task_dict: Any) -> Iterator[Any]:
     """The tasks in what `TaskManager.load` returns, or in the older nested dictionaries."""
-    for value in task_dict.get("tasks", task_dict).values():
+    for value in task_dict.get("tasks", task_dict).values():  # lm-eval tells the two apart by this key too
         if isinstance(value, dict):
             yield from _leaf_tasks(value)
         elif hasattr(value, "get_all_tasks"):  # a group
@@ -255,13 +238,13 @@ def _leaf_tasks(task_dict: Any) -> Iterator[Any]:
             yield value
 
 
-def use_own_stderr(evaluator_utils: Any) -> None:
+def use_own_stderr(module: Any) -> None:
     """Let an aggregation bring its standard error, as an attribute `stderr`: list of values -> float.
 
     lm-eval knows the standard error of its own aggregations only; others get "N/A".
     """
 
-    @in_place_of(evaluator_utils, "stderr_for_metric")
+    @in_place_of(module, "stderr_for_metric")
     def stderr_for_metric(original, metric, bootstrap_iters, *args, **kwargs):
         own = getattr(metric, "stderr", None)
         if callable(own) and bootstrap_iters > 0:

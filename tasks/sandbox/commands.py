@@ -48,6 +48,13 @@ def packages() -> tuple[str, ...]:
 
 
 @cache
+def a_package() -> str:
+    """An installed package for the trial run to import: numpy, or another that is quick."""
+    names = ("numpy", "yaml", "packaging", "pip")
+    return next((name for name in names if importlib.util.find_spec(name)), "json")
+
+
+@cache
 def environment() -> dict[str, str]:
     """The environment of what runs inside."""
     libraries = os.environ.get("LD_LIBRARY_PATH")
@@ -118,25 +125,14 @@ def bubblewrap(scratch_bytes: int) -> list[str]:
     if "--disable-userns" in bubblewrap_help():
         words.append("--disable-userns")
     words += ["--die-with-parent", "--cap-drop", "ALL"]
-    for path in read_only():
+    # Without --size (before 0.7) the option is refused, the trial run fails, and unshare is used.
+    words += ["--proc", "/proc", "--dev", "/dev", "--size", str(scratch_bytes), "--tmpfs", "/tmp"]
+    for path in read_only():  # after these, not below them: an environment may lie in /tmp
         if os.path.islink(path):
             words += ["--symlink", os.readlink(path), path]
         else:
             words += ["--ro-bind", path, path]
-    words += ["--proc", "/proc", "--dev", "/dev", "--remount-ro", "/dev"]
-    # Without --size (before 0.7) the option is refused, the trial run fails, and unshare is used.
-    return [
-        *words,
-        "--size",
-        str(scratch_bytes),
-        "--tmpfs",
-        "/tmp",
-        "--remount-ro",
-        "/",
-        "--chdir",
-        "/tmp",
-        "--",
-    ]
+    return [*words, "--remount-ro", "/dev", "--remount-ro", "/", "--chdir", "/tmp", "--"]
 
 
 @cache

@@ -92,14 +92,16 @@ def new_root(read_only: list[str], scratch_bytes: int) -> None:
     os.mkdir("/tmp/old")
     checked(libc.syscall(PIVOT_ROOT[platform.machine()], b"/tmp", b"/tmp/old"), "pivot_root")
     os.chdir("/")
+    os.mkdir("/proc")
+    os.mkdir("/tmp")
+    # Before what is shown, not over it: an environment may lie below /tmp.
+    mount("tmpfs", "/tmp", "tmpfs", MS_NOSUID | MS_NODEV, f"size={scratch_bytes},nr_inodes=4096,mode=1777")
     for path in read_only + [f"/dev/{device}" for device in DEVICES]:
         bind(path)
-    os.mkdir("/proc")
-    os.makedirs("/tmp", exist_ok=True)
     checked(libc.umount2(b"/old", MNT_DETACH), "umount2")
     os.rmdir("/old")
     all_read_only(read_only)
-    mount("tmpfs", "/tmp", "tmpfs", MS_NOSUID | MS_NODEV, f"size={scratch_bytes},nr_inodes=4096,mode=1777")
+    mount("none", "/tmp", None, MS_BIND | MS_REMOUNT | MS_NOSUID | MS_NODEV)  # and this one not
     with contextlib.suppress(OSError):  # a container that masks parts of its own /proc; nothing needs it
         mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
     os.chdir("/tmp")

@@ -145,6 +145,10 @@ _isolation: str | None = None
 _isolation_lock = threading.Lock()
 TRIAL_SOLUTION = """
 import os, socket, time
+try:
+    import PACKAGE
+except Exception as error:
+    print(type(error).__name__, error)
 def pid():
     return os.getpid()
 def forks():
@@ -176,13 +180,30 @@ def isolation() -> str:
     global _isolation
     with _isolation_lock:
         if _isolation is None:
-            _isolation = next((kind for kind in commands.kinds() if trial(kind).passed), "none")
+            _isolation = _first_that_holds()
         return _isolation
 
 
+def _first_that_holds() -> str:
+    for kind in commands.kinds():
+        verdict = trial(kind)
+        if verdict.passed and verdict.output:
+            warnings.warn(
+                f"solutions that import a package will fail, for the sandbox ({kind}) shows none of "
+                f"{', '.join(commands.packages())}: {verdict.output.strip().splitlines()[-1]}",
+                RuntimeWarning,
+                stacklevel=3,
+            )
+        if verdict.passed:
+            return kind
+    return "none"
+
+
 def trial(kind: str) -> Verdict:
-    """Whether an isolation holds what it promises on this machine."""
-    outside = [str(Path.home()), str(Path(commands.__file__).parent), "/usr", "/", "/dev", "/dev/shm"]
+    """Whether an isolation holds what it promises here; the output is why no package can be imported."""
+    outside = [str(Path(commands.__file__).parent), "/usr", "/", "/dev", "/dev/shm"]
+    if Path("/tmp") not in (home := Path.home(), *home.parents):  # else inside, it is the private one
+        outside.append(str(home))
     tests = f"""
 assert pid() < 10, "other processes are in sight"
 assert forks() < 40, "the limit on processes does not hold"
@@ -190,7 +211,8 @@ assert set(interfaces()) <= {{"lo"}}, "the network is in sight"
 assert writes("/tmp"), "the private folder cannot be written to"
 assert not any(map(writes, {outside!r})), "files outside of the private folder can be written"
 """
-    program = Program(TRIAL_SOLUTION, tests, ("pid", "forks", "interfaces", "writes"))
+    solution = TRIAL_SOLUTION.replace("PACKAGE", commands.a_package())
+    program = Program(solution, tests, ("pid", "forks", "interfaces", "writes"))
     try:
         return run_one(program, Limits(), kind)
     except OSError as error:

@@ -393,49 +393,7 @@ def test_a_finder_that_raises_is_left_to_the_normal_import(monkeypatch):
     assert startup.Finder.find_spec("lm_eval.evaluator") is None
 
 
-# ---------------------------------------------------------------- task names
-
-
-def test_bare_names_mean_our_tasks_under_lift_dlm_only():
-    names = ["gsm8k", "stock:gsm8k", "aime24", "mmlu", "lift_sudoku_mini"]
-    assert hooks.renamed(names, True) == ["lift_gsm8k", "gsm8k", "lift_aime24", "mmlu", "lift_sudoku_mini"]
-    assert hooks.renamed(names, False) == ["gsm8k", "gsm8k", "aime24", "mmlu", "lift_sudoku_mini"]
-    assert hooks.renamed("gsm8k,stock:mbpp", True) == ["lift_gsm8k", "mbpp"]
-    assert hooks.renamed([{"task": "gsm8k"}, "/a/b.yaml"], True) == [{"task": "gsm8k"}, "/a/b.yaml"]
-
-
-def test_a_stock_name_survives_being_renamed_again():
-    once = hooks.renamed(["stock:gsm8k", "gsm8k"], True)
-    assert hooks.renamed(once, True) == ["gsm8k", "lift_gsm8k"]
-
-
-def test_the_command_line_and_simple_evaluate_agree_on_names(caplog):
-    caplog.set_level("INFO", logger="lm_eval")
-    seen = []
-
-    class EvaluatorConfig:
-        model = "lift_dlm"
-        tasks = "gsm8k,stock:gsm8k"
-
-        def process_tasks(self, metadata=None):
-            self.tasks = [str(task) for task in self.tasks]  # as the task manager gives them back
-            return "manager"
-
-    def simple_evaluate(model, model_args=None, tasks=None):
-        seen.append(tasks)
-
-    config = types.SimpleNamespace(EvaluatorConfig=EvaluatorConfig)
-    evaluator = types.SimpleNamespace(simple_evaluate=simple_evaluate)
-    for _ in range(2):  # twice: the second time changes nothing
-        hooks.rename_on_command_line(config)
-        hooks.rename_tasks(evaluator)
-    asked = EvaluatorConfig()
-    assert asked.process_tasks() == "manager"
-    evaluator.simple_evaluate("lift_dlm", tasks=asked.tasks)
-    evaluator.simple_evaluate("hf", tasks=["gsm8k"])
-    evaluator.simple_evaluate("lift_dlm", None, ["gsm8k", "stock:gsm8k"])
-    assert seen == [["lift_gsm8k", "gsm8k"], ["gsm8k"], ["lift_gsm8k", "gsm8k"]]
-    assert "gsm8k -> lift_gsm8k" in caplog.text
+# ---------------------------------------------------------------- others
 
 
 def test_a_model_of_ours_is_known_by_its_class_and_nothing_is_imported_for_it():

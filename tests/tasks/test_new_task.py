@@ -122,7 +122,7 @@ def test_it_takes_three_files(package):
 def test_names_settings_and_prompt_know_it(package):
     code = """
         import json, lift_harness.tasks
-        from lift_harness.plugin.hooks import renamed
+        from lift_harness.plugin.task_names import renamed
         from lift_harness.tasks.benchmarks import benchmark_names
         from lift_harness.tasks.protocol import load_task
         from lift_harness.tasks.catalog import expand, decoding_settings, task_names
@@ -131,7 +131,7 @@ def test_names_settings_and_prompt_know_it(package):
         print(json.dumps({
             "where": lift_harness.tasks.__file__,
             "expanded": expand(["reverse"]),
-            "renamed": [renamed("reverse,stock:reverse", True), renamed("reverse", False)],
+            "renamed": [renamed(["reverse", "stock:reverse"], True), renamed(["reverse"], False)],
             "known": ["lift_reverse" in task_names(), "reverse" in benchmark_names()],
             "settings": decoding_settings("lift_reverse"),
             "others": task.config.generation_kwargs,

@@ -1,13 +1,16 @@
 """The sandbox: honest programs pass, hostile ones fail, and leave nothing behind."""
 
+import json
 import os
 import signal
 import socket
 import subprocess
 import sys
 import sysconfig
+import tempfile
 import threading
 import time
+import venv
 from pathlib import Path
 from uuid import uuid4
 
@@ -254,3 +257,61 @@ def test_an_isolation_that_does_not_hold_is_not_used(monkeypatch):
     monkeypatch.setattr(commands, "kinds", lambda: ["none"])
     assert not runner.trial("none").passed
     assert isolation() == "none"
+
+
+# Run by the Python of an environment below /tmp, with this one's packages beside its own.
+BELOW_TMP = """
+import json, site, sys
+site.addsitedir(sys.argv[1])
+from lift_harness.tasks.sandbox import Program, commands, isolation, run
+solutions = [
+    "import probe\\nf = probe.plus_one",
+    "import probe\\ndef f(x):\\n    open(probe.__file__, 'a').close()\\n    return x + 1",
+    "import os, probe\\ndef f(x):\\n    open(probe.__file__ + '.new', 'x')\\n    return x + 1",
+    "import os, sys\\ndef f(x):\\n    print(sorted(os.walk('/tmp'))[:2])\\n    return x + 1",
+    "def f(x):\\n    return x + len(open('/tmp/mine', 'w').name[:1])",
+]
+kind, packages = isolation(), commands.packages()
+verdicts = run([Program(s, "assert f(1) == 2", ("f",)) for s in solutions])
+print(json.dumps([kind, packages, [(v.passed, v.detail, v.output) for v in verdicts]]))
+"""
+
+
+def test_packages_of_an_environment_below_tmp_are_in_sight(isolated):
+    """And nothing else of /tmp; where the environment of these tests lies does not matter."""
+    with tempfile.TemporaryDirectory(dir="/tmp", prefix="lift-venv-") as folder:
+        venv.create(folder, symlinks=True)
+        (site,) = Path(folder).glob("lib/python*/site-packages")
+        (site / "probe.py").write_text("def plus_one(x): return x + 1\n")
+        (Path(folder) / "secret").touch()
+        (Path(folder).parent / f"{Path(folder).name}.secret").touch()
+        done = subprocess.run(
+            [f"{folder}/bin/python", "-c", BELOW_TMP, sysconfig.get_paths()["purelib"]],
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        Path(f"{folder}.secret").unlink()
+    assert done.returncode == 0, done.stderr
+    kind, packages, verdicts = json.loads(done.stdout)
+    assert kind != "none" and packages == [os.path.realpath(site)]
+    assert [passed for passed, _, _ in verdicts] == [True, False, False, True, True], verdicts
+    assert all("Read-only" in detail or "Permission denied" in detail for _, detail, _ in verdicts[1:3])
+    name = Path(folder).name
+    assert verdicts[3][2].strip() == f"{[('/tmp', [name], []), (folder, ['lib'], [])]}"
+
+
+def test_a_sandbox_without_packages_is_said_in_one_line(isolated, monkeypatch, tmp_path):
+    monkeypatch.setattr(runner, "_isolation", None)
+    monkeypatch.setattr(commands, "packages", lambda: (str(tmp_path),))
+    with pytest.warns(RuntimeWarning, match="solutions that import a package will fail") as said:
+        assert isolation() != "none"
+    (message,) = (str(warning.message) for warning in said)
+    assert (
+        message.endswith(f"{tmp_path}: ModuleNotFoundError No module named 'numpy'") and "\n" not in message
+    )
+
+
+def test_a_home_in_tmp_is_the_private_one(isolated, monkeypatch):
+    monkeypatch.setenv("HOME", "/tmp")
+    assert runner.trial(isolation()).passed
