@@ -17,20 +17,26 @@ from lift_harness.decoding.batching import activations, cached
 from lift_harness.decoding.config import default_block
 from lift_harness.doctor.report import Report, Tables, gib
 from lift_harness.errors import LiftError, first_line
-from lift_harness.models.adapters import adapter_shapes, check_shapes, read_adapter_config, same_base
+from lift_harness.models.adapters import (
+    adapter_shapes,
+    cannot_fold,
+    check_adapter,
+    read_adapter_config,
+    same_base,
+)
 from lift_harness.models.chat import end_of_turn_id
 from lift_harness.models.checkpoint import (
-    DTYPES,
     INDEX,
     SINGLE,
     Header,
     commit_of,
     dtype_name,
+    dtype_of,
     find_folder,
     read_headers,
     stored_dtype,
 )
-from lift_harness.models.loading import check_weights, embedding_rows, empty_model, own_dtype
+from lift_harness.models.loading import check_weights, embedding_rows, empty_model, own_attention, own_dtype
 from lift_harness.models.masked_lm import MaskedLM
 from lift_harness.models.tokenization import Special, check_template, load_tokenizer, resolve_ids
 
@@ -124,6 +130,7 @@ def _model(report: CheckpointReport, config: dict[str, Any], empty: Any) -> None
     report.context = empty.config.max_position_embeddings
     report.embedding_rows = embedding_rows(empty)
     report.logit_shift = getattr(empty, "logit_shift", MaskedLM.logit_shift)
+    own_attention(config)
     length = report.prompt_length + report.gen_length
     if report.context is not None and length > report.context:
         report.notes.append(
@@ -163,7 +170,7 @@ def _headers(folder: Path, name: str, revision: str | None) -> dict[str, Header]
             f"({first_line(error)})"
         ) from error
     return {
-        tensor: Header(tuple(info.shape), DTYPES[info.dtype])
+        tensor: Header(tuple(info.shape), dtype_of(info.dtype, name))
         for file in files
         for tensor, info in file.tensors.items()
     }
@@ -204,7 +211,9 @@ def _adapter(report: CheckpointReport, empty: Any, peft: str | None) -> None:
     trained_on = report.adapter["trained_on"]
     if trained_on and not same_base(trained_on, report.model):
         report.notes.append(f"the adapter was trained on {trained_on}, not on {report.model}")
-    check_shapes(empty, peft)
+    check_adapter(empty, peft)
+    if why := cannot_fold(empty, peft):
+        report.notes.append(f"the adapter stays beside the weights, and cannot be merged: {why}")
 
 
 def _memory(report: CheckpointReport, empty: Any, memory: float | None) -> None:
@@ -253,7 +262,10 @@ def model_lines(report: CheckpointReport) -> dict[str, str]:
         lines["weights"] = f"{gib(report.weights_bytes)} as {report.dtype} ({files})"
     if report.adapter is not None:
         a = report.adapter
-        what = f"{a['kind']} r={a['r']} alpha={a['alpha']} on {', '.join(sorted(a['target_modules'] or []))}"
+        settings = [f"{key}={a[key]}" for key in ("r", "alpha") if a[key] is not None]
+        targets = a["target_modules"] or []
+        on = targets if isinstance(targets, str) else ", ".join(sorted(targets))
+        what = " ".join([str(a["kind"]), *settings, "on", on])
         lines["adapter"] = f"{what}; {a['parameters']:,} parameters; trained on {a['trained_on']}"
     lines["context"] = f"{report.context} tokens"
     return lines

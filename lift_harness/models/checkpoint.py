@@ -41,6 +41,7 @@ DTYPES = {
     "U8": torch.uint8,
     "BOOL": torch.bool,
 }
+WEIGHTS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)  # what numbers can be stored as
 
 
 @dataclass(frozen=True)
@@ -142,6 +143,8 @@ def read_headers(folder: Path) -> dict[str, Header]:
         files = [SINGLE]
     elif index.is_file():
         where = read_json(index).get("weight_map") or {}
+        if not isinstance(where, dict) or not where or {type(file) for file in where.values()} != {str}:
+            raise LiftError(f"{index}: its weight_map names no shards; copy the whole checkpoint")
         files = sorted(set(where.values()))
         missing = [file for file in files if not (folder / file).is_file()]
         if missing:
@@ -161,6 +164,8 @@ def read_headers(folder: Path) -> dict[str, Header]:
     for name, file in where.items():
         if held.get(name) != file:
             raise LiftError(f"{folder}: {INDEX} says that {file} holds {name!r}, which it does not")
+    if not headers:
+        raise LiftError(f"{folder}: {files[0]} holds no tensors; copy the whole checkpoint")
     return headers
 
 
@@ -170,16 +175,21 @@ def read_header(file: Path) -> dict[str, Header]:
         with safe_open(file, framework="pt") as tensors:
             parts = {name: tensors.get_slice(name) for name in tensors.keys()}  # noqa: SIM118 (no mapping)
             kinds = {name: part.get_dtype() for name, part in parts.items()}
-            unknown = sorted(set(kinds.values()) - set(DTYPES))
-            if unknown:
-                raise LiftError(f"{file}: has tensors of type {unknown[0]}, which is not read")
             return {
-                name: Header(tuple(part.get_shape()), DTYPES[kinds[name]]) for name, part in parts.items()
+                name: Header(tuple(part.get_shape()), dtype_of(kinds[name], str(file)))
+                for name, part in parts.items()
             }
     except (SafetensorError, OSError) as error:
         raise LiftError(
             f"{file}: not a whole safetensors file ({first_line(error)}); copy it again"
         ) from error
+
+
+def dtype_of(kind: str, where: str) -> torch.dtype:
+    """The dtype that safetensors calls `kind`."""
+    if kind not in DTYPES:
+        raise LiftError(f"{where}: has tensors of type {kind}, which is not read")
+    return DTYPES[kind]
 
 
 # ---------------------------------------------------------------- does it fit
@@ -220,6 +230,20 @@ def check_tensors(
             f"{name!r} has {len(extra)} tensors that its config.json has no place for, the first "
             f"{extra[0]!r}; it computes something else than this model type, or config.json is another's"
         )
+
+
+def check_stored(name: str, weights: Mapping[str, Header]) -> None:
+    """Refuse weights in integers or 8-bit floats: their scales, wherever they are, are not read.
+
+    Raises:
+        LiftError: naming the first tensor.
+    """
+    for tensor, header in weights.items():
+        if header.dtype not in WEIGHTS:
+            raise LiftError(
+                f"cannot load the weights of {name!r}: {tensor} is stored as {dtype_name(header.dtype)}; "
+                "quantised checkpoints are not read: take the original, and load_in_8bit or load_in_4bit"
+            )
 
 
 def stored_dtype(headers: Mapping[str, Header]) -> torch.dtype:

@@ -15,6 +15,11 @@ SUPPORTED: dict[str, tuple[Any, ...]] = {
     "rope_scaling": (None,),
     "use_sliding_window": (False,),
 }
+# Keys of the official class that change no logits, with the reason.
+WITHOUT_EFFECT = {
+    "max_window_layers": "of use_sliding_window, which is refused",
+    "sliding_window": "of use_sliding_window, which is refused",
+}
 
 
 class DreamConfig(PretrainedConfig):
@@ -25,6 +30,7 @@ class DreamConfig(PretrainedConfig):
     """
 
     model_type = "Dream"
+    supported, without_effect = SUPPORTED, WITHOUT_EFFECT
 
     def __init__(
         self,
@@ -39,6 +45,7 @@ class DreamConfig(PretrainedConfig):
         rms_norm_eps: float = 1e-6,
         rope_theta: float = 1000000.0,
         tie_word_embeddings: bool = False,
+        rope_parameters: dict[str, Any] | None = None,
         mask_token_id: int = 151666,
         bos_token_id: int = 151643,
         eos_token_id: int = 151643,
@@ -53,6 +60,11 @@ class DreamConfig(PretrainedConfig):
                     "this checkpoint is not one of the Dream-v0 family"
                 )
         kwargs.pop("rope_scaling")  # None; transformers 5 has another name for it
+        rope = rope_parameters or {}  # transformers 5's form of rope_theta
+        if rope.get("rope_type", "default") != "default" or rope.get("rope_theta", rope_theta) != rope_theta:
+            raise LiftError(
+                f"config.json: rope_parameters={rope!r} is not supported for Dream, rope_theta={rope_theta}"
+            )
         key_value_heads = num_key_value_heads or num_attention_heads
         if hidden_size % num_attention_heads or num_attention_heads % key_value_heads:
             raise LiftError(

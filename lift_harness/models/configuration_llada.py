@@ -31,6 +31,16 @@ SUPPORTED: dict[str, tuple[Any, ...]] = {
     "residual_dropout": (0.0,),
     "rope": (True,),
 }
+# Keys of the official class that change no logits, with the reason.
+WITHOUT_EFFECT = {
+    "alibi_bias_max": "of alibi, which is refused",
+    "attention_layer_norm_with_affine": "of attention_layer_norm, which is refused",
+    "flash_attention": "another way to compute the same",
+    "init_cutoff_factor": "of new weights",
+    "init_device": "of new weights",
+    "precision": "of the authors' training",
+    "train_max_sequence_length": "of the authors' training",
+}
 
 
 class LLaDAConfig(PretrainedConfig):
@@ -47,6 +57,7 @@ class LLaDAConfig(PretrainedConfig):
     """
 
     model_type = "llada"
+    supported, without_effect = SUPPORTED, WITHOUT_EFFECT
     attribute_map = {  # noqa: RUF012 (transformers' own idiom)
         "hidden_size": "d_model",
         "num_attention_heads": "n_heads",
@@ -94,6 +105,11 @@ class LLaDAConfig(PretrainedConfig):
             raise LiftError(
                 f"config.json: d_model={d_model}, n_heads={n_heads}, n_kv_heads={n_kv_heads} do not divide; "
                 "heads must divide d_model, key/value heads must divide heads"
+            )
+        if kwargs["multi_query_attention"] is False and (n_kv_heads or n_heads) != n_heads:
+            raise LiftError(
+                f"config.json: multi_query_attention=False contradicts n_kv_heads={n_kv_heads} of "
+                f"n_heads={n_heads}; set it to null"
             )
         if include_bias and kwargs["bias_for_layer_norm"] is None:
             raise LiftError(

@@ -23,8 +23,10 @@ from lift_harness.models.base import DiffusionLM
 from lift_harness.models.checkpoint import (
     BUILT_IN,
     Header,
+    check_stored,
     check_tensors,
     commit_of,
+    dtype_name,
     find_folder,
     incomplete,
     quiet,
@@ -32,6 +34,7 @@ from lift_harness.models.checkpoint import (
     read_json,
     stored_dtype,
 )
+from lift_harness.models.config_keys import check_keys
 from lift_harness.models.configuration_dream import DreamConfig
 from lift_harness.models.configuration_llada import LLaDAConfig
 from lift_harness.models.masked_lm import HEADS, MaskedLM
@@ -77,7 +80,7 @@ def load_model(
         device_map: as transformers has it ("auto", or module to device), in place of `device`.
         attn_implementation: sdpa, eager or flash_attention_2.
         revision: of a Hub id.
-        peft: folder of a LoRA adapter, folded into the weights (beside them if these are quantised).
+        peft: folder of an adapter, folded into the weights (beside them if these are quantised).
         load_in_8bit: quantise with bitsandbytes.
         load_in_4bit: quantise with bitsandbytes (NF4).
         mask_token_id: in place of the checkpoint's.
@@ -95,13 +98,15 @@ def load_model(
     given = {"mask_token_id": mask_token_id, "eos_token_id": eos_token_id, "pad_token_id": pad_token_id}
     wanted = check_dtype(dtype)
     quantisation = quantise(load_in_8bit, load_in_4bit, wanted)
-    check_attention(attn_implementation)
+    if attn_implementation is not None:
+        check_attention(attn_implementation)
     places = device_map if device_map is not None else place(device, quantisation is not None)
     if device_map is not None and device is not None:
         raise LiftError(f"device={str(device)!r} and device_map={device_map!r}: give one of them")
 
     folder = find_folder(name, revision)
     config, empty = empty_model(folder, name)
+    attention = attn_implementation or own_attention(config)
     headers = read_headers(folder)
     native = config["model_type"] in MODEL_CLASSES
     check_weights(name, empty, headers)
@@ -114,11 +119,12 @@ def load_model(
     # transformers 5 keeps the whole stored checkpoint in memory while it converts: convert ourselves.
     mapped = native and places is None and stored in FLOATS
     options: dict[str, Any] = {"device_map": places, "quantization_config": quantisation}
-    options |= {"attn_implementation": attn_implementation}
     model = read_weights(
         type(empty) if native else AutoModelForMaskedLM,
         folder,
         name,
+        config=empty.config,  # transformers lets the file's attention win over its own argument
+        attn_implementation=attention,
         dtype=stored if mapped else wanted,
         **{key: value for key, value in options.items() if value is not None},
     )
@@ -126,6 +132,7 @@ def load_model(
         convert(model, wanted)
     if native:
         check_head(model, places)
+    check_finite(model, name)
     name_it(model, tokenizer, name, commit_of(folder))
     set_ids(model.config, ids, config, given)
     if peft is not None:
@@ -152,7 +159,9 @@ def empty_model(folder: Path, name: str) -> tuple[dict[str, Any], Any]:
             f"known: {', '.join([*MODEL_CLASSES, *HEADS])} (to add one: docs/adding-a-model.md)"
         )
     try:
+        check_keys(written, MODEL_CLASSES[kind].config_class if kind in MODEL_CLASSES else None)
         config = AutoConfig.from_pretrained(str(folder), trust_remote_code=False)
+        config._attn_implementation = "eager"  # nothing is computed here: do not ask for flash_attn
         with torch.device("meta"):
             if kind in MODEL_CLASSES:
                 return written, MODEL_CLASSES[kind](config)
@@ -165,7 +174,10 @@ def empty_model(folder: Path, name: str) -> tuple[dict[str, Any], Any]:
 
 def check_weights(name: str, empty: Any, headers: dict[str, Header]) -> None:
     """Compare the tensors of a model with those in its files (`check_tensors`)."""
-    shapes = {key: tuple(value.shape) for key, value in empty.state_dict().items()}
+    tensors = empty.state_dict()
+    shapes = {key: tuple(value.shape) for key, value in tensors.items()}
+    floats = {key for key, value in tensors.items() if value.is_floating_point()}
+    check_stored(name, {key: header for key, header in headers.items() if key in floats})
     check_tensors(name, shapes, headers, strict=isinstance(empty, DiffusionLM), ignored=unused(empty))
 
 
@@ -197,9 +209,21 @@ def check_dtype(dtype: str | torch.dtype) -> torch.dtype | None:
     return found
 
 
-def check_attention(implementation: str | None) -> None:
+def own_attention(config: dict[str, Any]) -> str:
+    """The attention of a checkpoint that no argument overrides: what config.json says, else sdpa."""
+    asked = config.get("attn_implementation") or config.get("_attn_implementation")
+    if asked is None:
+        return "sdpa"
+    try:
+        check_attention(asked)
+    except LiftError as error:
+        raise LiftError(f"config.json: {error}; attn_implementation=sdpa overrides it") from error
+    return asked
+
+
+def check_attention(implementation: str) -> None:
     """Refuse an attention that is unknown or not installed."""
-    if implementation is not None and implementation not in ATTENTION:
+    if implementation not in ATTENTION:
         raise LiftError(f"attn_implementation={implementation!r} must be one of: {', '.join(ATTENTION)}")
     if implementation == "flash_attention_2" and importlib.util.find_spec("flash_attn") is None:
         raise LiftError(
@@ -267,6 +291,22 @@ def check_head(model: Any, places: Any) -> None:
             f"device_map={places!r} offloads the output projection; give {name} a device of its own, "
             "or load_in_8bit in place of offloading"
         )
+
+
+@torch.no_grad()
+def check_finite(model: nn.Module, name: str) -> None:
+    """Refuse weights with NaN or infinity, which would decode to nothing and score 0.
+
+    The extremes of a tensor show both, and are read at the speed of memory (isfinite makes a copy).
+    """
+    for tensor, parameter in model.named_parameters():
+        if parameter.device.type == "meta" or not parameter.is_floating_point() or not parameter.numel():
+            continue  # offloaded, or quantised
+        if not torch.stack(torch.aminmax(parameter)).isfinite().all():
+            raise LiftError(
+                f"cannot load the weights of {name!r}: {tensor} holds NaN or infinity at "
+                f"{dtype_name(parameter.dtype)}; the file is damaged, or this dtype too narrow for it"
+            )
 
 
 @torch.no_grad()

@@ -15,8 +15,9 @@ import torch
 
 from lift_harness.errors import LiftError, first_line
 from lift_harness.files import give_usual_modes
+from lift_harness.models.adapters import cannot_fold, check_adapter
 from lift_harness.models.checkpoint import dtype_name, find_folder, read_headers, read_json, stored_dtype
-from lift_harness.models.loading import check_dtype, load_model
+from lift_harness.models.loading import check_dtype, empty_model, load_model
 
 NOT_COPIED = ("*.safetensors", "*.safetensors.index.json", "*.bin", "*.bin.index.json", "README.md", ".*")
 
@@ -34,18 +35,24 @@ def merge(
 
     Args:
         base: as `load_model`'s name.
-        adapter: folder of a LoRA adapter.
+        adapter: folder of an adapter of peft.
         out: a folder that does not exist yet, or is empty.
         dtype: of the written weights; "auto": that of the base's files.
         max_shard_size: of one weights file.
         revision: of a Hub id.
 
     Raises:
-        LiftError: as `load_model`; or `out` is in use or cannot be written.
+        LiftError: as `load_model`; the adapter cannot be folded; or `out` is in use or cannot be written.
     """
     out = Path(out)
     check_free(out)
     folder = find_folder(base, revision)
+    _, empty = empty_model(folder, base)
+    check_adapter(empty, adapter)
+    if why := cannot_fold(empty, adapter):
+        raise LiftError(
+            f"adapter {adapter!r} cannot be merged: {why}; load it beside the base (peft={adapter})"
+        )
     stored = stored_dtype(read_headers(folder))
     target = check_dtype(dtype) or stored
     # Sums are rounded once: made at the wider of the two.
