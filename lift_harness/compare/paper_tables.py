@@ -2,11 +2,11 @@
 
 Left out: what another table has already (tables 3, 5 and 6 repeat table 1, table 12 its pass@16), methods
 that are not here (d1), table 9, and what the paper's text at hand does not show with certainty: in table 12
-vanilla's avg@16 on AIME'25, printed as 0.23 or 0.2. Where the paper contradicts itself, the table that is asked
-stands: LIFT-2 on Countdown is 27.9 in table 1 and 28.0 in tables 4 to 6, CART on GSM8K 78.8 and 78.9, GIFT on
-Sudoku 17.3 and 16.0, LIFT-2 on AIME'25 3.3 and 6.7 (table 12). Two rows are left out for that: the base model
-of table 2 (78.2 36.8 20.0 11.8) is not that of table 1, and LIFT-3 of table 8, at length 256, has the values
-that table 4 has at 512 on GSM8K and Countdown.
+vanilla's avg@16 on AIME'25, printed as 0.23 or 0.2. Where the paper contradicts itself, the table that is
+asked stands: LIFT-2 on Countdown is 27.9 in table 1 and 28.0 in tables 4 to 6, CART on GSM8K 78.8 and 78.9,
+GIFT on Sudoku 17.3 and 16.0, LIFT-2 on AIME'25 3.3 and 6.7 (table 12). Two rows are left out for that: the
+base model of table 2 (78.2 36.8 20.0 11.8) is not that of table 1, and LIFT-3 of table 8, at length 256, has
+the values that table 4 has at 512 on GSM8K and Countdown.
 """
 
 from __future__ import annotations
