@@ -45,7 +45,10 @@ RECIPES = {  # what is changed, by the recipe's name
     "lift-tiny-base": ["data.0.n=8", "data.1.n=8", "data.2.n=8"],
     # The paper's: lift-tiny has a context of 256, and s1K is a file of its format.
     **{
-        name: ["model=lift-tiny", "training.max_length=160", "seeds=1", "training.bf16=false", *more]
+        name: [
+            *("model=lift-tiny", "training.max_length=160", "seeds=1", "training.bf16=false"),
+            *("training.pad_to=160", "validation=2", *more),
+        ]
         for name, more in {
             "llada-8b-s1k": ["select=[vanilla, lift-h3]", "eval.tasks=[sudoku_mini]"],
             "llada-8b-s1k-lift3": ["eval.tasks=[sudoku_mini]"],

@@ -241,7 +241,7 @@ class Collator:
     pad_to: int | None = None
 
     def __call__(self, examples: Sequence[Example]) -> dict[str, Tensor]:
-        """Tensors `input_ids`, `labels` (-100 on the prompt) [B, N] and `example_id` [B].
+        """Tensors `input_ids`, `labels` (-100 on the prompt), `padding` [B, N] and `example_id` [B].
 
         With examples that have it also `priority`, bool [B, N].
 
@@ -257,16 +257,19 @@ class Collator:
         shape = (len(examples), self.pad_to or len(longest))
         ids = torch.full(shape, self.eos_id)
         labels = ids.clone()
+        padding = torch.ones(shape, dtype=torch.bool)
         priority = torch.zeros(shape, dtype=torch.bool)
         for row, example in enumerate(examples):
             start, end = len(example.prompt), len(example)
             ids[row, :end] = labels[row, :end] = torch.tensor(example.prompt + example.response)
             labels[row, :start] = -100
+            padding[row, :end] = False
             if example.priority is not None:
                 priority[row, start:end] = torch.tensor(example.priority)
         batch = {
             "input_ids": ids,
             "labels": labels,
+            "padding": padding,
             "example_id": torch.tensor([example.id for example in examples]),
         }
         if any(example.priority is not None for example in examples):

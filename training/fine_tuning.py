@@ -119,7 +119,7 @@ def train(
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     counting.remove()
     stop.check(output)
-    if settings.select == "best":
+    if settings.select == "best" and trainer.state.best_global_step:  # none in fewer than eval_steps
         trainer.take_best(output / f"{checkpoints.PREFIX}{trainer.state.best_global_step}")
     trainer.check_weights()
     trainer.gather_for_saving()

@@ -96,7 +96,8 @@ class ObjectiveTrainer(Trainer):
     ) -> Any:
         """The objective's loss of one micro-batch, over the response tokens of the whole step."""
         response, ids = inputs["labels"] != -100, inputs["example_id"]
-        batch = Batch(inputs["input_ids"], response, ids, self.mask_id, inputs.get("priority"))
+        kinds = {kind: inputs.get(kind) for kind in ("priority", "padding")}
+        batch = Batch(inputs["input_ids"], response, ids, self.mask_id, **kinds)
         key = NoiseKey(self.noise_seed, self.epoch())
         made: Loss = self.objective(model, batch, key, num_items_in_batch)
         if not made.loss.isfinite():

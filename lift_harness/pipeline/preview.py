@@ -94,9 +94,9 @@ def preview(
     if not 0 < t <= 1:
         raise LiftError(f"t={t} is not in (0, 1]: it is the share of the response that is hidden")
     inputs = Collator(tokenizer.eos_token_id, pad_to)(examples)
-    extra = {"priority": inputs["priority"]} if "priority" in inputs else {}
+    kinds = {kind: inputs.get(kind) for kind in ("priority", "padding")}
     batch = Batch(
-        inputs["input_ids"], inputs["labels"] != -100, inputs["example_id"], tokenizer.mask_token_id, **extra
+        inputs["input_ids"], inputs["labels"] != -100, inputs["example_id"], tokenizer.mask_token_id, **kinds
     )
     hidden = hidden_tokens(objective, batch, AtTime(seed, epoch, t), model)
     panels = []

@@ -34,7 +34,7 @@ class Row:
         path: what the user named.
         seeds: seed -> its evaluations; "" for a row without seeds.
         model: the checkpoint it is, or was trained from.
-        method: "base", "vanilla", "lift H=3", ... (`method_name`), None where not known.
+        method: "base", "vanilla", "lift H=3", "lift H=3 rho=fixed:0.1", ... (`method_name`); None: not known.
         data: what it was trained on (`data[].source` of the recipe).
         folders: of a run: seed -> the folder of its training and evaluation, evaluated or not.
         expected: task -> metric -> value that the run's own results.json has.
@@ -71,10 +71,9 @@ def method_name(objective: object) -> str | None:
     name = options.pop("name")
     options.pop("variant", None)  # the authors' release is a reading of the same method
     if name in ("lift", "lift_a"):
-        regimes = options.pop("H", 3)
-        if options.get("rho") in (None, "uniform"):
-            options.pop("rho", None)
-        name = f"{name} H={regimes}"
+        name = f"{name} H={options.pop('H', 3)}"
+        rho = options.pop("rho", None) or "uniform"
+        name += "" if rho == "uniform" else f" rho={rho}"
     if name == "gift" and options.get("weight") in (None, "published") and not options.get("reference"):
         options.pop("weight", None)
         options.pop("reference", None)

@@ -1,11 +1,13 @@
 """Published numbers stand beside what they were measured on, and beside nothing else."""
 
 import re
+from itertools import groupby
 
 import pytest
 from support.eval_files import answered, write_eval, write_run
 
 from lift_harness.compare import compare, load
+from lift_harness.compare.paper_tables import TABLE_10, TABLES
 from lift_harness.compare.published import REASONING, known_model, published
 from lift_harness.results.rows import method_name
 
@@ -20,25 +22,48 @@ LLADA = "GSAI-ML/LLaDA-8B-Instruct"
         (LLADA, "base", "lift_gsm8k", "acc", {}, 78.1),
         (LLADA, "base", "lift_gsm8k", "acc", {"gen_length": 128}, 68.5),
         (LLADA, "base", "lift_math500@256", "acc", {"gen_length": 256}, 32.4),
-        (LLADA, "lift H=2", "lift_countdown", "acc", {"data": ["s1k"], "gen_length": 128}, 27.9),
+        (LLADA, "lift H=2", "lift_countdown", "acc", {"data": ["s1k"]}, 27.9),
+        (LLADA, "lift H=2", "lift_countdown@128", "acc", {"data": ["s1k"], "gen_length": 128}, 22.8),
+        (LLADA, "cart", "lift_sudoku@512", "acc", {"data": ["s1k"], "gen_length": 512}, 4.7),
         (LLADA, "lift_a H=2", "lift_sudoku", "acc", {"data": ["simplescaling/s1K"]}, 11.1),
         (LLADA, "gift", "lift_aime25", "pass@16", {"data": ["s1k"]}, 0.0),
         ("gsai-ml/llada-1.5", "lift H=3", "lift_gsm8k", "acc", {"data": ["s1k"]}, 82.2),
         ("Dream-org/Dream-v0-Instruct-7B", "cart", "lift_sudoku", "acc", {"data": ["s1k"]}, 17.2),
         (LLADA, "lift H=3", "lift_mbpp", "acc", {"data": ["kodcode"], "gen_length": 256}, 44.0),
         (LLADA, "base", "lift_humaneval", "acc", {}, 34.8),
+        ("GSAI-ML/LLaDA-1.5", "gift", "lift_countdown", "acc", {"data": ["s1k"]}, 20.7),
+        ("GSAI-ML/LLaDA-1.5", "cart", "lift_aime25", "pass@16", {"data": ["s1k"]}, 0.0),
+        # tables 2, 5, 6, 8, 10, 12
+        (LLADA, "vanilla", "lift_gsm8k", "acc", {"data": ["lift-sft-12k"]}, 82.9),
+        (LLADA, "gift", "lift_sudoku", "acc", {"data": ["divelab/LIFT-SFT-12K"]}, 6.6),
+        (LLADA, "lift H=3", "lift_aime24", "pass@16", {"data": ["lift-sft-12k"]}, 10.0),
+        (LLADA, "topk", "lift_countdown", "acc", {"data": ["s1k"]}, 30.3),
+        (LLADA, "random3", "lift_aime25", "pass@16", {"data": ["s1k"]}, 0.0),
+        (LLADA, "lift H=4", "lift_countdown", "acc", {"data": ["s1k"]}, 30.4),
+        (LLADA, "lift H=20", "lift_math500", "acc", {"data": ["s1k"]}, 33.4),
+        (LLADA, "lift H=3 rho=fixed:0.3", "lift_sudoku", "acc", {"data": ["s1k"]}, 8.5),
+        (LLADA, "lift H=3 rho=truncated:0.1", "lift_gsm8k@256", "acc", {"gen_length": 256}, 78.9),
+        (LLADA, "lift H=3 rho=fixed:0.1", "lift_gsm8k@128", "acc", {"gen_length": 128}, None),
+        (LLADA, "lift H=3", "lift_gsm8k", "acc", {"data": ["s1k"], "epochs": 10}, 80.2),
+        (LLADA, "gift", "lift_math500", "acc", {"data": ["s1k"], "epochs": 0.5}, 35.0),
+        (LLADA, "vanilla", "lift_gsm8k", "acc", {"data": ["s1k"], "epochs": 3}, None),
+        (LLADA, "lift H=3", "lift_aime24", "pass@8", {"data": ["s1k"]}, 10.0),
+        (LLADA, "lift H=2", "lift_aime25", "avg@16", {"data": ["s1k"]}, 0.4),
+        (LLADA, "vanilla", "lift_aime25", "avg@16", {"data": ["s1k"]}, None),  # not read with certainty
+        (LLADA, "base", "lift_aime24", "pass@8", {}, 3.3),
         # not what the paper measured
         ("lift-tiny", "base", "lift_gsm8k", "acc", {}, None),
         ("/models/LLaDA-8B-Instruct-mine", "base", "lift_gsm8k", "acc", {}, None),
         (None, "base", "lift_gsm8k", "acc", {}, None),
         (LLADA, None, "lift_gsm8k", "acc", {}, None),
-        (LLADA, "lift H=4", "lift_gsm8k", "acc", {"data": ["s1k"]}, None),
+        (LLADA, "lift H=7", "lift_gsm8k", "acc", {"data": ["s1k"]}, None),
+        (LLADA, "lift H=4", "lift_gsm8k", "acc", {"data": ["lift-sft-12k"]}, None),
         (LLADA, "lift H=2", "lift_gsm8k", "acc", {"data": ["gsm8k"]}, None),
         (LLADA, "lift H=2", "lift_gsm8k", "acc", {"data": ["s1k", "gsm8k"]}, None),
         (LLADA, "lift H=2", "lift_mbpp", "acc", {"data": ["s1k"]}, None),
         (LLADA, "lift H=2", "lift_mbpp", "acc", {"data": ["kodcode"], "gen_length": 512}, None),
         (LLADA, "base", "lift_sudoku", "solved", {}, None),
-        (LLADA, "base", "lift_aime24", "pass@8", {}, None),
+        (LLADA, "base", "lift_aime24", "pass@4", {}, None),
         (LLADA, "base", "lift_countdown_mini", "acc", {}, None),
         ("Dream-org/Dream-v0-Instruct-7B", "base", "lift_aime24", "pass@16", {}, None),
     ],
@@ -53,7 +78,7 @@ def test_published_numbers_stand_beside_what_they_were_measured_on(
 def test_every_published_number_is_the_designs(shared):
     text = (shared / "DESIGN.md").read_text().split("## 8.")[1].split("## 9.")[0]
     joined = " ".join(text.split())
-    names = [*(task for task, _ in REASONING)]
+    names = [column.task for column in REASONING]
     found = {}  # (model, method, task) -> percent
 
     def put(model, method, tasks, numbers):
@@ -83,6 +108,27 @@ def test_every_published_number_is_the_designs(shared):
             assert 100 * one.value == pytest.approx(float(percent))
 
 
+def test_every_number_of_the_tables_is_in_the_paper(shared):
+    """As printed, one or two times in a row (rendered text and its formula), in the order of the row."""
+    text = (shared / "papers" / "lift-2605.22939.txt").read_text().replace("\\", "")
+    for table in sorted({one.table for one in TABLES} - {10}):
+        printed = text.split(f"Table {table}:")[1].split("Table ")[0]
+        for (model, method), numbers in groupby(
+            (one for one in TABLES if one.table == table), key=lambda one: (one.model, one.method)
+        ):
+            cells = [f"{one.percent:.1f}" for one in numbers]
+            if table != 12:  # whose pass@16 is not quoted
+                row = "".join(rf"(?:{re.escape(cell)}){{1,2}}" for cell in cells)
+                assert re.search(row, printed), (table, model, method)
+            else:
+                assert all(cell in printed for cell in cells)
+    by_epoch = [
+        f"{epochs}{epochs / 2:g}" + "".join(f"{n:.1f}" for row in cells for n in row)
+        for epochs, cells in TABLE_10.items()
+    ]
+    assert "".join(by_epoch) in text.split("Table 10:")[1]
+
+
 def test_a_snapshot_in_the_hubs_cache_is_that_model():
     cached = "/home/me/hub/models--GSAI-ML--LLaDA-1.5/snapshots/0123abc/"
     assert known_model(cached) == known_model("GSAI-ML/LLaDA-1.5") is not None
@@ -96,7 +142,8 @@ def test_a_snapshot_in_the_hubs_cache_is_that_model():
         ({"name": "lift"}, "lift H=3"),
         ({"name": "lift_a", "H": 2, "rho": "uniform", "variant": "release"}, "lift_a H=2"),
         ({"name": "gift", "weight": "published", "reference": False}, "gift"),
-        ({"name": "lift", "H": 2, "rho": "fixed:0.3"}, None),
+        ({"name": "lift", "H": 2, "rho": "fixed:0.3"}, "lift H=2 rho=fixed:0.3"),
+        ({"name": "gift", "variant": "release"}, "gift"),
         ({"name": "gift", "reference": True}, None),
         ({"name": "cart", "p": 0.2}, None),
         (None, None),
@@ -116,8 +163,10 @@ def test_the_published_number_of_a_run_is_in_its_cells(tmp_path):
     )
     cells = compare(load([run])).cells
     assert cells["base", f"{TASK}@256", "acc"].published.value == pytest.approx(0.761)
-    assert cells["mine", TASK, "acc"].published.value == pytest.approx(0.798)
-    assert "best of" in cells["mine", TASK, "acc"].published.what
+    assert cells["mine", TASK, "acc"].published.value == pytest.approx(0.782)
+    assert cells["mine", TASK, "acc"].published.what == "gen_length 256"
+    best = published(LLADA, "lift_a H=2", TASK, "acc", gen_length=256, data=["s1k"])
+    assert best.what == "best of gen_length 128, 256, 512"
 
 
 def test_a_published_number_over_more_problems_is_noted(tmp_path):

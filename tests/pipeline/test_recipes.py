@@ -125,7 +125,10 @@ def test_every_table_of_the_paper_has_its_recipe():
     assert {"llada-8b-kodcode", "llada-8b-s1k-rho", "llada-8b-s1k-ablation", "llada-8b-s1k-aime"} <= names
 
 
-@pytest.mark.parametrize("name", [name for name in recipe_names() if name.startswith(("llada", "dream"))])
+PAPERS = [name for name in recipe_names() if name.startswith(("llada", "dream"))]
+
+
+@pytest.mark.parametrize("name", PAPERS)
 def test_the_papers_recipes_have_its_hyper_parameters(name):
     """DESIGN section 7."""
     recipe = load_recipe(name)
@@ -135,7 +138,9 @@ def test_the_papers_recipes_have_its_hyper_parameters(name):
         assert settings.lora.model_dump() == {
             "r": 128, "alpha": 256, "dropout": 0.05, "target_modules": ["q_proj", "k_proj", "v_proj"],
         }  # fmt: skip
-        assert settings.learning_rate == PAPER.get(method.objective.name, 5e-6)
+        gift_on_12k = (name, method.name) == ("llada-8b-lift-sft-12k", "gift")  # appendix D.1
+        rate = 1e-6 if gift_on_12k else PAPER.get(method.objective.name, 5e-6)
+        assert settings.learning_rate == rate
         assert (settings.adam_betas, settings.weight_decay) == ((0.9, 0.999), 0.1)
         assert (settings.lr_scheduler, settings.max_grad_norm, settings.bf16) == ("linear", 1.0, True)
         assert (settings.max_length, settings.batch_size, settings.gradient_accumulation_steps) == (
@@ -144,6 +149,32 @@ def test_the_papers_recipes_have_its_hyper_parameters(name):
             4,
         )
         assert settings.epochs == (5 if "kodcode" in name else 20)
+
+
+@pytest.mark.parametrize("name", PAPERS)
+def test_the_papers_recipes_do_what_its_code_does_where_it_says_nothing(name):
+    """divelab/LIFT, SFT/sft_train.py and sft_trainer.py: docs/runs.md."""
+    recipe = load_recipe(name)
+    assert recipe.validation == 0.01
+    for method in recipe.methods:
+        settings = recipe.training_of(method)
+        assert (settings.pad_to, settings.long, settings.group_by_length) == (4096, "truncate", False)
+        assert (settings.select, settings.eval_steps, settings.save_steps) == ("best", 100, 100)
+        if method.objective.name == "gift":
+            assert method.objective.model_extra == {"variant": "release"}
+
+
+def test_recipes_hold_what_their_tables_hold():
+    methods = {name: [method.name for method in load_recipe(name).methods] for name in PAPERS}
+    others = ["vanilla", "gift", "cart", "lift-h2", "lift-h3"]
+    for name in ("llada-1.5-s1k", "dream-7b-s1k", "llada-8b-lift-sft-12k"):
+        assert methods[name] == others
+    assert sorted(methods["llada-8b-kodcode"]) == sorted(others)
+    rho = load_recipe("llada-8b-s1k-rho")
+    strategies = [method.objective.model_extra["rho"] for method in rho.methods]
+    assert strategies == ["uniform", "fixed:0.1", "fixed:0.3", "truncated:0.1", "truncated:0.3"]
+    assert all(task.endswith("@256") for task in rho.eval.tasks)
+    assert "grid" not in load_recipe("dream-7b-s1k").description
 
 
 def test_the_h_sweep_and_single_methods():

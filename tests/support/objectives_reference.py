@@ -4,7 +4,8 @@ Of lift_harness only the noise is taken, which is what a row's loss is a functio
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -34,18 +35,19 @@ def make_batch(lengths, ids=None, pad_to=None, seed=0) -> Batch:
     x0 = torch.full((len(lengths), width), EOS)
     response = torch.ones(len(lengths), width, dtype=torch.bool)
     priority = torch.zeros(len(lengths), width, dtype=torch.bool)
+    padding = torch.ones(len(lengths), width, dtype=torch.bool)
     for row, ((prompt, answer), example) in enumerate(zip(lengths, ids, strict=True)):
         rng, n = np.random.default_rng([seed, example]), prompt + answer
         x0[row, :n] = torch.from_numpy(rng.integers(0, MASK, n))
         priority[row, :n] = torch.from_numpy(rng.random(n) < 0.4)  # also in the prompt: it must not count
         response[row, :prompt] = False
-    return Batch(x0, response, torch.tensor(ids), MASK, priority)
+        padding[row, :n] = False
+    return Batch(x0, response, torch.tensor(ids), MASK, priority, padding)
 
 
 def rows_of(batch: Batch, rows) -> Batch:
-    return Batch(
-        batch.x0[rows], batch.response[rows], batch.example_id[rows], batch.mask_id, batch.priority[rows]
-    )
+    kinds = batch.priority[rows], batch.padding[rows]
+    return Batch(batch.x0[rows], batch.response[rows], batch.example_id[rows], batch.mask_id, *kinds)
 
 
 # ---- one row
@@ -53,23 +55,37 @@ def rows_of(batch: Batch, rows) -> Batch:
 
 @dataclass
 class Row:
-    """What one row's loss is a function of; `logits_of(ids)` is the model, `initial_of` the frozen one."""
+    """What one row's loss is a function of; `logits_of(ids)` is the model, `initial_of` the frozen one.
+
+    `company`: the rows of its batch, which the released code's loss is a function of too.
+    """
 
     logits_of: object
     initial_of: object
     x0: list
     response: list
     priority: list
+    padding: list
     t: float
     rho_share: float
     regime_share: float
     mask_noise: list
     order_noise: list
     mean_t: float
+    company: list = field(default_factory=list, repr=False)
 
     @property
     def places(self):
         return [i for i in range(len(self.x0)) if self.response[i]]
+
+    @property
+    def text_places(self):
+        return [i for i in self.places if not self.padding[i]]
+
+    @cached_property
+    def released_b(self):
+        """GIFT's b of the released code: the padding is shown."""
+        return uncertainty(self.logits_of(self.hide(self.text_places)), self.text_places)
 
     def hide(self, places):
         return [MASK if i in places else self.x0[i] for i in range(len(self.x0))]
@@ -121,13 +137,20 @@ def cart(options, row):
     return [found]
 
 
-def gift(options, row):
-    asked = row.initial_of if options.get("reference") else row.logits_of
-    logits = asked(row.hide(row.places))
+def uncertainty(logits, places):
+    """Of each place the square root of its entropy."""
     b = {}
-    for i in row.places:
+    for i in places:
         q = softmax(logits[i])
         b[i] = math.sqrt(-sum(float(x) * math.log(x) for x in q if x > 0))
+    return b
+
+
+def gift(options, row):
+    if options.get("variant") == "release":
+        return [gift_of_release(row)]
+    asked = row.initial_of if options.get("reference") else row.logits_of
+    b = uncertainty(asked(row.hide(row.places)), row.places)
     mean = sum(b.values()) / max(1, len(b))
     weight = {}
     for i in row.places:
@@ -137,6 +160,20 @@ def gift(options, row):
             nelbo = r * max(1 - row.t, 1e-3) ** (r - 1)
             weight[i] = (nelbo if options.get("weight") == "nelbo" else 1) / rate
     return [view(row, list(weight), weight, row.t)]
+
+
+def gift_of_release(row):
+    """The released code: mean(b) and the divisor are those of the batch, its text without padding."""
+    every = [b for one in row.company for b in one.released_b.values()]
+    mean = sum(every) / max(1, len(every))
+    masked = []
+    for one in row.company:
+        rate = {i: 1 - (1 - one.t) ** (b / mean) for i, b in one.released_b.items()}
+        masked.append({i: rate[i] for i in rate if one.mask_noise[i] < rate[i]})
+    response = sum(len(one.places) for one in row.company)  # what a loss is divided by elsewhere
+    scale = response / max(1, sum(map(len, masked)))
+    own = next(rates for one, rates in zip(row.company, masked, strict=True) if one is row)
+    return view(row, list(own), {i: scale / rate for i, rate in own.items()}, row.t)
 
 
 def density(options, row):
@@ -175,16 +212,16 @@ def lift_like(name, options, row):
     rho = slow_rho("release" if release else options.get("rho", "uniform"), t, row.rho_share)
     masked = [i for i in row.places if row.mask_noise[i] < t + rho]
     regime = slow_regime(name, options, row)
-    k = (
-        round(len(masked) * t / (t + rho))
-        if release
-        else min(max(math.floor(t * len(row.places)), 1), len(masked))
-    )
+    if release:
+        k = round(len(masked) * max(t / (t + rho), 1e-3))
+        k = min(max(k, 1), len(masked)) if regime == RANDOM else k
+    else:
+        k = min(max(math.floor(t * len(row.places)), 1), len(masked))
     hidden = row.hide(masked)
     seen = row.nll(hidden, masked)
     score = {HARDEST: lambda i: -seen[i], EASIEST: lambda i: seen[i], RANDOM: lambda i: row.order_noise[i]}
     kept = sorted(sorted(masked, key=score[regime])[:k])
-    if name == "lift_a":
+    if name == "lift_a" and not (release and regime == RANDOM):  # there the code forgets its flag
         weight = 1 / t if release else 1 / (t + rho)
         return View(hidden, {i: weight for i in kept}, seen, t, rho, regime)
     shown = row.hide(kept)
@@ -196,7 +233,8 @@ def slow_rho(strategy, t, u):
     if strategy == "uniform":
         return u * (1 - t)
     if strategy == "release":
-        return 0.1 + u * (0.9 - t) if 1 - t > 0.1 else u * (1 - t)
+        drawn = (t - 1e-3) / (1 - 1e-3)  # before the epsilon
+        return 0.1 + u * (0.9 - drawn) if 1 - drawn > 0.1 else u * (1 - drawn)
     kind, k = strategy.split(":")
     low = min(float(k), 1 - t)
     return low if kind == "fixed" else low * (1 - u) + (1 - t) * u
@@ -220,18 +258,13 @@ def rows(batch, key, logits_of, initial_of=None):
     times, real = key.t(batch).tolist(), batch.response.any(-1).tolist()
     mean_t = sum(t for t, counts in zip(times, real, strict=True) if counts) / max(1, sum(real))
     noise = key.rho(batch), key.regime(batch), key.per_token(TRAINING_MASK, batch), key.select(batch)
-    columns = (batch.x0, batch.response, batch.priority)
-    for x0, response, priority, t, *drawn in zip(*columns, times, *noise, strict=True):
-        yield Row(
-            logits_of,
-            initial_of,
-            x0.tolist(),
-            response.tolist(),
-            priority.tolist(),
-            t,
-            *(part.tolist() for part in drawn),
-            mean_t,
-        )
+    columns = (batch.x0, batch.response, batch.priority, batch.padding)
+    company = []
+    for *parts, t, rho, regime, mask, order in zip(*columns, times, *noise, strict=True):
+        text = [part.tolist() for part in parts]
+        drawn = [part.tolist() for part in (rho, regime, mask, order)]
+        company.append(Row(logits_of, initial_of, *text, t, *drawn, mean_t, company))
+    return company
 
 
 def assert_equals_slow(found, name, options, logits_of, batch, key, initial_of=None, rel=1e-6):

@@ -23,11 +23,15 @@ CASES = {
     "lift, rho=fixed:0.2": {"rho": "fixed:0.2"},
     "lift, rho=truncated:0.3": {"rho": "truncated:0.3"},
     "lift, release": {"variant": "release"},
+    "lift, release, H=2": {"variant": "release", "H": 2},
+    "lift, release, H=5": {"variant": "release", "H": 5},
     "lift_a, H=2": {"H": 2},
     "lift_a": {},
     "lift_a, H=5": {"H": 5},
     "lift_a, rho=fixed:0.4": {"rho": "fixed:0.4"},
-    "lift_a, release": {"variant": "release", "H": 2},
+    "lift_a, release": {"variant": "release"},
+    "lift_a, release, H=2": {"variant": "release", "H": 2},
+    "lift_a, release, H=5": {"variant": "release", "H": 5},
     "topk": {},
     "bottomk": {},
     "random2": {},
@@ -35,6 +39,7 @@ CASES = {
     "random3, rho=truncated:0.1": {"rho": "truncated:0.1"},
     "gift": {},
     "gift, nelbo": {"weight": "nelbo"},
+    "gift, release": {"variant": "release"},
     "cart": {},
     "cart, p=0.6": {"p": 0.6},
     "density": {},
@@ -82,7 +87,7 @@ def cases(wanted):
     return pytest.mark.parametrize("case", [label for label in CASES if wanted(*CASES[label])], indirect=True)
 
 
-# The regime of the released code depends on the batch (test_objectives_lift.py).
+# What the released code learns depends on the batch (test_objectives_release.py).
 not_release = cases(lambda name, options: options.get("variant") != "release")
 
 
@@ -264,10 +269,12 @@ MIDDLE = (0.35, 0.5, 0.4, 0.6, 0.65, 0.5)
         ("lift", {"H": 2}, TIMES, [6, 6]),
         ("lift", {"variant": "release"}, TIMES, [6]),  # 0.425 on average: random for all
         ("lift", {"variant": "release"}, (0.3,) * 5 + (0.2,), [6, 6]),
+        ("lift_a", {"variant": "release"}, TIMES, [6]),
         ("topk", {}, MIDDLE, [6, 6]),
         ("bottomk", {}, MIDDLE, [6, 6]),
         ("random2", {}, MIDDLE, [6, 6]),
         ("gift", {}, TIMES, [6, 6]),
+        ("gift", {"variant": "release"}, TIMES, [6, 6]),
     ],
 )
 def test_passes_are_as_few_as_the_method_needs(llada, name, options, times, rows):
@@ -317,6 +324,9 @@ def test_a_row_is_masked_alike_alone_and_in_any_company(model, case):
         ("lift", {"variant": "release", "rho": "fixed:0.2"}, "rho='fixed:0.2': variant: release has"),
         ("gift", {"weight": "elbo"}, "weight='elbo': must be published or nelbo"),
         ("gift", {"reference": 1}, "reference=1: must be true or false"),
+        ("gift", {"variant": "code"}, "variant='code': must be paper or release"),
+        ("gift", {"variant": "release", "weight": "nelbo"}, "weight='nelbo': variant: release has only publ"),
+        ("gift", {"variant": "release", "reference": True}, "reference=True: variant: release has only fal"),
         *[
             ("cart", {"p": p}, "p=.* between 0 and 1")
             for p in (0, 1, -0.1, 1.5, math.nan, math.inf, "0.1", True)
@@ -334,7 +344,11 @@ def test_a_row_is_masked_alike_alone_and_in_any_company(model, case):
         ("vanilla", {"H": 3}, "objective 'vanilla' has no option 'H'; it has: none"),
         ("lift", {"h": 3}, "objective 'lift' has no option 'h'; it has: H, rho, variant"),
         ("topk", {"H": 3}, "objective 'topk' has no option 'H'; it has: rho"),
-        ("gift", {"reference_model": None}, "has no option 'reference_model'; it has: weight, reference"),
+        (
+            "gift",
+            {"reference_model": None},
+            "has no option 'reference_model'; it has: weight, reference, variant",
+        ),
     ],
 )
 def test_bad_names_options_and_values_are_one_line(name, options, message):

@@ -1,4 +1,4 @@
-"""LIFT's own: which tokens it keeps, rho, the released code, the ablations, passes of sharded models."""
+"""LIFT's own: which tokens it keeps, rho, the ablations, passes of sharded models."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,6 @@ from support.llada_reference import MASK, ReferenceLLaDA
 from support.objectives_reference import AtTimes, assert_equals_slow, make_batch, rows_of, slow_rho
 
 from lift_harness.training.objectives import NoiseKey, base, get_objective
-from lift_harness.training.objectives.lift import draw_release
 from lift_harness.training.objectives.lookahead import EASIEST, HARDEST, RANDOM, draw_rho, regimes
 
 LENGTHS = [(5, 12), (3, 20), (8, 9), (2, 16), (6, 14), (1, 22)]
@@ -137,53 +136,6 @@ def test_rho_by_hand():
         "truncated:0.06": [0.43, 0.07],
     }.items():
         assert draw_rho(strategy, t, u).tolist() == pytest.approx(expected, abs=1e-12)
-
-
-# ---- the released code
-
-
-@pytest.mark.parametrize("name", ["lift", "lift_a"])
-@pytest.mark.parametrize(
-    "times, regime",
-    [
-        ((0.05, 0.1, 0.3, 0.9, 0.2, 0.1), HARDEST),  # 0.275 on average
-        ((0.4, 0.6, 0.1, 0.95, 0.5, 0.5), RANDOM),
-        ((0.95, 0.99, 1.0, 0.3, 0.92, 0.91), EASIEST),  # 1 - t <= 0.1 in most
-    ],
-)
-def test_the_released_code_has_one_regime_for_the_batch(model, reference, name, times, regime):
-    batch, key = make_batch(LENGTHS), AtTimes(1, 0, times)
-    found = get_objective(name, variant="release")(model, batch, key)
-    assert found.regime.tolist() == [regime] * 6
-    assert_equals_slow(found, name, {"variant": "release"}, reference, batch, key)
-    own = get_objective(name)(model, batch, key)
-    assert len(set(own.regime.tolist())) > 1
-
-
-def test_the_released_code_depends_on_the_company(model):
-    batch, times = make_batch([(2, 20)] * 3), (0.2, 0.9, 0.95)
-    objective = get_objective("lift", variant="release")
-    together = objective(model, batch, AtTimes(0, 0, times))
-    alone = objective(model, rows_of(batch, [0]), AtTimes(0, 0, times[:1]))
-    assert together.regime[0] == EASIEST and alone.regime[0] == HARDEST
-    assert together.supervised[0].sum() == alone.supervised[0].sum() > 0
-    assert not torch.equal(together.inputs[0], alone.inputs[0])
-
-
-def test_rows_without_a_response_have_no_part_in_the_mean_time():
-    batch = make_batch([(2, 20)] * 3)
-    batch.response[1] = False
-    found = draw_release(batch, AtTimes(0, 0, (0.1, 1.0, 0.2)), 3)  # 0.43 with the filler, 0.15 without
-    assert found.regime.tolist() == [HARDEST] * 3
-
-
-def test_the_released_code_rounds_k_halves_to_even_and_may_learn_nothing():
-    batch = make_batch([(1, 1), (1, 40)])
-    found = draw_release(batch, AtTimes(0, 0, (0.01, 0.5)), 3)
-    n, t, rho = found.masked.sum(-1).tolist(), found.t.tolist(), found.rho.tolist()
-    assert found.k.tolist() == [round(a * b / (b + c)) for a, b, c in zip(n, t, rho, strict=True)]
-    assert found.k[0] == 0 and rho[0] >= 0.1
-    assert found.k.dtype == torch.int64
 
 
 # ---- confidences and passes

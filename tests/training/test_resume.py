@@ -185,3 +185,13 @@ def test_old_checkpoints_go_and_the_best_stays(start, tmp_path):
     kept = load_file(folder / f"checkpoint-{best}" / "adapter_model.safetensors")
     final = load_file(folder / "final" / "adapter_model.safetensors")
     assert all(torch.equal(kept[name], final[name]) for name in kept)
+
+
+def test_without_an_evaluation_the_last_is_the_best(start, tmp_path):
+    values = {"eval_steps": STEPS + 1, "save_steps": STEPS + 1, "lr_scheduler": "constant"}
+    for name in ("best", "last"):
+        assert outcome(start(tmp_path / name, select=name, **values)) == 0
+    best, last = (
+        load_file(tmp_path / name / "final" / "adapter_model.safetensors") for name in ("best", "last")
+    )
+    assert all(torch.equal(best[name], last[name]) for name in last)

@@ -256,6 +256,7 @@ def test_padding_is_end_of_text_and_counts_as_response(pad_to):
         [-100, 2] + [9] * (width - 2),
     ]
     assert batch["example_id"].tolist() == [4, 7]
+    assert batch["padding"].tolist() == [[False] * len(row) + [True] * (width - len(row)) for row in rows]
 
 
 # ---- bad settings

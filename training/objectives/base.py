@@ -31,6 +31,8 @@ class Batch:
         example_id: int64 [B], keys the noise.
         mask_id: the id that hides a token.
         priority: bool [B, N], tokens that the density objective masks more often, or None.
+        padding: bool [B, N], what fills a row up behind its text (it counts as response), or None: there is
+            none.
     """
 
     x0: Tensor
@@ -38,6 +40,7 @@ class Batch:
     example_id: Tensor
     mask_id: int
     priority: Tensor | None = None
+    padding: Tensor | None = None
 
     @property
     def lengths(self) -> Tensor:

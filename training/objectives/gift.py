@@ -6,12 +6,16 @@ t_i = 1 - (1 - t)^r_i; token i is masked with probability t_i.
 L = E_t [ sum over masked i of w_i * -log p(x0_i | x_t) ], w_i = 1/t_i as published, or
 w_i = r_i (1 - t)^(r_i - 1) / t_i = (d t_i / d t) / t_i, which makes L the negative evidence lower bound of
 these token-wise schedules.
+
+`variant: release` is what LIFT's authors compare with: their code leaves padding out, takes mean(b) over the
+micro-batch, and divides by the masked tokens.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -19,14 +23,31 @@ from torch import Tensor, nn
 
 from lift_harness.errors import LiftError
 from lift_harness.training.objectives.base import EPS, Batch, Loss, NoiseKey, scoring, weighted_loss
-from lift_harness.training.objectives.definition import Passes, objective
+from lift_harness.training.objectives.definition import Options, Passes, objective
 from lift_harness.training.objectives.options import boolean, one_of
 from lift_harness.training.vocabulary import token_entropy
 
 
+def refuse_options_of_release(given: Options) -> None:
+    """Refuse what the code behind `variant: release` does not have."""
+    if given.get("variant") != "release":
+        return
+    for option, only in (("weight", "published"), ("reference", False)):
+        if given.get(option, only) != only:
+            raise LiftError(
+                f"objective.{option}={given[option]!r}: variant: release has only {str(only).lower()}; leave "
+                "out one"
+            )
+
+
 @objective(
     passes=Passes(trained=1, scored=1),
-    options={"weight": one_of("published", "nelbo"), "reference": boolean},
+    options={
+        "weight": one_of("published", "nelbo"),
+        "reference": boolean,
+        "variant": one_of("paper", "release"),
+    },
+    together=refuse_options_of_release,
     reference="reference",
 )
 def gift(
@@ -38,6 +59,7 @@ def gift(
     *,
     weight: str = "published",
     reference: bool = False,
+    variant: str = "paper",
 ) -> Loss:
     """GIFT; with `reference` GIFT*, whose entropies are those of the initial model.
 
@@ -50,28 +72,45 @@ def gift(
             with its adapters disabled.
         weight: "published" or "nelbo".
         reference: entropies of the initial model.
+        variant: "paper", or "release": without padding, and with a mean(b) and a divisor of the micro-batch,
+            so that what is learnt depends on which rows share it.
     """
+    release = variant == "release"
+    text = without_padding(batch) if release else batch
     t = key.t(batch)
-    r = importance(entropies(model, batch, reference_model, reference), batch.response)
+    r = importance(entropies(model, text, reference_model, reference), text.response, together=release)
     shown = (1 - t)[:, None]
     rate = 1 - shown**r  # t_i [B, N]
-    masked = key.mask_below(rate, batch)
+    masked = key.mask_below(rate, text)
     # The slope has no bound as t goes to 1 where r_i < 1: there 1 - t is at least EPS, as t is.
     slope = r * shown.clamp(min=EPS) ** (r - 1) if weight == "nelbo" else torch.ones_like(r)
     weights = torch.where(masked, slope / rate, 0.0).float()
+    if release:
+        # `weighted_loss` divides by the response tokens (of the whole step): make it the masked ones, and
+        # the micro-batch's part of the step its share of the response tokens.
+        weights = weights * (batch.response.sum() / masked.sum().clamp(min=1))
     inputs = batch.x0.masked_fill(masked, batch.mask_id)
     loss = weighted_loss(model, batch, inputs, masked, weights, num_items)
     return Loss(loss, inputs, masked, weights, t, t.new_zeros(t.shape))
 
 
-def importance(entropy: Tensor, response: Tensor) -> Tensor:
+def without_padding(batch: Batch) -> Batch:
+    """The batch whose padding is no response: it is shown, like the prompt."""
+    if batch.padding is None:
+        return batch
+    return replace(batch, response=batch.response & ~batch.padding)
+
+
+def importance(entropy: Tensor, response: Tensor, together: bool = False) -> Tensor:
     """r_i = b_i / mean(b) with b = sqrt(entropy): float64 [B, N].
 
-    The mean is over the row's response tokens, with the padding that counts as response. Where it is 0
-    (or not a number, so that the loss says it) r is 1, vanilla masking.
+    The mean is over the row's response tokens (`together`: those of all rows). Where it is 0 (or not a
+    number, so that the loss says it) r is 1, vanilla masking.
     """
     b = entropy.double().clamp(min=0).sqrt() * response  # rounding can make an entropy negative
-    mean = (b.sum(-1) / response.sum(-1).clamp(min=1))[:, None]
+    over = (-2, -1) if together else (-1,)
+    count = response.sum(over, keepdim=True).clamp(min=1)
+    mean = b.sum(over, keepdim=True) / count
     return torch.where(mean > 0, b / mean, 1.0)
 
 

@@ -9,12 +9,14 @@ L = E_t,rho [ 1/t * sum over kept i of -log p(x0_i | x0 with the kept masked) ],
 
 from __future__ import annotations
 
+import torch
 from torch import nn
 
 from lift_harness.errors import LiftError
-from lift_harness.training.objectives.base import Batch, Loss, NoiseKey
+from lift_harness.training.objectives.base import EPS, Batch, Loss, NoiseKey
 from lift_harness.training.objectives.definition import Options, Passes, objective
 from lift_harness.training.objectives.lookahead import (
+    RANDOM,
     Lookahead,
     in_two_passes,
     look_ahead,
@@ -68,16 +70,20 @@ def draw_release(batch: Batch, key: NoiseKey, H: int) -> Lookahead:
     """The draw of the released code, where it differs from the paper.
 
     One regime for the whole batch, by the mean of its t; rho ~ U(0.1, 1 - t), or U(0, 1 - t) where
-    1 - t <= 0.1; K = round(n_masked t / (t + rho)), halves to even. The regime depends on which rows share
-    the batch, so that here, and in no other method, batch size and number of processes change what is
-    learnt. Rows without response tokens (fillers) have no part in the mean.
+    1 - t <= 0.1, with the t from before the epsilon (so t + rho may be 1.001);
+    K = round(n_masked t / (t + rho)), halves to even, in the random regime at least 1. The regime depends on
+    which rows share the batch, so that here batch size and number of processes change what is learnt. Rows
+    without response tokens (fillers) have no part in the mean.
     """
     t = key.t(batch)
-    room = 1 - t
+    room = 1 - (t - EPS) / (1 - EPS)
     low = 0.1 * (room > 0.1).double()
     rho = low + key.rho(batch) * (room - low)
     masked = key.mask_below(t + rho, batch)
     real = batch.response.any(-1)
     mean = (t * real).sum() / real.sum().clamp(min=1)
-    k = (masked.sum(-1) * t / (t + rho)).round().long()
-    return Lookahead(t, rho, masked, regimes(mean, H).expand_as(batch.example_id), k)
+    regime = regimes(mean, H).expand_as(batch.example_id)
+    hidden = masked.sum(-1)
+    share = (t / (t + rho)).clamp(min=1e-3)
+    k = torch.maximum((hidden * share).round().long(), (regime == RANDOM).long())
+    return Lookahead(t, rho, masked, regime, torch.minimum(k, hidden))
