@@ -110,17 +110,21 @@ def evaluate_model(
     """
     from lm_eval.utils import simple_parse_args_string
 
+    from lift_harness.lm.before_loading import Unloaded, check_requests
     from lift_harness.lm.model import LiftDLM
     from lift_harness.tasks.protocol import load_task
 
     loaded = [load_task(name) for name in expand(name.strip() for name in tasks)]
     peft = options.pop("peft", None)
-    adapter = {"peft": peft} if peft else {}
-    lm = LiftDLM(
-        **{"pretrained": model, "batch_size": batch_size, **adapter, **simple_parse_args_string(model_args)}
-    )
-    label = peft or model
+    arguments = {"pretrained": model, "batch_size": batch_size, **({"peft": peft} if peft else {})}
+    arguments |= simple_parse_args_string(model_args)
     settings = simple_parse_args_string(gen_kwargs)
+    for ready in {task.benchmark.ready for task in loaded if task.benchmark.ready}:
+        ready(options.get("confirm_run_unsafe_code", False))
+    counts = {name: options.get(name) for name in ("samples", "limit")}
+    check_requests(loaded, Unloaded(arguments), gen_kwargs=settings, **counts)
+    lm = LiftDLM(**arguments)
+    label = peft or model
     with ExitStack() as stack:
         folder = output or Path(stack.enter_context(TemporaryDirectory(prefix="lift-harness-")))
         before = set(folder.rglob(RESULTS))

@@ -186,6 +186,10 @@ def rename_tasks(evaluator: Any) -> None:
         if call.arguments.get("tasks"):
             ours = is_lift_dlm(call.arguments["model"])
             call.arguments["tasks"] = renamed(call.arguments["tasks"], ours)
+        if call.arguments["model"] == "lift_dlm":
+            from lift_harness.lm.before_loading import check_call
+
+            check_call(call.arguments)
         return original(*call.args, **call.kwargs)
 
 
