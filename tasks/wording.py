@@ -99,12 +99,14 @@ def words_of(task: Any, words: Any, where: str) -> dict[str, str]:
 def check_template(template: str, benchmark: Benchmark, where: str) -> None:
     """Refuse a question that names what a row does not have, or nothing of it."""
     known = ["question", *benchmark.parts]
+    fields = []
     try:
-        fields = [field for _, *field in Formatter().parse(template) if field[0] is not None]
+        for _, name, form, conversion in Formatter().parse(template):
+            fields += [(name, form or conversion)] if name is not None else []
     except ValueError as error:
         raise LiftError(f"{where}: question: {template!r}: {error}; write {{{{ and }}}} for braces") from error
-    for name, form, conversion in fields:
-        if name not in known or form or conversion:
+    for name, formatted in fields:
+        if name not in known or formatted:
             raise LiftError(f"{where}: question: no part {{{name}}} of a row: {did_you_mean(name, known)}")
     if not fields:
         raise LiftError(f"{where}: question: {template!r} names no part of a row; known: {', '.join(known)}")

@@ -27,7 +27,7 @@ BAD = [
     ("stepz=4", "", None, "unknown model arg 'stepz'; did you mean steps"),
     ("", "stepz=4", None, "stepz"),
     ("", "gen_length=30,block_length=20", None, "gen_length=30 is not divisible by block_length=20"),
-    ("", "gen_length=480,block_length=32", None, "more than the model's context of"),
+    ("", "gen_length=500,block_length=20", None, "more than the model's context of"),
     ("schedule=threshold", "", None, "schedule='threshold' needs threshold"),
     ("truncate=right", "", None, "truncate='right' must be left"),
     ("dtype=int8", "", None, "dtype='int8' has no fractions"),
@@ -84,8 +84,8 @@ def test_lm_eval_refuses_before_loading(model_args, gen_kwargs, samples, message
 
 RECIPE = [
     ("eval.temperature=0.7 eval.gen_kwargs.steps=nope", "steps='nope' must be a whole number"),
-    ("eval.gen_kwargs.gen_length=480", "more than the model's context of"),
-    ("eval.tasks=[lift_sudoku_mini@480]", "more than the model's context of"),
+    ("eval.gen_kwargs.gen_length=500 eval.gen_kwargs.block_length=20", "more than the model's context of"),
+    ("eval.tasks=[lift_sudoku_mini@520]", "leaves no room for a prompt"),
     ("eval.model_args.steps=nope", "steps='nope' must be a whole number"),
     ("eval.model_args.stepz=4", "unknown model arg 'stepz'; did you mean steps"),
     ("eval.model_args.dtype=int8", "dtype='int8' has no fractions"),
