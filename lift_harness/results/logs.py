@@ -117,8 +117,8 @@ class Evaluation:
         aggregates: metric -> (value, standard error) as the results file has them.
         n_items: problems, None: not known.
         n_total: problems of the whole task.
-        settings: {"decoding": {...}, "generation": {...}, "dtype", "instruction", "version", "fewshot",
-            "sandbox"}, each only where it is known.
+        settings: {"decoding": {...}, "generation": {...}, "dtype", "instruction", "question" (its template),
+            "subset", "version", "fewshot", "sandbox"}, each only where it is known.
     """
 
     task: str
@@ -138,6 +138,13 @@ class Evaluation:
             return min(item.n for item in self.items.values())
         sampled = filter(None, map(SAMPLED.fullmatch, self.aggregates))
         return max((int(match[2]) for match in sampled), default=1)
+
+    @property
+    def one_text(self) -> bool:
+        """Whether the several answers to each problem are one text: nothing was sampled."""
+        items = self.items.values()
+        written = any(item.texts[0] for item in items)  # a log without answers has nothing to tell
+        return written and self.samples > 1 and all(len(set(item.texts)) == 1 for item in items)
 
     @property
     def gen_length(self) -> int | None:
@@ -296,6 +303,8 @@ def settings_of(data: Mapping[str, Any], task: str, config: Mapping[str, Any]) -
         "generation": mapping(config.get("generation_kwargs")),
         "dtype": run.get("model_dtype"),
         "instruction": metadata.get("instruction"),
+        "question": metadata.get("question"),
+        "subset": metadata.get("subset"),
         "version": mapping(data.get("versions")).get(task, metadata.get("version")),
         "fewshot": mapping(data.get("n-shot")).get(task),
         "sandbox": metadata.get("sandbox"),

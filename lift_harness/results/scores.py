@@ -101,7 +101,7 @@ class RowOnTask:
             for other in others:
                 ks.update(ks_for(other.answers()))
             names += [*(f"pass@{k}" for k in ks if k <= n), f"avg@{n}"]
-        return in_order(names)
+        return in_order(name for name in names if self.evaluations(name))
 
     def first_seed(self) -> list[Evaluation]:
         """Its evaluations with one of the seeds, from which metrics and answers a problem are taken."""
@@ -196,7 +196,14 @@ class RowOnTask:
         """Whether each problem has one answer that is right or wrong: of one seed only."""
         return len(self.by_seed) == 1 and self.binary(metric)
 
-    # ---------------------------------------------------------------- what contradicts itself
+    # ---------------------------------------------------------------- what is not what it seems
+
+    def not_sampled(self) -> Iterator[str]:
+        """Where several answers to a problem are one text, so that there is no pass@k."""
+        for seed, evaluations in self.by_seed.items():
+            for evaluation in filter(lambda one: one.one_text, evaluations):
+                where = f"{self.name}{f' (seed {seed})' if seed else ''} on {self.task}"
+                yield f"{where}: {repeated(len(evaluation.items), evaluation.samples)}"
 
     def contradictions(self) -> Iterator[str]:
         """Where results files and logs differ."""
@@ -224,6 +231,14 @@ def contradiction(where: str, metric: str, theirs: float, source: str, ours: flo
             f"{where}: {metric} is {theirs:.4f} in {source}, but {ours:.4f} by the sample log, which is what "
             "is shown: one of the two is not of this evaluation"
         )
+
+
+def repeated(problems: int, samples: int) -> str:
+    """What is said of answers that were not sampled."""
+    return (
+        f"the {samples} answers to each problem are one text ({problems} distinct texts of "
+        f"{problems * samples}): pass@k was not measured; does the engine fix its seed?"
+    )
 
 
 def on_task(rows: Sequence[Row], task: str) -> list[RowOnTask]:
@@ -257,7 +272,9 @@ def scored(evaluation: Evaluation) -> list[str]:
 
 
 def has(evaluation: Evaluation, metric: str) -> bool:
-    """Whether it has a value of a metric."""
+    """Whether it has a value of a metric; pass@k of answers that are one text says nothing above k = 1."""
+    if is_pass(metric) and metric != "pass@1" and evaluation.one_text:
+        return False
     return metric in evaluation.aggregates or per_problem(evaluation, metric)
 
 

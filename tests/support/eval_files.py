@@ -83,6 +83,7 @@ def write_eval(
     original=None,
     results=None,
     dtype="torch.float32",
+    metadata=None,
 ):
     """lm-eval's files for tasks: {name: lines}."""
     folder = Path(folder)
@@ -94,7 +95,7 @@ def write_eval(
                 "task": task,
                 "generation_kwargs": {"until": []},
                 "repeats": len(lines[0]["resps"][0]),
-                "metadata": {"version": version, "instruction": instruction},
+                "metadata": {"version": version, "instruction": instruction, **(metadata or {})},
             }
             for task, lines in tasks.items()
         },
