@@ -13,6 +13,7 @@ samples, and pass@k and avg@n join them. What each sample scored stands in the s
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Mapping
 from copy import deepcopy
 from pathlib import Path
@@ -26,7 +27,7 @@ from lift_harness.errors import LiftError, did_you_mean
 from lift_harness.tasks.benchmarks import load_benchmark
 from lift_harness.tasks.catalog import decoding_settings, task_names
 from lift_harness.tasks.data import default_subset
-from lift_harness.tasks.passk import ks_for
+from lift_harness.tasks.passk import are_one_text, ks_for, not_sampled
 from lift_harness.tasks.scoring.verdicts import judge
 from lift_harness.tasks.wording import wording_of
 
@@ -212,6 +213,16 @@ class ProtocolTask(ConfigurableTask):
             self.benchmark.prepare(
                 (doc, (self.doc_to_prefix(doc) or "") + text) for doc, texts in kept for text in texts
             )
+        self._note_what_was_not_sampled()
+
+    def _note_what_was_not_sampled(self) -> None:
+        """Where an engine answers all samples of a problem alike: a warning, and a note in the results."""
+        answers = [one.filtered_resps[FILTER] for one in self._instances or []]
+        if are_one_text(answers):
+            counts = {"answers": sum(map(len, answers)), "distinct_texts": len(answers)}
+            self.config.metadata["not_sampled"] = counts
+            log = logging.getLogger("lm_eval")
+            log.warning("%s: %s", self.task_name, not_sampled(len(answers), len(answers[0])))
 
     def process_results(self, doc: dict[str, Any], results: list[list[str]]) -> dict[str, Any]:
         """Metrics of one problem from its n responses, [[text, ...]]; `doc` gets the key "verdicts"."""

@@ -104,7 +104,9 @@ def check_template(template: str, benchmark: Benchmark, where: str) -> None:
         for _, name, form, conversion in Formatter().parse(template):
             fields += [(name, form or conversion)] if name is not None else []
     except ValueError as error:
-        raise LiftError(f"{where}: question: {template!r}: {error}; write {{{{ and }}}} for braces") from error
+        raise LiftError(
+            f"{where}: question: {template!r}: {error}; write {{{{ and }}}} for braces"
+        ) from error
     for name, formatted in fields:
         if name not in known or formatted:
             raise LiftError(f"{where}: question: no part {{{name}}} of a row: {did_you_mean(name, known)}")

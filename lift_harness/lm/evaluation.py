@@ -10,6 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+from lift_harness.results.metrics import is_pass
 from lift_harness.results.read import load
 from lift_harness.results.rows import Row
 from lift_harness.tasks.catalog import expand
@@ -78,7 +79,13 @@ def evaluate(
         tracker.save_results_aggregated(results=results, samples=logged)
         for task in results["configs"]:
             tracker.save_results_samples(task_name=task, samples=logged[task])
-    return {task.task_name: metric_table(results["results"][task.task_name]) for task in loaded}
+    scores = {}
+    for task in loaded:
+        scores[task.task_name] = metric_table(results["results"][task.task_name])
+        for name, metric in scores[task.task_name].items():
+            if is_pass(name) and name != "pass@1":
+                metric |= task.config.metadata.get("not_sampled", {})
+    return scores
 
 
 def evaluate_model(

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from lift_harness.results.metrics import SAMPLED
+from lift_harness.tasks.passk import are_one_text
 
 RESULTS = re.compile(r"results_(?P<time>\d{4}-\d\d-\d\dT[\d.:-]+)\.json")
 LOG = re.compile(r"samples_(?P<task>.+)_(?P<time>\d{4}-\d\d-\d\dT[\d.:-]+?)(?P<again>\.scored)?\.jsonl")
@@ -142,9 +143,7 @@ class Evaluation:
     @property
     def one_text(self) -> bool:
         """Whether the several answers to each problem are one text: nothing was sampled."""
-        items = self.items.values()
-        written = any(item.texts[0] for item in items)  # a log without answers has nothing to tell
-        return written and self.samples > 1 and all(len(set(item.texts)) == 1 for item in items)
+        return are_one_text(item.texts for item in self.items.values())
 
     @property
     def gen_length(self) -> int | None:

@@ -14,7 +14,7 @@ from lift_harness.results.logs import Evaluation
 from lift_harness.results.metrics import SAMPLED, in_order, is_pass
 from lift_harness.results.rows import Row
 from lift_harness.results.statistics import Array, Interval
-from lift_harness.tasks.passk import ks_for, pass_at_k
+from lift_harness.tasks.passk import ks_for, not_sampled, pass_at_k
 
 TOLERANCE = 1e-6  # between a results file and what its log gives
 EVERY_K = 32  # up to so many answers a curve of pass@k has every k
@@ -203,7 +203,7 @@ class RowOnTask:
         for seed, evaluations in self.by_seed.items():
             for evaluation in filter(lambda one: one.one_text, evaluations):
                 where = f"{self.name}{f' (seed {seed})' if seed else ''} on {self.task}"
-                yield f"{where}: {repeated(len(evaluation.items), evaluation.samples)}"
+                yield f"{where}: {not_sampled(len(evaluation.items), evaluation.samples)}"
 
     def contradictions(self) -> Iterator[str]:
         """Where results files and logs differ."""
@@ -231,14 +231,6 @@ def contradiction(where: str, metric: str, theirs: float, source: str, ours: flo
             f"{where}: {metric} is {theirs:.4f} in {source}, but {ours:.4f} by the sample log, which is what "
             "is shown: one of the two is not of this evaluation"
         )
-
-
-def repeated(problems: int, samples: int) -> str:
-    """What is said of answers that were not sampled."""
-    return (
-        f"the {samples} answers to each problem are one text ({problems} distinct texts of "
-        f"{problems * samples}): pass@k was not measured; does the engine fix its seed?"
-    )
 
 
 def on_task(rows: Sequence[Row], task: str) -> list[RowOnTask]:

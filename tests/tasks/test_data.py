@@ -146,7 +146,9 @@ def test_other_subsets_can_be_asked_for(data_dir):
     lifts = list(data.test_split("sudoku", subset="lift")["test"])
     assert lifts == [rows[i] for i in order] == list(data.test_split("sudoku", subset="default_rng")["test"])
     d1s = list(data.test_split("sudoku", subset="d1")["test"])
-    assert d1s == list(data.test_split("sudoku")["test"]) == list(data.test_split("sudoku", "default")["test"])
+    assert (
+        d1s == list(data.test_split("sudoku")["test"]) == list(data.test_split("sudoku", "default")["test"])
+    )
     assert sum(row in d1s for row in lifts) == 137
     assert len({row["Puzzle"] for row in data.test_split("sudoku")["test"]}) == 256
     assert sorted(row["input"] for row in data.test_split("countdown")["test"]) == sorted(
