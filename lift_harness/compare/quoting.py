@@ -84,8 +84,7 @@ def other_decoding(task: str, decoding: Mapping[str, Any]) -> Iterator[str]:
         return
     protocol = {**EVERYWHERE, **task_config(task)["metadata"]["decoding"]}
     length = decoding.get("gen_length")
-    lengths = LENGTHS if task in BY_LENGTH else (protocol["gen_length"],)
-    if length in lengths:
+    if task in BY_LENGTH and isinstance(length, int) and length in LENGTHS:
         protocol |= {"gen_length": length, "steps": length // 2}
     ours = {**UNNAMED, **decoding}
     differ = [

@@ -409,7 +409,8 @@ def test_a_stock_name_survives_being_renamed_again():
     assert hooks.renamed(once, True) == ["gsm8k", "lift_gsm8k"]
 
 
-def test_the_command_line_and_simple_evaluate_agree_on_names(caplog):
+def test_the_command_line_and_simple_evaluate_agree_on_names(caplog, monkeypatch):
+    monkeypatch.setattr("lift_harness.lm.before_loading.check_call", lambda arguments: None)
     caplog.set_level("INFO", logger="lm_eval")
     seen = []
 

@@ -156,7 +156,7 @@ def test_names_settings_and_prompt_know_it(package):
 
 def test_lift_harness_eval_decodes_and_scores_it(package, tmp_path):
     command = ["-m", "lift_harness", "eval", "--tasks", "reverse", "--limit", "2", "--output", str(tmp_path)]
-    assert "lift_reverse" in python(package, *command)
+    assert "reverse" in python(package, *command)
     (file,) = tmp_path.rglob("results_*.json")
     results = json.loads(file.read_text())
     used = results["config"]["decoding"]["lift_reverse"]
