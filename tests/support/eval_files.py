@@ -28,7 +28,8 @@ def line(doc_id, verdicts, *, prompt="Solve.", text=None, texts=None, doc=None, 
             wrong = n - judged["n_correct"]
             metrics[f"pass@{k}"] = 1 - comb(wrong, k) / comb(n, k)
     if texts is None:
-        texts = [f"{doc_id}: {value}" for value in verdicts["acc"]]
+        # sampled: several answers to a problem are several texts, however they are judged
+        texts = [f"{doc_id}: {value}{f' ({i})' if i else ''}" for i, value in enumerate(verdicts["acc"])]
     if text is None:
         text = f"{prompt}\n\n{doc.get('question')}"
     return {
