@@ -6,7 +6,7 @@ Imports neither torch nor lm_eval, so that answers can be scored again without e
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ class Benchmark:
         ready: for generated code, called before anything is generated: whether it may run without isolation
             -> what it will be isolated with. Raises if it cannot be run.
         prepare: called with all (row, text) before they are scored one by one: to work side by side.
+        parts: what a question worded otherwise may name of a row (`tasks/wording.py`), beside {question}.
     """
 
     instruction: str
@@ -41,6 +42,12 @@ class Benchmark:
     correct: str
     ready: Callable[[bool], str] | None = None
     prepare: Callable[[Iterable[tuple[Doc, str]]], Any] | None = None
+    parts: Mapping[str, Callable[[Doc], str]] = field(default_factory=dict)
+
+    def parts_of(self, doc: Doc) -> dict[str, str]:
+        """Name -> text of all that a question may name of a row."""
+        named = {name: part(doc) for name, part in self.parts.items()}
+        return {"question": self.question(doc), **named}
 
 
 def benchmark_names() -> list[str]:

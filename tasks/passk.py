@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from math import comb
 
@@ -29,3 +30,22 @@ def ks_for(n: int) -> list[int]:
 def pass_at(n: int, c: int) -> dict[str, float]:
     """All that is reported of one problem: "pass@k" for each k of `ks_for(n)`, and "avg@n" = c / n."""
     return {**{f"pass@{k}": pass_at_k(n, c, k) for k in ks_for(n)}, f"avg@{n}": c / n}
+
+
+def are_one_text(samples: Iterable[Sequence[str]]) -> bool:
+    """Whether the several answers to each problem are one text, so that nothing was sampled.
+
+    Args:
+        samples: the answers to each problem; where all are empty they have nothing to tell.
+    """
+    problems = list(samples)
+    several = all(len(texts) > 1 and len(set(texts)) == 1 for texts in problems)
+    return several and any(texts[0] for texts in problems)
+
+
+def not_sampled(problems: int, samples: int) -> str:
+    """What is said where each of `problems` got one text `samples` times."""
+    return (
+        f"the {samples} answers to each problem are one text ({problems} distinct texts of "
+        f"{problems * samples}): pass@k was not measured; does the engine fix its seed?"
+    )

@@ -49,7 +49,12 @@ def sudoku_question(puzzle: str) -> str:
 
 def countdown_question(numbers: str, target: str) -> str:
     """The question of a Countdown puzzle given as "30,100,93" and "23"."""
-    return f"Numbers: [{', '.join(numbers.split(','))}]\nTarget: {target}"
+    return f"Numbers: {countdown_numbers(numbers)}\nTarget: {target}"
+
+
+def countdown_numbers(numbers: str) -> str:
+    """The numbers "30,100,93" as a question shows them."""
+    return f"[{', '.join(numbers.split(','))}]"
 
 
 def mbpp_question(prompt: str, tests: Sequence[str]) -> str:

@@ -13,7 +13,7 @@ samples, and pass@k and avg@n join them. What each sample scored stands in the s
 
 from __future__ import annotations
 
-import json
+import logging
 from collections.abc import Callable, Iterable, Mapping
 from copy import deepcopy
 from pathlib import Path
@@ -23,12 +23,13 @@ from lm_eval.api.registry import get_aggregation
 from lm_eval.tasks import TaskManager
 
 from lift_harness.errors import LiftError, did_you_mean
-from lift_harness.tasks import prompts
 from lift_harness.tasks.benchmarks import load_benchmark
 from lift_harness.tasks.catalog import decoding_settings, task_names
+from lift_harness.tasks.data import default_subset
 from lift_harness.tasks.lm_eval_base import LmEvalTask
-from lift_harness.tasks.passk import ks_for
+from lift_harness.tasks.passk import are_one_text, ks_for, not_sampled
 from lift_harness.tasks.scoring.verdicts import judge
+from lift_harness.tasks.wording import wording_of
 from lift_harness.tasks.worked import Turns, WorkedExamples, messages, plain_text
 
 FILTER = "none"  # lm-eval's name for unfiltered responses: results read "acc,none"
@@ -52,37 +53,6 @@ def load_task(name: str, *, metadata: dict[str, Any] | None = None, **config: An
     return task
 
 
-def instruction_for(task_name: str, own: str, replaced: str | Mapping[str, str] | None) -> str:
-    """The instruction of a task: the project's own, unless `--metadata prompts=FILE.json` has one.
-
-    Args:
-        task_name: as in the file, "lift_sudoku_mini".
-        own: the benchmark's.
-        replaced: path of a JSON object {task name: instruction}, or that object, or None.
-    """
-    theirs = _read_prompts(replaced) if isinstance(replaced, (str, Path)) else replaced or {}
-    where = f"prompts={replaced}" if isinstance(replaced, (str, Path)) else "prompts"
-    if not isinstance(theirs, Mapping):
-        raise LiftError(f"{where}: not a JSON object {{task name: instruction}} but {type(theirs).__name__}")
-    for name, text in theirs.items():
-        if name not in task_names():
-            raise LiftError(f"{where}: no task {name!r}: {did_you_mean(str(name), task_names())}")
-        if not isinstance(text, str) or not text.strip():
-            raise LiftError(f"{where}: the instruction of {name} must be a text, not {text!r}")
-    return theirs.get(task_name, own)
-
-
-def _read_prompts(path: str | Path) -> Any:
-    try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise LiftError(
-            f"prompts={path}: {error.strerror}; give a JSON file {{task: instruction}}"
-        ) from error
-    except ValueError as error:  # not JSON, or not UTF-8
-        raise LiftError(f"prompts={path}: not JSON ({error}); give {{task: instruction}}") from error
-
-
 def for_other_models(decoding: Mapping[str, Any]) -> dict[str, Any]:
     """lm-eval's `generation_kwargs` from decoding settings: what they say to a model of any kind.
 
@@ -101,7 +71,7 @@ class ProtocolTask(LmEvalTask):
 
     Attributes:
         benchmark: its kind.
-        instruction: the wording that is used.
+        wording: the words that it asks with.
         decoding: how the protocol decodes it.
         asked: generation kwargs that a user gave (`--gen_kwargs`, or in place of those in the task's file).
         worked: the examples that it can show.
@@ -116,7 +86,7 @@ class ProtocolTask(LmEvalTask):
             self.benchmark = load_benchmark(config.pop("benchmark", None))
         except LiftError as error:
             raise LiftError(f"{name}: {error}") from error
-        self.instruction = instruction_for(name, self.benchmark.instruction, metadata.get("prompts"))
+        self.wording = wording_of(name, self.benchmark, metadata.get("prompts"))
         self.decoding = metadata.get("decoding", decoding_settings(name))
         if not isinstance(self.decoding, dict):
             raise LiftError(
@@ -129,8 +99,8 @@ class ProtocolTask(LmEvalTask):
         self._chat_template: Callable[..., str] | None = None
         self._takes_protocol = self._unisolated = False
         # What is used goes into the results file with the rest of the configuration.
-        used = {"decoding": self.decoding, "instruction": self.instruction}
-        config["metadata"] = {**metadata, **used}
+        used = {"decoding": self.decoding, **vars(self.wording)}
+        config["metadata"] = {**default_subset(config), **metadata, **used}
         config["generation_kwargs"] = {**for_other_models(self.decoding), **self.asked}
         super().__init__(config=config)
         self._metric_fn_list = dict.fromkeys(self.benchmark.metrics)
@@ -173,7 +143,12 @@ class ProtocolTask(LmEvalTask):
 
     def doc_to_text(self, doc: Mapping[str, Any], doc_to_text: Any = None) -> str:
         """The user's message: instruction, blank line, question."""
-        return prompts.user_turn(self.instruction, self.benchmark.question(doc))
+        return self.wording.turn(self.benchmark, doc)
+
+    @property
+    def instruction(self) -> str:
+        """What its messages begin with."""
+        return self.wording.instruction
 
     def doc_to_target(self, doc: Mapping[str, Any], doc_to_target: Any = None) -> str:
         """The reference answer."""
@@ -277,6 +252,16 @@ class ProtocolTask(LmEvalTask):
             self.benchmark.prepare(
                 (doc, self.doc_to_prefix(doc) + text) for doc, texts in kept for text in texts
             )
+        self._note_what_was_not_sampled()
+
+    def _note_what_was_not_sampled(self) -> None:
+        """Where an engine answers all samples of a problem alike: a warning, and a note in the results."""
+        answers = [one.filtered_resps[FILTER] for one in self._instances or []]
+        if are_one_text(answers):
+            counts = {"answers": sum(map(len, answers)), "distinct_texts": len(answers)}
+            self.config.metadata["not_sampled"] = counts
+            log = logging.getLogger("lm_eval")
+            log.warning("%s: %s", self.task_name, not_sampled(len(answers), len(answers[0])))
 
     def process_results(self, doc: dict[str, Any], results: list[list[str]]) -> dict[str, Any]:
         """Metrics of one problem from its n responses, [[text, ...]]; `doc` gets the key "verdicts"."""

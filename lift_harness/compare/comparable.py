@@ -87,6 +87,9 @@ def other_prompts(row: Evaluation, base: Evaluation) -> list[Mismatch]:
     differ = sum(ours != theirs for ours, theirs in hashes if ours and theirs)
     instructions = row.settings.get("instruction"), base.settings.get("instruction")
     other = None not in instructions and instructions[0] != instructions[1]
+    if None not in instructions and not other:
+        questions = row.settings.get("question"), base.settings.get("question")
+        other = None not in questions and questions[0] != questions[1]
     shots = row.settings.get("fewshot"), base.settings.get("fewshot")
     if None not in shots and shots[0] != shots[1]:
         return [Mismatch("prompts", f"{shots[0]} examples in the prompt, not {shots[1]}", differ)]
@@ -94,7 +97,8 @@ def other_prompts(row: Evaluation, base: Evaluation) -> list[Mismatch]:
         return []
     where = f"of {differ} of {len(pairs)} problems" if pairs else "of all problems"
     if other:
-        return [Mismatch("prompts", f"{where}; the instruction differs", differ)]
+        what = "instruction" if instructions[0] != instructions[1] else "question's wording"
+        return [Mismatch("prompts", f"{where}; the {what} differs", differ)]
     same = "; the instruction is the same: the chat template differs" if None not in instructions else ""
     return [Mismatch("prompts", where + same, differ)]
 

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from lift_harness.compare.comparable import Mismatch, mismatches, unchecked
-from lift_harness.compare.published import published
+from lift_harness.compare.quoting import published_notes, quoted
 from lift_harness.errors import LiftError, did_you_mean
 from lift_harness.results import statistics
 from lift_harness.results.logs import Evaluation, Item
@@ -100,6 +100,7 @@ class Comparison:
         refusals: what was not compared.
         notes: what was missing, left out, or contradicts itself.
         flips: the problems behind `gained` and `lost`.
+        unquoted: why a published number is left out -> the (row, task) that it is left out of.
         anyway: whether what does not compare was compared.
     """
 
@@ -111,6 +112,7 @@ class Comparison:
     refusals: list[Refusal] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     flips: list[Flip] = field(default_factory=list)
+    unquoted: dict[str, dict[tuple[str, str], None]] = field(default_factory=dict)
     anyway: bool = False
 
     def shown(self, task: str) -> list[str]:
@@ -224,17 +226,13 @@ def wanted_metrics(names: Sequence[str], wanted: Sequence[str] | None) -> list[s
 def add_values(row: RowOnTask, metrics: Sequence[str], comparison: Comparison) -> None:
     """A row's numbers on a task, with the published ones, and what contradicts itself."""
     comparison.notes += row.contradictions()
+    comparison.notes += row.not_sampled()
     comparison.notes += unlike_seeds(row)
     for cell in filter(None, map(row.cell, metrics)):
-        quoted = published(
-            row.row.model,
-            row.row.method,
-            cell.task,
-            cell.metric,
-            gen_length=cell.gen_length,
-            data=row.row.data,
-        )
-        comparison.cells[cell.row, cell.task, cell.metric] = replace(cell, published=quoted)
+        number, reasons = quoted(row, cell)
+        comparison.cells[cell.row, cell.task, cell.metric] = replace(cell, published=number)
+        for reason in reasons:
+            comparison.unquoted.setdefault(reason, {})[cell.row, cell.task] = None
 
 
 def unlike_seeds(row: RowOnTask) -> Iterator[str]:
@@ -243,16 +241,6 @@ def unlike_seeds(row: RowOnTask) -> Iterator[str]:
         for other in others:
             for mismatch in mismatches(other, first):
                 yield f"{row.name} on {row.task}: its seeds were not evaluated alike: {mismatch}"
-
-
-def published_notes(comparison: Comparison) -> Iterator[str]:
-    """Where a published number is over more problems than ours."""
-    for cell in comparison.cells.values():
-        if cell.published and cell.items and cell.total and cell.items < cell.total:
-            yield (
-                f"{cell.task}: the published number is over all {cell.total} problems, that of {cell.row} "
-                f"over {cell.items}"
-            )
 
 
 # ---------------------------------------------------------------- a row against the baseline

@@ -10,6 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+from lift_harness.results.metrics import is_pass
 from lift_harness.results.read import load
 from lift_harness.results.rows import Row
 from lift_harness.tasks.catalog import expand
@@ -82,7 +83,13 @@ def evaluate(
         tracker.save_results_aggregated(results=results, samples=logged)
         for task in results["configs"]:
             tracker.save_results_samples(task_name=task, samples=logged[task])
-    return {task.task_name: metric_table(results["results"][task.task_name]) for task in loaded}
+    scores = {}
+    for task in loaded:
+        scores[task.task_name] = metric_table(results["results"][task.task_name])
+        for name, metric in scores[task.task_name].items():
+            if is_pass(name) and name != "pass@1":
+                metric |= task.config.metadata.get("not_sampled", {})
+    return scores
 
 
 def evaluate_model(
@@ -116,18 +123,22 @@ def evaluate_model(
     """
     from lm_eval.utils import simple_parse_args_string
 
+    from lift_harness.lm.before_loading import Unloaded, check_requests
     from lift_harness.lm.model import LiftDLM
     from lift_harness.tasks.protocol import load_task
 
     names = expand(name.strip() for name in tasks)
     loaded = [load_task(name, num_fewshot=num_fewshot) for name in names]
     peft = options.pop("peft", None)
-    adapter = {"peft": peft} if peft else {}
-    lm = LiftDLM(
-        **{"pretrained": model, "batch_size": batch_size, **adapter, **simple_parse_args_string(model_args)}
-    )
-    label = peft or model
+    arguments = {"pretrained": model, "batch_size": batch_size, **({"peft": peft} if peft else {})}
+    arguments |= simple_parse_args_string(model_args)
     settings = simple_parse_args_string(gen_kwargs)
+    for ready in {task.benchmark.ready for task in loaded if task.benchmark.ready}:
+        ready(options.get("confirm_run_unsafe_code", False))
+    counts = {name: options.get(name) for name in ("samples", "limit")}
+    check_requests(loaded, Unloaded(arguments), gen_kwargs=settings, **counts)
+    lm = LiftDLM(**arguments)
+    label = peft or model
     with ExitStack() as stack:
         folder = output or Path(stack.enter_context(TemporaryDirectory(prefix="lift-harness-")))
         before = set(folder.rglob(RESULTS))

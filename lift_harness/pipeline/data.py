@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from lift_harness.errors import LiftError, did_you_mean
+from lift_harness.models.without_weights import tokenizer_of
 from lift_harness.pipeline.schema import Recipe
 from lift_harness.training.data import Example, TokenCounts, least, token_counter, tokenize
 from lift_harness.training.objectives import Objective
@@ -104,20 +105,6 @@ def check_module(wanted: str, modules: Sequence[str], model: str) -> None:
     last_parts = {module.rpartition(".")[2] for module in modules}
     known = [part for part in last_parts if part and not part.isdigit()]  # layers are numbered
     raise LiftError(f"training.lora.target_modules: {model} has no {wanted!r}; {did_you_mean(wanted, known)}")
-
-
-def tokenizer_of(name: str) -> tuple[Any, int | None]:
-    """The tokenizer of a model, its special ids resolved, and the model's context; without its weights."""
-    from lift_harness.models.checkpoint import find_folder
-    from lift_harness.models.loading import embedding_rows, empty_model
-    from lift_harness.models.tokenization import load_tokenizer, resolve_ids
-
-    folder = find_folder(name, weights=False)
-    config, empty = empty_model(folder, name)
-    tokenizer = load_tokenizer(folder, config["model_type"])
-    resolve_ids(tokenizer, config, embedding_rows(empty), where=name)
-    tokenizer.name_or_path = name
-    return tokenizer, getattr(empty.config, "max_position_embeddings", None)
 
 
 def new_tokenizer(records: Sequence[Record]) -> Any:

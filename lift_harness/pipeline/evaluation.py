@@ -11,14 +11,17 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, TextIO
+from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
 
 from lift_harness.errors import LiftError
 from lift_harness.lm.evaluation import Scores, evaluate
 from lift_harness.pipeline.schema import EvalSettings, Recipe
 from lift_harness.pipeline.stages import KEY, Progress, stage_key
 from lift_harness.results import layout
-from lift_harness.tasks.catalog import decoding_settings, expand, task_config
+from lift_harness.tasks.catalog import expand, task_config
+
+if TYPE_CHECKING:
+    from lift_harness.tasks.protocol import ProtocolTask
 
 RESPONSES = "responses.sqlite"
 TRACES = "traces.jsonl"
@@ -86,33 +89,44 @@ def tasks_by_length(entries: Sequence[str]) -> dict[int | None, list[str]]:
 
 
 def check_evaluation(recipe: Recipe, settings: EvalSettings) -> None:
-    """Refuse tasks, data and decoding settings that are not in order, before anything is trained."""
-    from lift_harness.decoding import DecodingConfig
-    from lift_harness.tasks.benchmarks import load_benchmark
+    """Refuse tasks, data, model args and settings that are not in order, before weights are loaded."""
+    from lift_harness.lm.before_loading import Unloaded, check_requests
+
+    model = Unloaded({**settings.model_args, "pretrained": recipe.model, "batch_size": settings.batch_size})
+    for run in evaluations(recipe, settings):
+        tasks = load_tasks(run, settings)
+        for ready in {task.benchmark.ready for task in tasks if task.benchmark.ready}:
+            ready(False)
+        check_requests(tasks, model, gen_kwargs=run.gen_kwargs, samples=run.samples, limit=run.limit)
+
+
+def load_tasks(run: Evaluation, settings: EvalSettings) -> list[ProtocolTask]:
+    """The tasks of a run, worded and drawn as the recipe says."""
     from lift_harness.tasks.protocol import load_task
 
-    for run in evaluations(recipe, settings):
-        for task in run.tasks:
-            load_task(task, num_fewshot=settings.num_fewshot)
-            if ready := load_benchmark(task_config(task)["benchmark"]).ready:
-                ready(False)
-            DecodingConfig.of(decoding_settings(task), run.gen_kwargs)
+    metadata, shots = settings.metadata, settings.num_fewshot
+    return [load_task(name, metadata=metadata, num_fewshot=shots) for name in run.tasks]
 
 
 def evaluation_key(recipe: Recipe, settings: EvalSettings, checkpoint: str) -> str:
     """What an evaluation depends on; `checkpoint`: the hash of the weights."""
     from lift_harness import __version__
     from lift_harness.tasks.benchmarks import load_benchmark
+    from lift_harness.tasks.wording import wording_of
 
     runs = evaluations(recipe, settings)
     configs = {task: task_config(task) for run in runs for task in run.tasks}
+    benchmarks = {task: load_benchmark(config["benchmark"]) for task, config in configs.items()}
+    words = {task: wording_of(task, one, settings.prompts) for task, one in benchmarks.items()}
     return stage_key(
         version=__version__,
         num_fewshot=settings.num_fewshot,
         checkpoint=checkpoint,
         runs=[run._asdict() for run in runs],
         protocol=configs,
-        prompts={task: load_benchmark(config["benchmark"]).instruction for task, config in configs.items()},
+        prompts={task: vars(worded) for task, worded in words.items()},
+        subset=settings.subset,
+        model_args=settings.model_args,
         traces=settings.traces,
     )
 
@@ -143,7 +157,7 @@ def evaluate_checkpoint(
             lm.on_progress = partial(show_progress, progress, run.label)
             evaluated = evaluate(
                 lm,
-                run.tasks,
+                load_tasks(run, settings),
                 label=run.label,
                 samples=run.samples,
                 limit=run.limit,
@@ -164,7 +178,7 @@ def open_checkpoint(recipe: Recipe, settings: EvalSettings, checkpoint: Path | N
     from lift_harness.lm.model import LiftDLM
 
     assert isinstance(recipe.model, str)
-    weights: dict[str, Any] = {"pretrained": recipe.model}
+    weights: dict[str, Any] = {**settings.model_args, "pretrained": recipe.model}
     if checkpoint is not None and (checkpoint / "adapter_config.json").is_file():
         weights["peft"] = str(checkpoint)
     elif checkpoint is not None:

@@ -42,7 +42,7 @@ def stage_row(stage: dict[str, Any], gpus: int) -> dict[str, Any]:
 
 
 def task_sources(recipe: Recipe) -> dict[str, Any]:
-    """Where the problems of each task come from: file, revision and sha256."""
+    """Where the problems of each task come from: file, revision and sha256, and which of them are asked."""
     from lift_harness.pipeline.evaluation import evaluations
     from lift_harness.tasks.catalog import task_config
     from lift_harness.tasks.data import SOURCES
@@ -54,4 +54,6 @@ def task_sources(recipe: Recipe) -> dict[str, Any]:
         config = task_config(task)
         source = config.get("dataset_kwargs", {}).get("source")
         sources[task] = SOURCES[source].manifest() if source else {"generated": config["benchmark"]}
+        if source and SOURCES[source].drawn:
+            sources[task]["subset"] = recipe.eval.subset
     return sources

@@ -85,8 +85,11 @@ def plan(recipe: Recipe, only: str | None) -> Iterator[Stage]:
         LiftError: whatever `train-eval` would refuse that can be seen without the weights.
     """
     from lift_harness.pipeline.data import check_settings, method_examples, recipe_data, split_records
+    from lift_harness.pipeline.evaluation import check_evaluation
     from lift_harness.pipeline.train_eval import trained_ones
 
+    if recipe.eval and only != "train" and isinstance(recipe.model, str):
+        check_evaluation(recipe, recipe.eval)
     parameters = count_parameters(recipe)
     evaluated = evaluation_stage(recipe, recipe.eval, parameters) if recipe.eval and only != "train" else None
     if evaluated:
@@ -135,16 +138,16 @@ def training_stage(recipe: Recipe, method: Method, where: str, parameters: int, 
 def evaluation_stage(recipe: Recipe, settings: EvalSettings, parameters: int) -> Stage:
     """The evaluation of a checkpoint, whichever it is."""
     from lift_harness.decoding import DecodingConfig
-    from lift_harness.pipeline.evaluation import evaluations
+    from lift_harness.lm.requests import SETTINGS, spelled
+    from lift_harness.pipeline.evaluation import evaluations, load_tasks
     from lift_harness.tasks.catalog import decoding_settings
-    from lift_harness.tasks.protocol import load_task
 
     items, passes, tokens, notes = 0, 0, 0, []
+    weaker = spelled({name: value for name, value in settings.model_args.items() if name in SETTINGS})
     for run in evaluations(recipe, settings):
-        for name in run.tasks:
-            task = load_task(name)
-            docs = min(run.limit or 10**9, len(task.eval_docs))
-            decoding = DecodingConfig.of(decoding_settings(name), run.gen_kwargs)
+        for task in load_tasks(run, settings):
+            docs = task.count(run.limit)
+            decoding = DecodingConfig.of(decoding_settings(task.task_name), weaker, run.gen_kwargs)
             answers = docs * (run.samples or task.config.repeats)
             first = range(min(docs, 8))
             characters = sum(len(task.doc_to_text(task.eval_docs[i])) for i in first) / len(first)

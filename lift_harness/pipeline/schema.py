@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from lift_harness.errors import LiftError, did_you_mean
+from lift_harness.tasks.data import DEFAULT_SUBSET
+from lift_harness.tasks.wording import read_prompts
 from lift_harness.training.settings import DataSource, LoraSettings, Strict, TrainSettings
 
 if TYPE_CHECKING:
@@ -70,7 +72,31 @@ class EvalSettings(Strict):
     num_fewshot: int = Field(0, ge=0, description="worked examples before each question (docs/tasks.md)")
     batch_size: int | str = "auto"
     gen_kwargs: dict[str, Any] = Field({}, description="decoding settings, over those of the protocol")
+    model_args: dict[str, Any] = Field({}, description="of lift_dlm: loading, and weaker decoding settings")
+    prompts: dict[str, Any] | None = Field(
+        None, description="other words, or the JSON file that holds them (docs/tasks.md); null: the project's"
+    )
+    subset: Literal["d1", "lift", "all"] = Field("d1", description="whose draw of the Sudoku puzzles")
     traces: int = Field(16, ge=0, description="problems a task whose decoding is kept step by step")
+
+    @field_validator("prompts", mode="before")
+    @classmethod
+    def _read(cls, prompts: Any) -> Any:
+        return None if prompts is None else read_prompts(prompts)  # the recipe then holds what the file does
+
+    @field_validator("model_args")
+    @classmethod
+    def _not_the_recipes(cls, model_args: dict[str, Any]) -> dict[str, Any]:
+        for name in ("pretrained", "peft", "batch_size", "response_cache"):
+            if name in model_args:
+                raise ValueError(f"{name} is set by the recipe and the run; leave it out")
+        return model_args
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """What is said to the tasks, as `--metadata` says it to lm-eval's command line."""
+        said = {"prompts": self.prompts, "subset": self.subset if self.subset != DEFAULT_SUBSET else None}
+        return {name: value for name, value in said.items() if value is not None}
 
 
 FILES = ("recipe.yaml", "results.json", "manifest.json", "report.md", "report.html")  # of a run's folder

@@ -200,7 +200,9 @@ def mean_scores(by_seed: Sequence[Scores]) -> Scores:
         for name in metrics:
             values = [scores[task][name]["value"] for scores in by_seed]
             error = stdev(values) / sqrt(len(values))
+            noted = {key: note for scores in by_seed for key, note in scores[task][name].items()}
             means.setdefault(task, {})[name] = {
+                **noted,
                 "value": mean(values),
                 "stderr": error,
                 "n_seeds": len(values),

@@ -169,6 +169,10 @@ def rename_tasks(evaluator: Any) -> None:
         tasks, ours = call.arguments.get("tasks"), is_lift_dlm(call.arguments["model"])
         users = getattr(call.arguments.get("task_manager"), "include_path", None)
         call.arguments["tasks"] = renamed(tasks, ours, users)
+        if call.arguments["model"] == "lift_dlm":
+            from lift_harness.lm.before_loading import check_call
+
+            check_call(call.arguments)
         return original(*call.args, **call.kwargs)
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from lift_harness.results.metrics import SAMPLED
+from lift_harness.tasks.passk import are_one_text
 
 RESULTS = re.compile(r"results_(?P<time>\d{4}-\d\d-\d\dT[\d.:-]+)\.json")
 LOG = re.compile(r"samples_(?P<task>.+)_(?P<time>\d{4}-\d\d-\d\dT[\d.:-]+?)(?P<again>\.scored)?\.jsonl")
@@ -117,8 +118,8 @@ class Evaluation:
         aggregates: metric -> (value, standard error) as the results file has them.
         n_items: problems, None: not known.
         n_total: problems of the whole task.
-        settings: {"decoding": {...}, "generation": {...}, "dtype", "instruction", "version", "fewshot",
-            "sandbox"}, each only where it is known.
+        settings: {"decoding": {...}, "generation": {...}, "dtype", "instruction", "question" (its template),
+            "subset", "version", "fewshot", "sandbox"}, each only where it is known.
     """
 
     task: str
@@ -138,6 +139,11 @@ class Evaluation:
             return min(item.n for item in self.items.values())
         sampled = filter(None, map(SAMPLED.fullmatch, self.aggregates))
         return max((int(match[2]) for match in sampled), default=1)
+
+    @property
+    def one_text(self) -> bool:
+        """Whether the several answers to each problem are one text: nothing was sampled."""
+        return are_one_text(item.texts for item in self.items.values())
 
     @property
     def gen_length(self) -> int | None:
@@ -296,6 +302,8 @@ def settings_of(data: Mapping[str, Any], task: str, config: Mapping[str, Any]) -
         "generation": mapping(config.get("generation_kwargs")),
         "dtype": run.get("model_dtype"),
         "instruction": metadata.get("instruction"),
+        "question": metadata.get("question"),
+        "subset": metadata.get("subset"),
         "version": mapping(data.get("versions")).get(task, metadata.get("version")),
         "fewshot": mapping(data.get("n-shot")).get(task),
         "sandbox": metadata.get("sandbox"),

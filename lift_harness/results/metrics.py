@@ -32,6 +32,7 @@ KNOWN = {
     "solved": Metric(1, "whole grids"),
     "pass": Metric(2, "one of {} right"),
     "math_verify": Metric(3, "by the math-verify library", shown=False),
+    "lenient": Metric(3, "the program found anywhere in the answer", shown=False),
     "format": Metric(3, "both tags well-formed", shown=False),
     "avg": Metric(4, "mean of {} answers", shown=False),
 }

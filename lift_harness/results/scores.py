@@ -14,7 +14,7 @@ from lift_harness.results.logs import Evaluation
 from lift_harness.results.metrics import SAMPLED, in_order, is_pass
 from lift_harness.results.rows import Row
 from lift_harness.results.statistics import Array, Interval
-from lift_harness.tasks.passk import ks_for, pass_at_k
+from lift_harness.tasks.passk import ks_for, not_sampled, pass_at_k
 
 TOLERANCE = 1e-6  # between a results file and what its log gives
 EVERY_K = 32  # up to so many answers a curve of pass@k has every k
@@ -101,7 +101,7 @@ class RowOnTask:
             for other in others:
                 ks.update(ks_for(other.answers()))
             names += [*(f"pass@{k}" for k in ks if k <= n), f"avg@{n}"]
-        return in_order(names)
+        return in_order(name for name in names if self.evaluations(name))
 
     def first_seed(self) -> list[Evaluation]:
         """Its evaluations with one of the seeds, from which metrics and answers a problem are taken."""
@@ -196,7 +196,14 @@ class RowOnTask:
         """Whether each problem has one answer that is right or wrong: of one seed only."""
         return len(self.by_seed) == 1 and self.binary(metric)
 
-    # ---------------------------------------------------------------- what contradicts itself
+    # ---------------------------------------------------------------- what is not what it seems
+
+    def not_sampled(self) -> Iterator[str]:
+        """Where several answers to a problem are one text, so that there is no pass@k."""
+        for seed, evaluations in self.by_seed.items():
+            for evaluation in filter(lambda one: one.one_text, evaluations):
+                where = f"{self.name}{f' (seed {seed})' if seed else ''} on {self.task}"
+                yield f"{where}: {not_sampled(len(evaluation.items), evaluation.samples)}"
 
     def contradictions(self) -> Iterator[str]:
         """Where results files and logs differ."""
@@ -257,7 +264,9 @@ def scored(evaluation: Evaluation) -> list[str]:
 
 
 def has(evaluation: Evaluation, metric: str) -> bool:
-    """Whether it has a value of a metric."""
+    """Whether it has a value of a metric; pass@k of answers that are one text says nothing above k = 1."""
+    if is_pass(metric) and metric != "pass@1" and evaluation.one_text:
+        return False
     return metric in evaluation.aggregates or per_problem(evaluation, metric)
 
 

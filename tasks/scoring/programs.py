@@ -1,4 +1,7 @@
-"""The verdict on an answer that is a program: its first ```python block, run with its tests in the sandbox.
+"""The verdict on an answer that is a program, which runs with its tests in the sandbox.
+
+`acc` is the published verdict: that of the first ```python block. `lenient` is also right where the program
+stands elsewhere in the answer, so that a slip of format can be told from a wrong program.
 
 Imports neither torch nor lm_eval.
 """
@@ -7,15 +10,19 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
+from typing import NamedTuple
 
 from lift_harness.errors import LiftError
 from lift_harness.tasks import sandbox
 from lift_harness.tasks.benchmarks import Benchmark, Doc
 from lift_harness.tasks.sandbox import Program
-from lift_harness.tasks.scoring.tags import END_OF_TEXT, before, is_well_formed
+from lift_harness.tasks.scoring.tags import END_OF_TEXT, after, before, is_well_formed
+
+FENCE = re.compile(r"```[^\n`]*\n?")
 
 _unisolated = False
 _passed: dict[Program, bool] = {}  # verdicts by program: each distinct answer is run once
@@ -37,13 +44,43 @@ def ready(allow_unisolated: bool | None = None) -> str:
 def code_block(text: str) -> str | None:
     """The content of the first ```python block, None without one; one that never closes goes to the end."""
     opened = re.search(r"```python[^\n`]*\n", text)
-    if opened is None:
-        return None
-    rest = text[opened.end() :]
-    closed = before(rf"```|{END_OF_TEXT}", rest)
+    return None if opened is None else up_to_fence(text[opened.end() :])
+
+
+def up_to_fence(text: str) -> str:
+    """What stands before a closing fence, or before what ends an answer without one."""
+    closed = before(rf"```|{END_OF_TEXT}", text)
     if closed is None:
-        closed = before("</answer>", rest)
-    return rest if closed is None else closed
+        closed = before("</answer>", text)
+    return text if closed is None else closed
+
+
+def lenient_code(text: str, defines: Callable[[str], bool]) -> str | None:
+    """The program that an answer most likely means, None where there is none.
+
+    Looked for in the answer tag, without one behind the reasoning, else in all of the text. Of its fenced
+    blocks, in any language or none, the first that defines what is asked for, else the last. Without a fence
+    all of it, if it is the answer tag's or defines what is asked for.
+
+    Args:
+        text: all that the assistant said.
+        defines: whether code defines what is asked for.
+    """
+    tagged = after("<answer>", text)
+    answer = tagged or after("</reasoning>", text) or text
+    ended = before(rf"</answer>|{END_OF_TEXT}", answer)
+    answer = answer if ended is None else ended
+    blocks = FENCE.split(answer)[1::2]
+    if blocks:
+        return next(filter(defines, blocks), blocks[-1])
+    return answer if tagged or defines(answer) else None
+
+
+def defines_one(names: Iterable[str], code: str) -> bool:
+    """Whether a line of the code defines, assigns or imports one of the names at the top level."""
+    n = f"(?:{'|'.join(map(re.escape, names))})"
+    ways = (rf"(?:async\s+def|def|class)\s+{n}\b", rf"{n}\s*[:=]", rf"from\s.*\b{n}\b")
+    return bool(re.search(rf"^(?:{'|'.join(ways)})", code, re.M))
 
 
 @dataclass(frozen=True)
@@ -53,20 +90,39 @@ class Programs:
     Attributes:
         check: refuses, with a LiftError, a dataset row that is not of this benchmark.
         program: what is run, from a row and the answer's code.
+        names: what the code has to define for a row.
     """
 
     check: Callable[[Doc], None]
     program: Callable[[Doc, str], Program]
+    names: Callable[[Doc], tuple[str, ...]]
 
-    def of(self, doc: Doc, text: str) -> Program | None:
-        """What is run for an answer, None when it holds no code."""
+    def of(self, doc: Doc, text: str) -> Candidates:
+        """What is run for an answer."""
         self.check(doc)
         code = code_block(text)
-        return None if code is None else self.program(doc, code)
+        named = partial(defines_one, self.names(doc))
+        lenient = lenient_code(text, named)
+        return Candidates(
+            published=None if code is None else self.program(doc, code),
+            lenient=self.program(doc, lenient) if lenient and lenient.strip() else None,
+        )
+
+
+class Candidates(NamedTuple):
+    """The programs that an answer may mean, often one and the same: by the published rule, and elsewhere."""
+
+    published: Program | None
+    lenient: Program | None
 
 
 def code_benchmark(
-    *, instruction: str, question: Callable[[Doc], str], target: Callable[[Doc], str], programs: Programs
+    *,
+    instruction: str,
+    question: Callable[[Doc], str],
+    target: Callable[[Doc], str],
+    programs: Programs,
+    parts: Mapping[str, Callable[[Doc], str]] | None = None,
 ) -> Benchmark:
     """A benchmark whose answers are run."""
     return Benchmark(
@@ -74,10 +130,11 @@ def code_benchmark(
         question=question,
         target=target,
         score=partial(score, programs),
-        metrics={"acc": "mean", "format": "mean"},
+        metrics={"acc": "mean", "lenient": "mean", "format": "mean"},
         correct="acc",
         ready=ready,
         prepare=partial(score_many, programs),
+        parts=parts or {},
     )
 
 
@@ -97,16 +154,24 @@ def score_many(
     """
     pairs = list(answers)
     made = [programs.of(doc, text) for doc, text in pairs]
+    distinct = dict.fromkeys(chain.from_iterable(made))
     with _lock:
-        new = [program for program in dict.fromkeys(made) if program is not None and program not in _passed]
+        new = [program for program in distinct if program is not None and program not in _passed]
     if new:
         verdicts = sandbox.run(new, workers=workers, allow_unisolated=_unisolated)
         with _lock:
             _passed.update((program, verdict.passed) for program, verdict in zip(new, verdicts, strict=True))
-    return [
-        {"acc": float(program is not None and _passed[program]), "format": float(is_well_formed(text))}
-        for program, (_, text) in zip(made, pairs, strict=True)
-    ]
+    return [metrics_of(one, text) for one, (_, text) in zip(made, pairs, strict=True)]
+
+
+def metrics_of(candidates: Candidates, text: str) -> dict[str, float]:
+    """The metrics of an answer whose programs have run."""
+    published, lenient = (program is not None and _passed[program] for program in candidates)
+    return {
+        "acc": float(published),
+        "lenient": float(published or lenient),
+        "format": float(is_well_formed(text)),
+    }
 
 
 def score(programs: Programs, doc: Doc, text: str) -> dict[str, float]:

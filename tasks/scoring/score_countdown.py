@@ -107,6 +107,10 @@ def score(doc: Mapping[str, str], text: str) -> dict[str, float]:
 BENCHMARK = Benchmark(
     instruction=prompts.INSTRUCTIONS["countdown"],
     question=lambda doc: prompts.countdown_question(doc["input"], doc["output"]),
+    parts={
+        "numbers": lambda doc: prompts.countdown_numbers(doc["input"]),
+        "target": lambda doc: str(doc["output"]),
+    },
     target=lambda doc: doc["output"],
     score=score,
     metrics={"acc": "mean", "format": "mean"},

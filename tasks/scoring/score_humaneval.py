@@ -8,7 +8,7 @@ import textwrap
 from lift_harness.tasks import prompts
 from lift_harness.tasks.benchmarks import Doc
 from lift_harness.tasks.sandbox import Program
-from lift_harness.tasks.scoring.programs import Programs, code_benchmark, require_fields
+from lift_harness.tasks.scoring.programs import Programs, code_benchmark, defines_one, require_fields
 
 
 def check(doc: Doc) -> None:
@@ -25,20 +25,14 @@ def program(doc: Doc, code: str) -> Program:
     start = re.search(rf"^def\s+{re.escape(name)}\b", prompt, re.M)
     above = prompt[: start.start()] if start else ""
     code = textwrap.dedent(code)
-    if not defines(name, code):
+    if not defines_one((name,), code):
         code = prompt[len(above) :] + textwrap.indent(code, "    ")
     return Program(code, f"{doc['test']}\n\ncheck({name})\n", (name,), above)
-
-
-def defines(name: str, code: str) -> bool:
-    """Whether a line of the code defines, assigns or imports the name at the top level."""
-    n = re.escape(name)
-    return bool(re.search(rf"^(?:(?:async\s+def|def|class)\s+{n}\b|{n}\s*[:=]|from\s.*\b{n}\b)", code, re.M))
 
 
 BENCHMARK = code_benchmark(
     instruction=prompts.INSTRUCTIONS["humaneval"],
     question=lambda doc: doc["prompt"],
     target=lambda doc: doc["canonical_solution"],
-    programs=Programs(check, program),
+    programs=Programs(check, program, lambda doc: (str(doc["entry_point"]),)),
 )

@@ -21,16 +21,22 @@ def check(doc: Doc) -> None:
 
 
 def program(doc: Doc, code: str) -> Program:
-    """A function, whose name is the one in the reference that the tests call."""
+    """A function with the tests that call it."""
+    tests = "\n".join(doc["test_list"])
+    return Program(textwrap.dedent(code), tests, names(doc), "\n".join(doc["test_imports"]))
+
+
+def names(doc: Doc) -> tuple[str, ...]:
+    """What the reference defines and the tests call."""
     tests = "\n".join(doc["test_list"])
     defined = re.findall(r"^(?:def|class)\s+(\w+)", str(doc["code"]), re.M)
-    names = tuple(dict.fromkeys(name for name in defined if re.search(rf"\b{name}\b", tests)))
-    return Program(textwrap.dedent(code), tests, names, "\n".join(doc["test_imports"]))
+    return tuple(dict.fromkeys(name for name in defined if re.search(rf"\b{name}\b", tests)))
 
 
 BENCHMARK = code_benchmark(
     instruction=prompts.INSTRUCTIONS["mbpp"],
     question=lambda doc: prompts.mbpp_question(doc["prompt"], doc["test_list"]),
     target=lambda doc: doc["code"],
-    programs=Programs(check, program),
+    programs=Programs(check, program, names),
+    parts={"prompt": lambda doc: doc["prompt"], "tests": lambda doc: "\n".join(doc["test_list"])},
 )

@@ -99,6 +99,7 @@ class CellShare:
 BENCHMARK = Benchmark(
     instruction=prompts.INSTRUCTIONS["sudoku"],
     question=lambda doc: prompts.sudoku_question(doc["Puzzle"]),
+    parts={"puzzle": lambda doc: doc["Puzzle"]},
     target=lambda doc: doc["Solution"],
     score=score,
     metrics={"acc": CellShare(), "solved": "mean", "format": "mean"},

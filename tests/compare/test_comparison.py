@@ -8,6 +8,7 @@ import pytest
 from support.eval_files import DECODING, LATER, answered, evals, line, write_eval, write_log, write_run
 
 from lift_harness.compare import compare, load
+from lift_harness.compare.render import render
 from lift_harness.errors import LiftError
 
 TASK = "lift_gsm8k"
@@ -20,6 +21,21 @@ def pass_at_k(verdicts, k):
 
 
 # ---------------------------------------------------------------- values
+
+
+def test_answers_that_are_one_text_are_no_pass_at_k(tmp_path):
+    """An engine that fixes its seed: four equal answers are one answer, and pass@4 was not measured."""
+    acc = [[1] * 4, [0] * 4, [0] * 4]
+    for name in ("base", "mine"):
+        texts = ["same"] * 4 if name == "mine" else list("abcd")
+        write_eval(tmp_path / name, {TASK: answered(acc, texts=texts)})
+    comparison = compare(load([tmp_path / "base", tmp_path / "mine"]))
+    known = {metric for row, _, metric in comparison.cells if row == "mine"}
+    assert known == {"acc", "pass@1", "avg@4"}
+    assert ("base", TASK, "pass@4") in comparison.cells
+    (note,) = comparison.notes
+    assert note.startswith("mine on lift_gsm8k: the 4 answers to each problem are one text (3 distinct texts")
+    assert "pass@k was not measured" in note and note in render(comparison, "table", width=200)
 
 
 def test_accuracy_flips_and_p_values_by_hand(tmp_path):

@@ -4,7 +4,7 @@ import re
 from itertools import groupby
 
 import pytest
-from support.eval_files import answered, write_eval, write_run
+from support.eval_files import DECODING, answered, line, write_eval, write_run
 
 from lift_harness.compare import compare, load
 from lift_harness.compare.paper_tables import TABLE_10, TABLES
@@ -167,6 +167,70 @@ def test_the_published_number_of_a_run_is_in_its_cells(tmp_path):
     assert cells["mine", TASK, "acc"].published.what == "gen_length 256"
     best = published(LLADA, "lift_a H=2", TASK, "acc", gen_length=256, data=["s1k"])
     assert best.what == "best of gen_length 128, 256, 512"
+
+
+LIFTS = {"subset": "lift"}
+GREEDY = {**DECODING, "schedule": "fixed", "remasking": "low_confidence"}
+AIME = {**GREEDY, "gen_length": 512, "steps": 256, "temperature": 0.1, "cache": "prefix"}
+
+
+@pytest.mark.parametrize(
+    ("task", "options", "reason"),
+    [
+        (TASK, {}, None),
+        (TASK, {"metadata": {"question": "{question}"}}, None),
+        (TASK, {"decoding": {**GREEDY, "gen_length": 512, "steps": 256}}, None),
+        (TASK, {"decoding": {**GREEDY, "seed": 7, "early_stop": False, "speculate": 4}}, None),
+        ("lift_sudoku", {"metadata": LIFTS}, None),
+        (TASK, {"instruction": "Think hard."}, "asked in other words than by the authors' code"),
+        (TASK, {"metadata": {"question": "Q: {question}"}}, "asked in other words than by the authors' code"),
+        (TASK, {"instruction": None, "metadata": {"instruction": None}}, "do not say how it was asked"),
+        ("lift_sudoku", {"metadata": {"subset": "d1"}}, "subset d1, not lift"),
+        ("lift_sudoku", {}, "subset none, not lift"),
+        (TASK, {"decoding": None}, "do not say how it was decoded"),
+        (TASK, {"decoding": {**GREEDY, "steps": 256}}, "decoded otherwise: steps 256, not 128"),
+        (TASK, {"decoding": {**GREEDY, "block_length": 64}}, "block_length 64, not 32"),
+        (TASK, {"decoding": {**GREEDY, "temperature": 0.5}}, "temperature 0.5, not 0.0"),
+        (TASK, {"decoding": {**GREEDY, "cache": "dual"}}, "cache dual, not none"),
+        (TASK, {"decoding": {**GREEDY, "schedule": "factor"}}, "schedule factor, not fixed"),
+        (TASK, {"decoding": {**GREEDY, "gen_length": 64, "steps": 32}}, "gen_length 64, not 256"),
+    ],
+)
+def test_a_number_of_the_paper_stands_only_beside_what_was_asked_and_decoded_alike(
+    tmp_path, task, options, reason
+):
+    verdicts = {"acc": [[1, 4]], "solved": [0.0]} if "sudoku" in task else {"acc": [1.0]}
+    write_eval(tmp_path / "m", {task: [line(i, verdicts) for i in range(6)]}, pretrained=LLADA, **options)
+    comparison = compare(load([tmp_path / "m"]))
+    assert (comparison.cells["m", task, "acc"].published is None) == (reason is not None)
+    assert len(comparison.notes) == (reason is not None)
+    if reason:
+        assert f"not beside m on {task[5:]}: " in comparison.notes[0] and reason in comparison.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("samples", "decoding", "reason"),
+    [
+        (16, AIME, None),
+        (32, AIME, "32 answers a problem, not 16"),
+        (16, {**AIME, "cache": "none"}, "cache none, not prefix"),
+        (16, {**AIME, "gen_length": 256, "steps": 128}, "gen_length 256, not 512"),
+    ],
+)
+def test_pass_at_16_is_that_of_sixteen_answers(tmp_path, samples, decoding, reason):
+    lines = answered([[0, 1] * (samples // 2), [0] * samples])
+    write_eval(tmp_path / "m", {"lift_aime24": lines}, pretrained=LLADA, decoding=decoding)
+    comparison = compare(load([tmp_path / "m"]))
+    assert (comparison.cells["m", "lift_aime24", "pass@16"].published is None) == (reason is not None)
+    assert [reason in note for note in comparison.notes] == ([True] if reason else [])
+
+
+def test_a_reason_is_one_note_for_all_cells(tmp_path):
+    tasks = {"lift_gsm8k": answered(SIX), "lift_math500": answered(SIX)}
+    for name in ("a", "b"):
+        write_eval(tmp_path / name, tasks, pretrained=LLADA, instruction="Think hard.")
+    (note,) = compare(load([tmp_path / "a", tmp_path / "b"])).notes
+    assert "not beside a, b on gsm8k, math500: asked in other words" in note
 
 
 def test_a_published_number_over_more_problems_is_noted(tmp_path):

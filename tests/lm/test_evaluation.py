@@ -12,8 +12,9 @@ from lift_harness.cli import main
 from lift_harness.compare import compare, load
 from lift_harness.compare.render import render
 from lift_harness.errors import LiftError
-from lift_harness.lm import evaluation
+from lift_harness.lm import LiftDLM, evaluation
 from lift_harness.models import load_model
+from lift_harness.pipeline.train_eval import mean_scores
 from lift_harness.tasks import mini_data, sandbox
 from lift_harness.tasks.catalog import expand
 from lift_harness.tasks.protocol import load_task
@@ -92,6 +93,31 @@ def test_worked_examples_are_in_the_prompt_and_the_results_say_how_many(monkeypa
     assert asked[1] == asked[0][:start] + turns + asked[0][start:]
     shown = render(compare(load([tmp_path / "1", tmp_path / "0"])), "markdown")
     assert "1 examples in the prompt, not 0" in shown or "0 examples in the prompt, not 1" in shown
+
+
+def test_an_engine_that_fixes_its_seed_has_no_pass_at_k(monkeypatch, capsys, tmp_path):
+    real = LiftDLM.generate_until
+
+    def fixed(self, requests, disable_tqdm=False):
+        first = {
+            one.doc_id: text for one, text in reversed([*zip(requests, real(self, requests), strict=True)])
+        }
+        return [first[one.doc_id] for one in requests]
+
+    monkeypatch.setattr(LiftDLM, "generate_until", fixed)
+    args = ["eval", "--tasks", "sudoku_mini", "--limit", "3", "--samples", "4"]
+    assert run_main(monkeypatch, *args, "--gen_kwargs", "temperature=1.0", "--output", str(tmp_path)) == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "the 4 answers to each problem are one text (3 distinct texts of 12)" in printed
+    known = {metric for _, _, metric in compare(load([tmp_path])).cells}
+    assert {"pass@1", "avg@4"} <= known and not known & {"pass@2", "pass@4"}
+    lm = LiftDLM("lift-tiny")
+    options = {"label": "x", "samples": 4, "limit": 3, "gen_kwargs": {"temperature": 1.0}}
+    scores = evaluation.evaluate(lm, ["lift_sudoku_mini"], **options)["lift_sudoku_mini"]
+    for name, metric in scores.items():
+        noted = {key: metric[key] for key in metric if key not in ("value", "stderr")}
+        assert noted == ({"answers": 12, "distinct_texts": 3} if name in ("pass@2", "pass@4") else {})
+    assert mean_scores([{"t": {"pass@4": scores["pass@4"]}}] * 2)["t"]["pass@4"]["distinct_texts"] == 3
 
 
 def test_a_tasks_rows_are_made_once(monkeypatch):

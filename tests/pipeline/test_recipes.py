@@ -1,11 +1,16 @@
 """Recipes inside the package, and `base`, `select` and `sweep`."""
 
+import json
+
 import pytest
 import yaml
 
 from lift_harness.errors import LiftError
+from lift_harness.pipeline.evaluation import evaluation_key
+from lift_harness.pipeline.manifest import task_sources
 from lift_harness.pipeline.recipe import load_recipe, recipe_names
 from lift_harness.pipeline.report import protocol
+from lift_harness.pipeline.train_eval import recipe_text
 
 PAPER = {"gift": 2e-5, "lift": 5e-6, "lift_a": 5e-6, "vanilla": 1e-5, "cart": 1e-5}  # learning rates
 
@@ -191,3 +196,55 @@ def test_the_report_says_nothing_of_samples_that_were_not_drawn(samples):
     assert recipe.eval is not None
     text = protocol(recipe.eval)
     assert ("pass@k" in text) == (f"{samples} answers a problem" in text) == (samples > 1)
+
+
+# ---------------------------------------------------------------- how it is asked
+
+
+def keys_of(*overrides):
+    recipe = load_recipe("quickstart", overrides)
+    return evaluation_key(recipe, recipe.eval, "weights")
+
+
+def test_words_subset_and_model_args_are_part_of_what_an_evaluation_is(tmp_path):
+    file = tmp_path / "words.json"
+    file.write_text(json.dumps({"lift_sudoku_mini": {"question": "Grid: {puzzle}"}}))
+    others = (f"eval.prompts={file}", "eval.subset=lift", "eval.model_args.dtype=bfloat16")
+    assert len({keys_of(), *map(keys_of, others)}) == 4
+    recipe = load_recipe("quickstart", others)
+    assert recipe.eval.prompts == {"lift_sudoku_mini": {"question": "Grid: {puzzle}"}}
+    (tmp_path / "resolved.yaml").write_text(recipe_text(recipe))
+    file.unlink()  # the recipe as resolved holds what the file did
+    assert load_recipe(str(tmp_path / "resolved.yaml")).eval == recipe.eval
+    assert load_recipe("quickstart").eval.metadata == {}
+
+
+def test_the_manifest_says_the_subset():
+    recipe = load_recipe("llada-8b-s1k")
+    assert task_sources(recipe)["lift_sudoku"]["subset"] == "lift"
+    assert "subset" not in task_sources(recipe)["lift_gsm8k"]
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("eval.prompts=nowhere.json", "nowhere.json: No such file"),
+        ("eval.prompts={lift_sudoko: x}", "no task 'lift_sudoko': did you mean lift_sudoku"),
+        (
+            "eval.prompts={lift_sudoku: {question: '{puzle}'}}",
+            "no part {puzle} of a row: did you mean puzzle",
+        ),
+        ("eval.subset=d2", "eval.subset='d2'"),
+    ],
+)
+def test_bad_words_are_one_line(override, message):
+    with pytest.raises(LiftError) as error:
+        load_recipe("quickstart", [override])
+    assert message in str(error.value) and "\n" not in str(error.value)
+
+
+def test_the_papers_recipes_ask_the_subset_of_its_authors():
+    for name in recipe_names():
+        settings = load_recipe(name).eval
+        if settings and any("sudoku@" in task for task in settings.tasks):
+            assert settings.subset == "lift", name

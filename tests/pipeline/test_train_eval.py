@@ -408,3 +408,25 @@ def test_bad_input_found_while_evaluating_leaves_no_folder_behind(tmp_path):
     with pytest.raises(LiftError, match="lift_sudoku_mini doc 0: gen_length=512 leaves no room for a prompt"):
         train_eval(load_recipe("quickstart", sets), tmp_path / "run", console=quiet_console())
     assert not (tmp_path / "run").exists()
+
+
+def test_a_recipe_words_its_prompts_and_sets_model_args(tmp_path):
+    """They are in the results, the log has them, and the manifest is enough to do it again."""
+    words = {"lift_sudoku_mini": {"instruction": "Solve.", "question": "Grid: {puzzle}"}}
+    (tmp_path / "words.json").write_text(json.dumps(words))
+    sets = [*CUT_DOWN, f"eval.prompts={tmp_path / 'words.json'}", "eval.model_args={temperature: 0.5}"]
+    recipe = load_recipe("quickstart", [*sets, "eval.samples=0"])
+    folder = tmp_path / "run"
+    train_eval(recipe, folder, console=quiet_console())
+    (file,) = (folder / "base" / "eval" / "one").glob("results_*.json")
+    results = json.loads(file.read_text())
+    metadata = {task: results["configs"][task]["metadata"] for task in results["configs"]}
+    assert metadata["lift_sudoku_mini"]["question"] == "Grid: {puzzle}"
+    assert metadata["lift_countdown_mini"]["question"] == "{question}"
+    assert {used["temperature"] for used in results["config"]["decoding"].values()} == {0.5}
+    (log,) = (folder / "base" / "eval" / "one").glob("samples_lift_sudoku_mini_*.jsonl")
+    for line in map(json.loads, log.read_text().splitlines()):
+        prompt = line["arguments"]["gen_args_0"]["arg_0"]
+        assert f"Solve.\n\nGrid: {line['doc']['Puzzle']}" in prompt
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert manifest["recipe"]["eval"]["prompts"] == words

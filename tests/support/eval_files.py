@@ -30,7 +30,8 @@ def line(doc_id, verdicts, *, prompt="Solve.", text=None, texts=None, doc=None, 
             wrong = n - judged["n_correct"]
             metrics[f"pass@{k}"] = 1 - comb(wrong, k) / comb(n, k)
     if texts is None:
-        texts = [f"{doc_id}: {value}" for value in verdicts["acc"]]
+        # sampled: several answers to a problem are several texts, however they are judged
+        texts = [f"{doc_id}: {value}{f' ({i})' if i else ''}" for i, value in enumerate(verdicts["acc"])]
     if text is None:
         text = f"{prompt}\n\n{doc.get('question')}"
     return {
@@ -85,6 +86,7 @@ def write_eval(
     original=None,
     results=None,
     dtype="torch.float32",
+    metadata=None,
 ):
     """lm-eval's files for tasks: {name: lines}."""
     folder = Path(folder)
@@ -96,7 +98,7 @@ def write_eval(
                 "task": task,
                 "generation_kwargs": {"until": []},
                 "repeats": len(lines[0]["resps"][0]),
-                "metadata": {"version": version, "instruction": instruction},
+                "metadata": {"version": version, "instruction": instruction, **(metadata or {})},
             }
             for task, lines in tasks.items()
         },

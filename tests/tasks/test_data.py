@@ -143,7 +143,13 @@ def test_two_tasks_run_with_the_shipped_model(data_dir, monkeypatch):
 def test_other_subsets_can_be_asked_for(data_dir):
     rows = data.load("sudoku")
     order = np.random.default_rng(42).choice(500, 256, replace=False)
-    assert list(data.test_split("sudoku", subset="default_rng")["test"]) == [rows[i] for i in order]
+    lifts = list(data.test_split("sudoku", subset="lift")["test"])
+    assert lifts == [rows[i] for i in order] == list(data.test_split("sudoku", subset="default_rng")["test"])
+    d1s = list(data.test_split("sudoku", subset="d1")["test"])
+    assert (
+        d1s == list(data.test_split("sudoku")["test"]) == list(data.test_split("sudoku", "default")["test"])
+    )
+    assert sum(row in d1s for row in lifts) == 137
     assert len({row["Puzzle"] for row in data.test_split("sudoku")["test"]}) == 256
     assert sorted(row["input"] for row in data.test_split("countdown")["test"]) == sorted(
         row["input"] for row in data.load("countdown")
@@ -160,6 +166,12 @@ def test_the_subset_is_the_one_that_was_recorded(data_dir, shared):
     assert {row["Puzzle"] for row in data.test_split("sudoku")["test"]} == asked
 
 
+def test_the_results_say_the_subset(data_dir):
+    assert load_task("lift_sudoku").config.metadata["subset"] == "d1"
+    assert load_task("lift_sudoku", metadata={"subset": "lift"}).config.metadata["subset"] == "lift"
+    assert "subset" not in load_task("lift_gsm8k").config.metadata
+
+
 def test_a_subset_is_of_the_tasks_that_draw_one(data_dir):
     manager = TaskManager(
         include_path=FOLDER, include_defaults=False, metadata={"subset": "all", "source": "x"}
@@ -169,8 +181,8 @@ def test_a_subset_is_of_the_tasks_that_draw_one(data_dir):
 
 
 def test_an_unknown_subset_is_an_error(data_dir):
-    with pytest.raises(LiftError, match="did you mean default"):
-        data.test_split("sudoku", subset="defaul")
+    with pytest.raises(LiftError, match="subset=lif: did you mean lift"):
+        data.test_split("sudoku", subset="lif")
 
 
 # ---------------------------------------------------------------- missing and altered files

@@ -68,7 +68,7 @@ def test_all_canonical_solutions_pass():
     score_humaneval.BENCHMARK.prepare(answers)
     score_mbpp.BENCHMARK.prepare(others)
     for doc, text in answers + others:
-        assert score(doc, text) == {"acc": 1, "format": 1}, doc["task_id"]
+        assert score(doc, text) == {"acc": 1, "lenient": 1, "format": 1}, doc["task_id"]
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="no ../shared beside the checkout")
@@ -92,7 +92,7 @@ def test_solutions_of_the_next_problem_fail():
     ],
 )
 def test_humaneval_answers_that_count(code):
-    assert score(ADD, said(code)) == {"acc": 1, "format": 1}
+    assert score(ADD, said(code)) == {"acc": 1, "lenient": 1, "format": 1}
 
 
 @pytest.mark.parametrize(
@@ -104,7 +104,7 @@ def test_humaneval_answers_that_count(code):
     ],
 )
 def test_mbpp_answers_that_count(code):
-    assert score(SUM, said(code)) == {"acc": 1, "format": 1}
+    assert score(SUM, said(code)) == {"acc": 1, "lenient": 1, "format": 1}
 
 
 def test_mbpp_takes_builtins_only_from_the_answer():
@@ -154,7 +154,7 @@ def test_the_first_python_block_is_taken(text, code):
 )
 def test_garbage_is_a_zero(text):
     for doc in (ADD, SUM):
-        assert score(doc, text) == {"acc": 0, "format": 0}
+        assert score(doc, text) == {"acc": 0, "lenient": 0, "format": 0}
 
 
 @settings(max_examples=25, deadline=None)
@@ -171,6 +171,46 @@ def test_each_distinct_answer_runs_once(monkeypatch):
     scores = score_mbpp.BENCHMARK.prepare([(SUM, text) for text in texts * 3])
     assert [one["acc"] for one in scores] == [1, 0, 0] * 3 and len(ran) == 3
     assert score(SUM, texts[0])["acc"] == 1 and len(ran) == 3
+
+
+def answer(text, reasoning="thinking"):
+    return prompts.GEN_PREFIX + prompts.response(reasoning, text)
+
+
+BODY = "    return sum(double(x) for x in xs)"
+WRONG = "def sum(a, b):\n    return a - b"
+FENCED = f"```\n{GOOD}\n```"
+
+
+@pytest.mark.parametrize(
+    ("doc", "text", "acc", "lenient"),
+    [
+        (SUM, answer(f"```py\n{GOOD}\n```"), 0, 1),
+        (SUM, answer(f"```Python\n{GOOD}\n```"), 0, 1),
+        (SUM, answer(FENCED), 0, 1),
+        (SUM, answer(GOOD), 0, 1),  # no fence
+        (ADD, answer(BODY), 0, 1),  # the same, only the body
+        (SUM, prompts.GEN_PREFIX + f"thinking</reasoning>\n{FENCED}", 0, 1),  # no answer tag
+        (SUM, FENCED + "<|eot_id|>", 0, 1),  # no tag at all
+        (SUM, GOOD + "<|eot_id|>", 0, 1),
+        (SUM, answer(f"```python\n{GOOD}\n```", f"try ```python\n{WRONG}\n```"), 0, 1),
+        (SUM, answer(f"```python\nprint(1)\n``` then {FENCED}"), 0, 1),  # the block that defines it
+        (SUM, answer(f"```py\n{WRONG}\n```"), 0, 0),  # a wrong program is wrong
+        (SUM, answer(WRONG), 0, 0),
+        (SUM, answer(f"```python\n{WRONG}\n```", f"try ```python\n{GOOD}\n```"), 1, 1),  # as published
+        (SUM, answer("I do not know."), 0, 0),
+        (SUM, "sum(a, b) is a + b", 0, 0),
+    ],
+)
+def test_a_slip_of_format_is_told_from_a_wrong_program(doc, text, acc, lenient):
+    metrics = score(doc, text)
+    assert (metrics["acc"], metrics["lenient"]) == (acc, lenient)
+
+
+def test_text_without_a_program_runs_nothing(monkeypatch):
+    monkeypatch.setattr(sandbox, "run", lambda programs, **how: pytest.fail(f"ran {programs}"))
+    for text in ("", "I do not know how to add.", answer(""), answer(" \n")):
+        assert score(SUM, text)["lenient"] == 0
 
 
 def test_rows_of_other_benchmarks_are_an_error():

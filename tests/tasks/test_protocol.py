@@ -1,6 +1,8 @@
 """The mini tasks through lm-eval, with models that return canned answers: what they score is known."""
 
+import gzip
 import json
+import logging
 import math
 import socket
 from hashlib import sha256
@@ -15,8 +17,10 @@ from lm_eval.tasks import TaskManager
 import lift_harness.tasks
 from lift_harness.errors import LiftError
 from lift_harness.tasks import countdown, mini_data, prompts
+from lift_harness.tasks.benchmarks import load_benchmark
 from lift_harness.tasks.catalog import decoding_settings, task_names
 from lift_harness.tasks.protocol import load_task
+from lift_harness.tasks.wording import Wording
 
 FOLDER = next(iter(lift_harness.tasks.__path__))
 SUDOKU, COUNTDOWN = "lift_sudoku_mini", "lift_countdown_mini"
@@ -202,6 +206,18 @@ def test_predict_only_scores_nothing():
     assert not any(key.startswith(("acc", "pass")) for key in found["results"][SUDOKU])
 
 
+def test_samples_that_are_one_text_are_said_in_the_results(caplog):
+    with caplog.at_level(logging.WARNING, "lm_eval"):
+        scores = evaluate(Canned(gold), [load_task(SUDOKU, repeats=4)], limit=3)
+    assert scores["configs"][SUDOKU]["metadata"]["not_sampled"] == {"answers": 12, "distinct_texts": 3}
+    assert "the 4 answers to each problem are one text (3 distinct texts of 12)" in caplog.text
+    varied = Canned(lambda doc, sample: gold(doc) if sample else wrong(doc))
+    scores = evaluate(varied, [load_task(SUDOKU, repeats=4)], limit=3)
+    assert "not_sampled" not in scores["configs"][SUDOKU]["metadata"]
+    scores = evaluate(Canned(gold), [load_task(SUDOKU)], limit=3)  # one answer a problem
+    assert "not_sampled" not in scores["configs"][SUDOKU]["metadata"]
+
+
 # ---------------------------------------------------------------- prompts
 
 
@@ -275,6 +291,18 @@ def test_prompts_from_a_file(tmp_path):
         ('{"lift_sudoku_mini": 3}', "must be a text, not 3"),
         ('{"lift_sudoku_mini": " "}', "must be a text"),
         ("\udcff", "not JSON"),
+        ('{"lift_sudoku_mini": {"instruction": 3}}', "the instruction of lift_sudoku_mini must be a text"),
+        ('{"lift_sudoku_mini": {"questoin": "x"}}', "no key 'questoin': did you mean question"),
+        ('{"lift_sudoku_mini": {"question": "{puzle}"}}', "no part {puzle} of a row: did you mean puzzle"),
+        ('{"lift_sudoku_mini": {"question": "{Solution}"}}', "no part {Solution} of a row"),
+        ('{"lift_sudoku_mini": {"question": "{puzzle!r}"}}', "no part {puzzle} of a row"),
+        ('{"lift_sudoku_mini": {"question": "{puzzle.__class__}"}}', "no part {puzzle.__class__} of a row"),
+        ('{"lift_sudoku_mini": {"question": "{}"}}', "no part {} of a row"),
+        (
+            '{"lift_sudoku_mini": {"question": "Solve it."}}',
+            "names no part of a row; known: question, puzzle",
+        ),
+        ('{"lift_sudoku_mini": {"question": "{puzzle"}}', "write {{ and }} for braces"),
     ],
 )
 def test_bad_prompt_files_are_one_line_errors(tmp_path, content, message):
@@ -284,6 +312,58 @@ def test_bad_prompt_files_are_one_line_errors(tmp_path, content, message):
     with pytest.raises(LiftError, match=message) as error:
         manager({"prompts": str(path)}).load(SUDOKU)
     assert str(path) in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("words", "user"),
+    [
+        ({"question": "Solve the grid {puzzle}\n"}, "{own}\n\nSolve the grid {puzzle}\n"),
+        ({"instruction": "Go."}, "Go.\n\nPuzzle: {puzzle}"),
+        ({"instruction": "Go {here}.", "question": "{{{puzzle}}} of {question}"}, None),
+    ],
+)
+def test_a_file_may_word_the_question_too(tmp_path, words, user):
+    path = tmp_path / "prompts.json"
+    path.write_text(json.dumps({SUDOKU: words}), encoding="utf-8")
+    task, doc = load_task(SUDOKU, metadata={"prompts": str(path)}), mini_data.sudoku_items()[0]
+    puzzle = doc["Puzzle"]
+    if user is None:
+        assert task.doc_to_text(doc) == f"Go {{here}}.\n\n{{{puzzle}}} of Puzzle: {puzzle}"
+    else:
+        assert task.doc_to_text(doc) == user.format(own=prompts.INSTRUCTIONS["sudoku"], puzzle=puzzle)
+    assert task.config.metadata["question"] == words.get("question", "{question}")
+
+
+def test_parts_of_a_row_may_be_named():
+    words = {COUNTDOWN: {"question": "{target} from {numbers}"}}
+    doc = {"input": "30,100,93", "output": "23"}
+    asked = load_task(COUNTDOWN, metadata={"prompts": words}).doc_to_text(doc)
+    assert asked.endswith("\n\n23 from [30, 100, 93]")
+    row = {"prompt": "Write {it}.", "test_list": ["assert 1", "assert {2}"]}
+    benchmark = load_benchmark("mbpp")
+    assert benchmark.parts_of(row) == {
+        "question": "Write {it}.\n\nassert 1\nassert {2}",
+        "prompt": "Write {it}.",
+        "tests": "assert 1\nassert {2}",
+    }
+    assert Wording("", "{prompt}: {tests}").turn(benchmark, row) == "\n\nWrite {it}.: assert 1\nassert {2}"
+
+
+def test_the_questions_of_a_published_protocol(shared, monkeypatch):
+    """What d1's recordings were asked, from a file that words one task's question."""
+    with gzip.open(
+        shared / "recorded" / "llada_8b_instruct_gen128.jsonl.gz", "rt", encoding="utf-8"
+    ) as lines:
+        recorded = [json.loads(line) for line in lines]
+    monkeypatch.setenv("LIFT_DATA_DIR", str(shared / "data"))
+    words = {"lift_sudoku": {"instruction": "I", "question": "Solve the following Sudoku puzzle: {puzzle}\n"}}
+    words |= {f"lift_{name}": "I" for name in ("gsm8k", "math500", "countdown")}
+    counts = {"gsm8k": (1130, 1319), "math500": (500, 500), "countdown": (256, 256), "sudoku": (256, 256)}
+    for name, (known, asked) in counts.items():
+        task = load_task(f"lift_{name}", metadata={"prompts": words})
+        ours = [task.doc_to_text(doc) for doc in task.eval_docs]
+        theirs = {f"I\n\n{row['question']}" for row in recorded if row["task"] == name}
+        assert (len(theirs), len(ours)) == (known, asked) and theirs <= set(ours)
 
 
 # ---------------------------------------------------------------- settings

@@ -1,0 +1,113 @@
+"""Whether the paper's number may stand beside a row: it must have been asked and decoded as that table's.
+
+The model, the method and the training data are matched in `published.py`; here are words, problems and
+decoding. What the paper's tables share is the protocol of our tasks' own files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from lift_harness.compare.comparable import UNNAMED, same, shown
+from lift_harness.compare.published import BY_LENGTH, LENGTHS, published
+from lift_harness.results.logs import Evaluation, mapping
+from lift_harness.results.scores import Cell, Published, RowOnTask
+from lift_harness.tasks.catalog import task_config
+from lift_harness.tasks.wording import OWN, Wording
+
+if TYPE_CHECKING:
+    from lift_harness.compare.comparison import Comparison
+
+# `Wording.sha256` of the prompts in the code that LIFT's authors released (eval/*.py); they are not copied
+# here. Of HumanEval the release sends the docstring alone, which no task of ours does.
+MATH = ("e2f951f2a261f7b21cbe52fc1021bed377d342fe98e805b924c5ca8f85a6cffd",)
+WORDINGS: dict[str, tuple[str, ...]] = {
+    "lift_gsm8k": ("0dd9ac0f02415db54e8839fb560405e88c46fac148b0a66d22e9d50759f52894",),
+    "lift_math500": MATH,
+    "lift_aime24": MATH,
+    "lift_aime25": MATH,
+    # Its question is ours: left as it is, or spelled out.
+    "lift_countdown": (
+        "d60eb182665b7da20761327ecc38fc5e8f81d629bc549d3da33f0dbc4b88a5bb",
+        "2e4ca16dfdd31efabb1f68959099a784487a68c3a7f99569b7675d28bf153f4f",
+    ),
+    "lift_sudoku": ("4fdb6e21fcc0ec9fdf49d2e74ff349415dffcfd383fbecbd559140ed8fb87c72",),
+    "lift_mbpp": ("6d3b635f3b741652db490e0ff7dc803b8307fdd2c63f3a90059b8d5a870338c2",),
+}
+SUBSETS = {"lift_sudoku": "lift"}  # all of Countdown's problems are in either subset
+EVERYWHERE = {**UNNAMED, "schedule": "fixed", "remasking": "low_confidence"}
+
+
+def quoted(row: RowOnTask, cell: Cell) -> tuple[Published | None, list[str]]:
+    """The paper's number for a cell, or why it does not stand beside it; neither where there is none."""
+    number = published(
+        row.row.model,
+        row.row.method,
+        cell.task,
+        cell.metric,
+        gen_length=cell.gen_length,
+        data=row.row.data,
+    )
+    if number is None:
+        return None, []
+    reasons: dict[str, None] = {}
+    for evaluation in row.evaluations(cell.metric).values():
+        reasons |= dict.fromkeys(unlike_the_table(evaluation))
+    return (None, list(reasons)) if reasons else (number, [])
+
+
+def unlike_the_table(evaluation: Evaluation) -> Iterator[str]:
+    """In what an evaluation differs from those of the paper's tables."""
+    task, settings = evaluation.task.partition("@")[0], evaluation.settings
+    if "instruction" not in settings:
+        yield "the results do not say how it was asked"
+    else:
+        words = Wording(settings["instruction"], settings.get("question", OWN))
+        if words.sha256 not in WORDINGS.get(task, ()):
+            yield "asked in other words than by the authors' code (eval.prompts, --metadata prompts=FILE)"
+    if shots := settings.get("fewshot"):
+        yield f"{shots} worked examples in the prompt, not 0"
+    subset = settings.get("subset")
+    if task in SUBSETS and subset != SUBSETS[task]:
+        yield f"subset {shown(subset)}, not {SUBSETS[task]} (eval.subset, --metadata subset={SUBSETS[task]})"
+    samples = task_config(task)["repeats"]
+    if evaluation.samples != samples:
+        yield f"{evaluation.samples} answers a problem, not {samples}"
+    yield from other_decoding(task, mapping(settings.get("decoding")))
+
+
+def other_decoding(task: str, decoding: Mapping[str, Any]) -> Iterator[str]:
+    """In what the decoding differs from the protocol: two tokens a step, whatever the length."""
+    if not decoding:
+        yield "the results do not say how it was decoded"
+        return
+    protocol = {**EVERYWHERE, **task_config(task)["metadata"]["decoding"]}
+    length = decoding.get("gen_length")
+    if task in BY_LENGTH and isinstance(length, int) and length in LENGTHS:
+        protocol |= {"gen_length": length, "steps": length // 2}
+    ours = {**UNNAMED, **decoding}
+    differ = [
+        f"{name} {shown(ours[name])}, not {shown(wanted)}"
+        for name, wanted in protocol.items()
+        if name in ours and not same(ours[name], wanted)
+    ]
+    if differ:
+        yield f"decoded otherwise: {'; '.join(differ)}"
+
+
+# ---------------------------------------------------------------- notes
+
+
+def published_notes(comparison: Comparison) -> Iterator[str]:
+    """Where the paper's number is left out, a line for each reason; where it is over more problems."""
+    for reason, places in comparison.unquoted.items():
+        rows = ", ".join(dict.fromkeys(row for row, _ in places))
+        tasks = ", ".join(dict.fromkeys(task.removeprefix("lift_") for _, task in places))
+        yield f"the paper's number is not beside {rows} on {tasks}: {reason}"
+    for cell in comparison.cells.values():
+        if cell.published and cell.items and cell.total and cell.items < cell.total:
+            yield (
+                f"{cell.task}: the published number is over all {cell.total} problems, that of {cell.row} "
+                f"over {cell.items}"
+            )
