@@ -127,6 +127,9 @@ def check_call(arguments: Mapping[str, Any]) -> None:
     metadata = arguments.get("metadata")
     manager = arguments.get("task_manager") or TaskManager(include_defaults=False, metadata=metadata)
     tasks = [task for task in manager.load(names)["tasks"].values() if isinstance(task, ProtocolTask)]
+    if (shots := arguments.get("num_fewshot")) is not None:
+        for task in tasks:
+            task.set_config("num_fewshot", shots)
     limit = arguments.get("limit")
     check_requests(
         tasks,

@@ -82,6 +82,21 @@ def test_lm_eval_refuses_before_loading(model_args, gen_kwargs, samples, message
     )
 
 
+def test_worked_examples_count_in_lm_evals_own_call():
+    startup.install()
+    refused(
+        lambda: lm_eval.simple_evaluate(
+            "lift_dlm",
+            model_args="pretrained=lift-tiny",
+            tasks=["lift_sudoku_mini"],
+            task_manager=TaskManager(include_path=FOLDER, include_defaults=False),
+            num_fewshot=8,
+            limit=2,
+        ),
+        "more than the model's context of",
+    )
+
+
 RECIPE = [
     ("eval.temperature=0.7 eval.gen_kwargs.steps=nope", "steps='nope' must be a whole number"),
     ("eval.gen_kwargs.gen_length=500 eval.gen_kwargs.block_length=20", "more than the model's context of"),
