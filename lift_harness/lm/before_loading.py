@@ -121,18 +121,20 @@ def check_call(arguments: Mapping[str, Any]) -> None:
         arguments: of `simple_evaluate`, by name.
     """
     model = Unloaded(parsed(arguments.get("model_args")))
-    names = [name for name in arguments.get("tasks") or [] if isinstance(name, str) and is_ours(name)]
+    tasks = arguments.get("tasks")
+    listed = tasks if isinstance(tasks, list) else []  # what is no list is lm-eval's to refuse
+    names = [name for name in listed if isinstance(name, str) and is_ours(name)]
     if not names:
         return
     metadata = arguments.get("metadata")
     manager = arguments.get("task_manager") or TaskManager(include_defaults=False, metadata=metadata)
-    tasks = [task for task in manager.load(names)["tasks"].values() if isinstance(task, ProtocolTask)]
+    loaded = [task for task in manager.load(names)["tasks"].values() if isinstance(task, ProtocolTask)]
     if (shots := arguments.get("num_fewshot")) is not None:
-        for task in tasks:
+        for task in loaded:
             task.set_config("num_fewshot", shots)
     limit = arguments.get("limit")
     check_requests(
-        tasks,
+        loaded,
         model,
         gen_kwargs=parsed(arguments.get("gen_kwargs")),
         limit=int(limit) if limit and limit >= 1 else None,
