@@ -73,7 +73,7 @@ def choose_all(batch: Batch, states: Tensor, config: DecodingConfig, keys: list[
     return Choice(torch.cat(token), torch.cat(confidence), None if entropy[0] is None else torch.cat(entropy))
 
 
-def pieces(positions: int, vocabulary: int, device: str = "cpu") -> Iterator[slice]:
+def pieces(positions: int, vocabulary: int, device: str) -> Iterator[slice]:
     """Slices of so many positions, each of a projection that memory can hold."""
     at_once = max(1, LOGITS_AT_ONCE * (ON_GPU if device == "cuda" else 1) // vocabulary)
     for begin in range(0, positions, at_once):

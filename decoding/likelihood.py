@@ -263,7 +263,7 @@ def masked_logits(
     visible = None if real.all() else real.to(device)
     hidden = model.hidden_states(ids.to(device), visible, position, at=at.to(device))  # [R, L, D]
     row, column = masked.nonzero(as_tuple=True)
-    for part in pieces(len(row), model.config.vocab_size):
+    for part in pieces(len(row), model.config.vocab_size, device.type):
         logits = model.logits_at(hidden[row[part].to(device), column[part].to(device)]).float()
         yield row[part], column[part], target[row[part], column[part]].to(device), logits
 

@@ -1,12 +1,10 @@
 """Training data: where rows come from; filters, draws, ids, hashes, splits."""
 
-from functools import partial
-
 import pytest
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
-from support.training_rows import LOCAL, ROWS, S1K, S1K_RESPONSE, load, only, write_rows
+from support.training_rows import LOCAL, ROWS, S1K, S1K_RESPONSE, load, only
 
 from lift_harness.errors import LiftError
 from lift_harness.tasks import data as benchmarks
@@ -15,17 +13,7 @@ from lift_harness.training.settings import DataSource
 from lift_harness.training.sources import Record, content_hash, load_data, stable_ids, validation_split
 from lift_harness.training.sources.published import PUBLISHED
 
-
-@pytest.fixture(autouse=True)
-def no_data_dir(monkeypatch, tmp_path):
-    monkeypatch.delenv("LIFT_DATA_DIR", raising=False)
-    monkeypatch.chdir(tmp_path)
-
-
-@pytest.fixture
-def write(tmp_path):
-    """write(rows, name): the path of a data file."""
-    return partial(write_rows, tmp_path)
+pytestmark = pytest.mark.usefixtures("no_data_dir")
 
 
 # ---------------------------------------------------------------- where rows come from

@@ -1,26 +1,15 @@
 """Bad training data: errors of one line that name file, line and field."""
 
 import gzip
-from functools import partial
 
 import pytest
 from pydantic import ValidationError
-from support.training_rows import LOCAL, MESSAGES, ROWS, load, write_rows
+from support.training_rows import LOCAL, MESSAGES, ROWS, load
 
 from lift_harness.errors import LiftError
 from lift_harness.training.settings import DataSource
 
-
-@pytest.fixture(autouse=True)
-def no_data_dir(monkeypatch, tmp_path):
-    monkeypatch.delenv("LIFT_DATA_DIR", raising=False)
-    monkeypatch.chdir(tmp_path)
-
-
-@pytest.fixture
-def write(tmp_path):
-    """write(rows, name): the path of a data file."""
-    return partial(write_rows, tmp_path)
+pytestmark = pytest.mark.usefixtures("no_data_dir")
 
 
 # ---------------------------------------------------------------- errors name file, line and field
@@ -100,7 +89,7 @@ def test_bad_json_lines(tmp_path, content, message):
         ("a.parquet", b"PAR1 not really", "a.parquet: not a readable parquet file: "),
         (
             "a.jsonl.gz",
-            gzip.compress(b'{"prompt": "a", "response": "b"}\n' * 99)[:-9],
+            gzip.compress(b'{"prompt": "a", "response": "b"}\n' * 99, mtime=0)[:-9],
             "a.jsonl.gz: cannot be read: ",
         ),
         ("a.jsonl.gz", b"plain", "a.jsonl.gz: cannot be read: Not a gzipped file"),

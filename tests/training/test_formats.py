@@ -1,7 +1,6 @@
 """What the rows of each source of training data become."""
 
 import shutil
-from functools import partial
 
 import pytest
 from support.training_rows import (
@@ -14,7 +13,6 @@ from support.training_rows import (
     S1K_RESPONSE,
     load,
     only,
-    write_rows,
 )
 
 from lift_harness.errors import LiftError
@@ -25,19 +23,9 @@ from lift_harness.tasks.scoring.score_gsm8k import extract, target
 from lift_harness.training.settings import DataSource
 from lift_harness.training.sources import Record, content_hash, load_data, stable_ids
 
+pytestmark = pytest.mark.usefixtures("no_data_dir")
+
 MATH, GSM8K = INSTRUCTIONS["math"], INSTRUCTIONS["gsm8k"]
-
-
-@pytest.fixture(autouse=True)
-def no_data_dir(monkeypatch, tmp_path):
-    monkeypatch.delenv("LIFT_DATA_DIR", raising=False)
-    monkeypatch.chdir(tmp_path)
-
-
-@pytest.fixture
-def write(tmp_path):
-    """write(rows, name): the path of a data file."""
-    return partial(write_rows, tmp_path)
 
 
 # ---------------------------------------------------------------- what each source's rows become

@@ -18,11 +18,6 @@ light = settings(max_examples=100, deadline=None, derandomize=True)
 LENGTHS = [(5, 12), (3, 20), (8, 9), (2, 16)]
 
 
-@pytest.fixture(scope="module")
-def model(llada):
-    return llada("mha")
-
-
 # ---- rates
 
 

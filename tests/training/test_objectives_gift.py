@@ -18,16 +18,6 @@ from lift_harness.training.objectives.gift import entropies, importance
 LENGTHS = [(5, 12), (3, 20), (8, 9), (2, 16)]
 
 
-@pytest.fixture(scope="module")
-def model(llada):
-    return llada("mha")
-
-
-@pytest.fixture(scope="module")
-def reference(llada_folder):
-    return ReferenceLLaDA(llada_folder("mha"))
-
-
 def test_entropies_are_those_of_a_wholly_masked_response(model, reference):
     batch = make_batch(LENGTHS)
     found = entropies(model, batch, None, False)

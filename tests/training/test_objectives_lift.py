@@ -3,23 +3,13 @@
 import numpy as np
 import pytest
 import torch
-from support.llada_reference import MASK, ReferenceLLaDA
+from support.llada_reference import MASK
 from support.objectives_reference import AtTimes, assert_equals_slow, make_batch, rows_of, slow_rho
 
 from lift_harness.training.objectives import NoiseKey, base, get_objective
 from lift_harness.training.objectives.lookahead import EASIEST, HARDEST, RANDOM, draw_rho, regimes
 
 LENGTHS = [(5, 12), (3, 20), (8, 9), (2, 16), (6, 14), (1, 22)]
-
-
-@pytest.fixture(scope="module")
-def model(llada):
-    return llada("mha")
-
-
-@pytest.fixture(scope="module")
-def reference(llada_folder):
-    return ReferenceLLaDA(llada_folder("mha"))
 
 
 # ---- what is kept

@@ -4,7 +4,6 @@ The expected texts and tokens were worked out from that code (divelab/LIFT, SFT/
 copy of it that is not kept here agreed on 1,064 of 1,064 random rows, with both forms of template.
 """
 
-from functools import partial
 from hashlib import sha256
 
 import pytest
@@ -18,7 +17,6 @@ from support.training_rows import (
     S1K_1_1,
     load,
     only,
-    write_rows,
 )
 from tokenizers import Regex, Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
@@ -41,13 +39,6 @@ DREAM = (
     "{{ message['content'] + '<|end|>\\n' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|start|>assistant\\n' }}{% endif %}"
 )
-
-
-@pytest.fixture
-def write(tmp_path, monkeypatch):
-    """write(rows, name): the path of a data file."""
-    monkeypatch.delenv("LIFT_DATA_DIR", raising=False)
-    return partial(write_rows, tmp_path)
 
 
 def words(template, line_breaks=("\n", "\n\n", "\n\n\n")):

@@ -2,27 +2,18 @@
 
 import json
 import math
-from functools import partial
 
 import pytest
 from datasets import Dataset
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
-from support.training_rows import KODCODE, LIFT_SFT, LOCAL, S1K, S1K_1_1, load, only, write_rows
+from support.training_rows import KODCODE, LIFT_SFT, LOCAL, S1K, S1K_1_1, load, only
 
 from lift_harness.errors import LiftError
 from lift_harness.pipeline.preview import data_summary
 from lift_harness.training.data import TokenCounts
 from lift_harness.training.sources.formats import find_layout, make_record
-
-
-@pytest.fixture
-def write(tmp_path, monkeypatch):
-    """write(rows, name): the path of a data file."""
-    monkeypatch.delenv("LIFT_DATA_DIR", raising=False)
-    return partial(write_rows, tmp_path)
-
 
 GSM8K = {"question": "6 x 7?", "answer": "Six sevens.\n#### 42"}
 CODE = {"question": "Add.", "solution": "def add(): pass", "test": "assert add()"}
