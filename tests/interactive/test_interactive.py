@@ -401,10 +401,15 @@ def test_input_that_is_no_text(session, monkeypatch, capsys):
     assert capsys.readouterr().err.startswith("error: the input is not utf-8")
 
 
+# A pass takes at least 20 ms, so that on any machine an answer of 448 is still being made a second later.
 PIPED = """
+import time
 from lift_harness.interactive.chat import chat
 from lift_harness.interactive.session import open_session
-chat(open_session("lift-tiny", settings=["gen_length=32"]))
+session = open_session("lift-tiny", settings=["gen_length=32"])
+quick = session.model.hidden_states
+session.model.hidden_states = lambda *args, **kwargs: (time.sleep(0.02), quick(*args, **kwargs))[1]
+chat(session)
 print("left in order")
 """
 

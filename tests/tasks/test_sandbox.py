@@ -290,6 +290,7 @@ def test_packages_of_an_environment_below_tmp_are_in_sight(isolated):
             capture_output=True,
             text=True,
             timeout=120,
+            cwd=folder,  # in the checkout its lift_harness/ would hide the installed package
         )
         Path(f"{folder}.secret").unlink()
     assert done.returncode == 0, done.stderr
