@@ -7,7 +7,7 @@ the longest prompt is tokenised, with the tokenizer only.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from itertools import islice
 from typing import Any
 
@@ -18,7 +18,6 @@ from lift_harness.errors import LiftError
 from lift_harness.lm.arguments import DEFAULT_MODEL, LOADING, check_arguments, checked_batch_size
 from lift_harness.lm.model import LiftDLM
 from lift_harness.lm.requests import SETTINGS, first_sample
-from lift_harness.models.chat import render_chat
 from lift_harness.models.loading import check_attention, check_dtype, quantise
 from lift_harness.models.without_weights import tokenizer_of
 from lift_harness.tasks.catalog import expand
@@ -53,14 +52,9 @@ class Unloaded:
             **{name: model_args.get(name) for name in IDS},
         )
 
-    @property
-    def protocol_chat_template(self) -> Callable[..., str] | None:
-        """As the model's."""
-        if self.use_chat_template or (self.use_chat_template is None and self.tokenizer.chat_template):
-            return lambda messages, add_generation_prompt: render_chat(
-                self.tokenizer, messages, add_generation_prompt
-            )
-        return None
+    # The model's own: they ask for the tokenizer and `use_chat_template` only.
+    apply_chat_template = LiftDLM.apply_chat_template
+    protocol_chat_template = LiftDLM.protocol_chat_template
 
 
 def check_model_args(model_args: Mapping[str, Any]) -> None:
@@ -73,6 +67,12 @@ def check_model_args(model_args: Mapping[str, Any]) -> None:
     if given.get("attn_implementation") is not None:
         check_attention(given["attn_implementation"])
     quantise(given.get("load_in_8bit", False), given.get("load_in_4bit", False), check_dtype(given["dtype"]))
+
+
+def check_sandbox(tasks: Iterable[ProtocolTask], allow_unisolated: bool) -> None:
+    """Refuse tasks that run generated code where no sandbox can be had; each kind of benchmark looks once."""
+    for ready in {task.benchmark.ready for task in tasks if task.benchmark.ready}:
+        ready(allow_unisolated)
 
 
 def check_requests(

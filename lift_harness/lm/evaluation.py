@@ -29,7 +29,6 @@ def evaluate(
     label: str,
     samples: int | None = None,
     limit: int | None = None,
-    num_fewshot: int = 0,
     gen_kwargs: Mapping[str, Any] | None = None,
     output: Path | None = None,
     confirm_run_unsafe_code: bool = False,
@@ -38,11 +37,10 @@ def evaluate(
 
     Args:
         lm: a `LiftDLM`. Of several processes as many work as there are problems in the smallest task.
-        tasks: tasks of ours, or their names.
+        tasks: tasks of ours, with the worked examples they are to show, or their names.
         label: names the folder of this run's files below `output`.
         samples: answers a problem; None: as many as the task says.
         limit: problems a task; None: all.
-        num_fewshot: worked examples before each question.
         gen_kwargs: decoding settings, above those of the task and of the model.
         output: where lm-eval's result and sample files go; None: nowhere.
         confirm_run_unsafe_code: run generated code where no sandbox can be had.
@@ -62,8 +60,6 @@ def evaluate(
     if samples is not None:
         for task in loaded:
             task.set_config("repeats", samples)
-    for task in loaded:
-        task.set_config("num_fewshot", num_fewshot)
     with lm.ranks.first(min(task.count(limit) for task in loaded)) as takes_part:
         results = takes_part and evaluator.simple_evaluate(
             model=lm,
@@ -123,7 +119,7 @@ def evaluate_model(
     """
     from lm_eval.utils import simple_parse_args_string
 
-    from lift_harness.lm.before_loading import Unloaded, check_requests
+    from lift_harness.lm.before_loading import Unloaded, check_requests, check_sandbox
     from lift_harness.lm.model import LiftDLM
     from lift_harness.tasks.protocol import load_task
 
@@ -133,8 +129,7 @@ def evaluate_model(
     arguments = {"pretrained": model, "batch_size": batch_size, **({"peft": peft} if peft else {})}
     arguments |= simple_parse_args_string(model_args)
     settings = simple_parse_args_string(gen_kwargs)
-    for ready in {task.benchmark.ready for task in loaded if task.benchmark.ready}:
-        ready(options.get("confirm_run_unsafe_code", False))
+    check_sandbox(loaded, options.get("confirm_run_unsafe_code", False))
     counts = {name: options.get(name) for name in ("samples", "limit")}
     check_requests(loaded, Unloaded(arguments), gen_kwargs=settings, **counts)
     lm = LiftDLM(**arguments)
@@ -142,8 +137,7 @@ def evaluate_model(
     with ExitStack() as stack:
         folder = output or Path(stack.enter_context(TemporaryDirectory(prefix="lift-harness-")))
         before = set(folder.rglob(RESULTS))
-        options |= {"num_fewshot": num_fewshot, "gen_kwargs": settings}
-        if not evaluate(lm, loaded, label=label, output=folder, **options):
+        if not evaluate(lm, loaded, label=label, gen_kwargs=settings, output=folder, **options):
             return []
         written = max(set(folder.rglob(RESULTS)) - before)
         return load([written], {label: written})

@@ -90,13 +90,12 @@ def tasks_by_length(entries: Sequence[str]) -> dict[int | None, list[str]]:
 
 def check_evaluation(recipe: Recipe, settings: EvalSettings) -> None:
     """Refuse tasks, data, model args and settings that are not in order, before weights are loaded."""
-    from lift_harness.lm.before_loading import Unloaded, check_requests
+    from lift_harness.lm.before_loading import Unloaded, check_requests, check_sandbox
 
     model = Unloaded({**settings.model_args, "pretrained": recipe.model, "batch_size": settings.batch_size})
     for run in evaluations(recipe, settings):
         tasks = load_tasks(run, settings)
-        for ready in {task.benchmark.ready for task in tasks if task.benchmark.ready}:
-            ready(False)
+        check_sandbox(tasks, False)
         check_requests(tasks, model, gen_kwargs=run.gen_kwargs, samples=run.samples, limit=run.limit)
 
 
@@ -161,7 +160,6 @@ def evaluate_checkpoint(
                 label=run.label,
                 samples=run.samples,
                 limit=run.limit,
-                num_fewshot=settings.num_fewshot,
                 gen_kwargs=run.gen_kwargs,
                 output=folder,
             )

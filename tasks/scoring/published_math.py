@@ -61,7 +61,8 @@ def normal_form(text: str) -> str:
     text, *units = text.split(r"\text{ ")
     if len(units) > 1:
         raise ValueError("two units")
-    text = text.replace(r"\%", "").replace(r"\%", "").replace(" .", " 0.").replace("{.", "{0.")
+    text = text.replace(r"\%", "").replace(r"\%", "")  # twice, as published: of "\\%%" nothing is left
+    text = text.replace(" .", " 0.").replace("{.", "{0.")
     if not text:
         return text
     text = re.sub(r"^\.", "0.", text)
