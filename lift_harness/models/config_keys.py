@@ -48,6 +48,7 @@ def check_keys(written: dict[str, Any], family: Any) -> None:
                 raise LiftError(f"config.json: {key}={written[key]!r} is not supported for an encoder")
         return
     known = GENERAL | family.without_effect.keys() | inspect.signature(family.__init__).parameters.keys()
+    known |= getattr(family, "published", {}).keys() | {"rope_parameters"}
     for key, value in written.items():
         own = family.attribute_map.get(key, key)
         if own != key and value not in (None, written.get(own)):

@@ -28,7 +28,7 @@ class MaskedLM(nn.Module):
     """A `...ForMaskedLM` of transformers with the interface of `DiffusionLM`; it takes no cache."""
 
     logit_shift = 0
-    cache_shape = None
+    cache_shape = block_size = None
 
     def __init__(self, model: Any) -> None:
         """Wrap a loaded model.

@@ -1,0 +1,150 @@
+"""Mixtures of experts: each token passes through the few feed-forwards that a router chooses for it.
+
+Tokens are grouped by expert, so that an expert is one product over its tokens. On a GPU whose torch has it,
+all experts are one grouped product over a copy-free stack of their weights.
+Shapes: T tokens, D hidden size, E experts of which each token takes K.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lift_harness.models.backbone import FeedForward
+
+PROJECTIONS = ("gate_proj", "up_proj", "down_proj")
+
+
+class Experts(nn.ModuleList):
+    """E feed-forwards under their official names (`0.gate_proj.weight`), of which each token takes K."""
+
+    def __init__(self, count: int, size: int, width: int) -> None:
+        super().__init__(FeedForward(size, width) for _ in range(count))
+
+    def forward(self, x: Tensor, chosen: Tensor, weight: Tensor) -> Tensor:
+        """The weighted sums [T, D] of what the chosen experts make of x.
+
+        Args:
+            x: [T, D].
+            chosen: int64 [T, K], each token's experts, all different.
+            weight: float32 [T, K], their weights.
+        """
+        by_expert, order = chosen.flatten().sort(stable=True)  # [T K]
+        grouped = x[order // chosen.shape[1]]
+        if grouped_product(x.device.type, x.dtype) and (stack := self.stacked()) is not None:
+            made = at_once(stack, grouped, by_expert)
+        else:
+            made = self._one_by_one(grouped, by_expert)
+        made = made[order.argsort()].view(*chosen.shape, -1)  # [T, K, D]
+        return (made * weight[:, :, None]).sum(1).to(x.dtype)
+
+    def _one_by_one(self, grouped: Tensor, by_expert: Tensor) -> Tensor:
+        counts = by_expert.bincount(minlength=len(self)).tolist()
+        parts = [
+            expert(part)
+            for expert, part in zip(self, grouped.split(counts), strict=True)
+            if len(part) or learns(expert)  # a gradient of zero: other processes wait for it
+        ]
+        return torch.cat(parts)
+
+    @torch.no_grad()
+    def stacked(self) -> dict[str, Tensor] | None:
+        """The weights [E, out, in] of each projection, whose parts the experts' parameters are.
+
+        They are put together once, and again when something has moved them. None where an expert is more
+        than three plain matrices (adapters, quantisation), learns, or has sizes that the product refuses.
+        """
+        if any(type(part) is not nn.Linear for expert in self for part in expert.children()):
+            return None
+        if learns(self[0]) or any(size % 8 for size in self[0].gate_proj.weight.shape):
+            return None
+        stack = self.__dict__.setdefault("_stack", {})
+        for name in PROJECTIONS:
+            weights = [getattr(expert, name).weight for expert in (self[0], self[-1])]
+            if name in stack and [w.data_ptr() for w in weights] == [
+                stack[name][i].data_ptr() for i in (0, -1)
+            ]:
+                continue
+            stack[name] = torch.stack([getattr(expert, name).weight for expert in self])
+            for expert, part in zip(self, stack[name], strict=True):
+                getattr(expert, name).weight.data = part
+        return stack
+
+
+def at_once(stack: dict[str, Tensor], grouped: Tensor, by_expert: Tensor) -> Tensor:
+    """What the experts make of their tokens, as three grouped products: [N, D].
+
+    Args:
+        stack: the weights [E, out, in] of each projection.
+        grouped: tokens [N, D], in the order of their experts.
+        by_expert: int64 [N], the experts, ascending.
+    """
+    gate, up, down = (stack[name].transpose(1, 2) for name in PROJECTIONS)
+    experts = torch.arange(len(gate), device=by_expert.device)
+    ends = torch.searchsorted(by_expert, experts, right=True).int()  # bincount would wait for the device
+    h = F.silu(F.grouped_mm(grouped, gate, offs=ends)) * F.grouped_mm(grouped, up, offs=ends)
+    return F.grouped_mm(h, down, offs=ends)
+
+
+def learns(expert: Any) -> bool:
+    """Whether an expert's weights get gradients in this pass."""
+    return torch.is_grad_enabled() and any(p.requires_grad for p in expert.parameters())
+
+
+@cache
+def grouped_product(device: str, dtype: torch.dtype) -> bool:
+    """Whether this torch multiplies groups of rows with a matrix each on this kind of device: tried once."""
+    if device != "cuda" or not hasattr(F, "grouped_mm"):
+        return False
+    try:
+        rows = torch.ones(16, 16, device=device, dtype=dtype)
+        ends = torch.tensor([8, 16], device=device, dtype=torch.int32)
+        F.grouped_mm(rows, torch.ones(2, 16, 16, device=device, dtype=dtype), offs=ends)
+    except (RuntimeError, ValueError, NotImplementedError):
+        return False
+    return True
+
+
+# ---------------------------------------------------------------- routers
+
+
+def softmax_router(
+    x: Tensor, weight: Tensor, k: int, bias: Tensor | None = None, normalise: bool = False
+) -> tuple[Tensor, Tensor]:
+    """The K experts with the highest softmax of x [T, D] times weight [E, D], plus bias [E]; in float32.
+
+    Returns:
+        int64 [T, K], and float32 [T, K]: those values, bias included; with `normalise` they sum to 1.
+    """
+    scores = F.linear(x.float(), weight.float()).softmax(-1)
+    if bias is not None:
+        scores = scores + bias.float()
+    weights, chosen = scores.topk(k, dim=-1)
+    return chosen, weights / weights.sum(-1, keepdim=True) if normalise else weights
+
+
+def grouped_sigmoid_router(
+    x: Tensor, weight: Tensor, bias: Tensor, k: int, groups: int, kept_groups: int, scale: float
+) -> tuple[Tensor, Tensor]:
+    """The K experts with the highest sigmoid + bias inside the best groups of experts; in float32.
+
+    A group (E / groups experts, in order) is as good as the sum of its two best. (DeepSeek-V3's routing,
+    arXiv 2412.19437, section 2.1.2, as LLaDA2 has it.)
+
+    Returns:
+        int64 [T, K], and float32 [T, K]: their sigmoids without the bias, summing to `scale` where K > 1.
+    """
+    scores = F.linear(x.float(), weight.float()).sigmoid()  # [T, E]
+    ranked = (scores + bias.float()).view(len(x), groups, -1)
+    of_group = ranked.topk(min(2, ranked.shape[-1]), dim=-1).values.sum(-1)  # [T, groups]
+    kept = torch.zeros_like(of_group, dtype=torch.bool)
+    kept = kept.scatter(1, of_group.topk(kept_groups, dim=-1).indices, True)
+    chosen = ranked.masked_fill(~kept[:, :, None], float("-inf")).flatten(1).topk(k, dim=-1).indices
+    weights = scores.gather(1, chosen)
+    if k > 1:
+        weights = weights / (weights.sum(-1, keepdim=True) + 1e-20)
+    return chosen, weights * scale
