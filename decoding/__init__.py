@@ -3,5 +3,6 @@
 from lift_harness.decoding.batching import generate, run
 from lift_harness.decoding.config import DecodingConfig
 from lift_harness.decoding.request import Generation, Request
+from lift_harness.decoding.resolve import settings_for
 
-__all__ = ["DecodingConfig", "Generation", "Request", "generate", "run"]
+__all__ = ["DecodingConfig", "Generation", "Request", "generate", "run", "settings_for"]

@@ -2,14 +2,15 @@
 
 Continuous batching: each request has a row (a slot) of the batch and a place of its own in its blocks;
 one that is finished leaves at its block's end and the next takes its slot. Canvases begin at column 0 of
-their row, so that a column is a position, and what is right of a shorter one is padding.
+their row, so that a column is a position, and what is right of a shorter one is padding. To a model with
+blocks what is right of the present block is not there.
 """
 
 from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import torch
@@ -17,7 +18,7 @@ from torch import Tensor
 
 from lift_harness.decoding.caches import CACHES, Store
 from lift_harness.decoding.request import Generation, Request
-from lift_harness.decoding.schedules import PLANNED
+from lift_harness.decoding.schedules import EDITING, PLANNED
 from lift_harness.decoding.transfer import numbers, on_device
 
 
@@ -35,7 +36,12 @@ class Row:
     steps: int = 0  # taken in all
     passes: int = 0
     fresh: bool = True  # whether the block had no pass yet
-    leading: bool = False  # whether a block's first pass commits just its first mask (`Batch.lay_out`)
+    led: frozenset[int] = frozenset()  # blocks whose first pass commits just its first mask (`Batch.lay_out`)
+    begun: tuple[int, int] | None = None  # the present sub-block, where its first token is there
+    idle: int = 0  # passes over the block without masks
+    settled: bool = False  # whether there is nothing left to edit in it
+    # Columns, tokens, steps and confidences that were edited away.
+    replaced: list[tuple[int, int, int, float]] = field(default_factory=list)
 
     @property
     def here(self) -> tuple[int, int, int]:
@@ -43,21 +49,64 @@ class Row:
         return self.blocks[self.block]
 
     @property
-    def candidates(self) -> int:
+    def before(self) -> int:
+        """First column of the block before it."""
+        return self.blocks[self.block - 1][0] if self.block else 0
+
+    @property
+    def leads(self) -> bool:
+        """Whether the next pass commits just the block's first mask."""
+        return self.fresh and self.block in self.led
+
+    @property
+    def edits(self) -> bool:
+        """Whether passes replace tokens too."""
+        return self.request.config.schedule in EDITING
+
+    @property
+    def full(self) -> bool:
+        """Whether the block is done with."""
+        return self.left == 0 and (self.settled or not self.edits)
+
+    @property
+    def fillable(self) -> int:
         """Masks of the block, from the left, that the next pass may commit."""
-        return 1 if self.leading and self.fresh else self.left
+        if self.leads:
+            return 1
+        if not self.request.config.sub_block_length:
+            return self.left
+        return self.left - (self.here[1] - self.sub_block[1])
+
+    @property
+    def sub_block(self) -> tuple[int, int]:
+        """First column and end of the sub-block that is being filled: right of it all is masked."""
+        size, (start, end, _) = self.request.config.sub_block_length or self.left, self.here
+        short = (start - end) % size  # what the last one lacks
+        stop = end + short - (self.left + short - 1) // size * size
+        return stop - size, min(stop, end)
+
+    @property
+    def candidates(self) -> int:
+        """Columns, as `Batch.columns` has them, that the next pass may commit or replace."""
+        return self.here[2] if self.edits and not self.leads else self.fillable
 
     def begin_block(self) -> None:
         """Go to the start of block `self.block`."""
         self.left, self.step, self.fresh = self.here[2], 0, True
+        self.idle, self.settled = 0, False
         self.skip_empty_steps()
 
-    def advance(self, count: int) -> None:
-        """Take a step that commits `count` positions."""
+    def advance(self, count: int, edited: int = 0) -> None:
+        """Take a step that commits `count` positions and replaces `edited`."""
+        if self.left == 0 and not edited:
+            self.settled = True
         self.left -= count
         self.step += 1
         self.steps += 1
         self.fresh = False
+        if self.edits and self.left == 0:
+            self.idle += 1
+            self.settled |= self.idle > (self.request.config.max_post_steps or 0)
         self.skip_empty_steps()
 
     def skip_empty_steps(self) -> None:
@@ -67,7 +116,7 @@ class Row:
 
     def planned(self) -> int | None:
         """What the schedule commits at the next step; None: only the logits tell."""
-        if self.leading and self.fresh:
+        if self.leads:
             return 1
         config = self.request.config
         schedule = PLANNED.get(config.schedule)
@@ -78,7 +127,8 @@ class Row:
     @property
     def first_canvas(self) -> tuple[Any, ...]:
         """Equal for requests whose first pass sees the same canvas: the samples of one problem."""
-        return self.request.ids, self.request.length, self.blocks[0]
+        request = self.request
+        return request.ids, request.length, self.blocks[0], request.config.sub_block_length
 
 
 class Canvases(NamedTuple):
@@ -88,7 +138,8 @@ class Canvases(NamedTuple):
         rows: the N rows.
         slots: int64 [N], theirs.
         ids: int64 [N, width + 1].
-        columns: int64 [N, n], of each row's block, the masked ones first; n is the most that any may commit.
+        columns: int64 [N, n], of each row's block, the masked ones first, then those that were filled; n is
+            the most that any may commit or replace.
     """
 
     rows: list[Row]
@@ -111,19 +162,21 @@ class Decision(NamedTuple):
         commits: bool [N, n].
         tokens: int64 [N, n], the candidates; anything where not masked.
         confidence: float32 [N, n], theirs; -inf where not masked.
-        counts: positions that each row commits, known to the host.
+        counts: masks that each row fills, known to the host.
+        edited: tokens that each row replaces, known to the host.
     """
 
     commits: Tensor
     tokens: Tensor
     confidence: Tensor
     counts: list[int]
+    edited: list[int]
 
     def take(self, which: list[int]) -> Decision:
         """That of some rows."""
         index = numbers(which, self.commits.device)
-        counts = [self.counts[n] for n in which]
-        return Decision(self.commits[index], self.tokens[index], self.confidence[index], counts)
+        counts, edited = ([numbers[n] for n in which] for numbers in (self.counts, self.edited))
+        return Decision(self.commits[index], self.tokens[index], self.confidence[index], counts, edited)
 
 
 @dataclass
@@ -141,6 +194,7 @@ class Batch:
         ids: int64 [slots, width + 1], the canvases; the last column is scratch.
         step, confidence: [slots, width + 1], when and how surely each column was committed.
         model, hidden_states: the model, and its `hidden_states`, perhaps compiled.
+        has_blocks: whether the model sees nothing right of the present block.
         static: whether the shapes of passes are constant.
         given: bool, columns that are masked for the unconditional half of guidance.
         store: keys and values, of the guided passes in the second half of its slots.
@@ -161,13 +215,15 @@ class Batch:
     ) -> None:
         self.model, self.hidden_states = model, hidden_states
         self.slots, self.width, self.mask_id, self.static = slots, width, mask_id, static
+        self.has_blocks = getattr(model, "block_size", None) is not None
         self.window, self.guided = CACHES[like.config.cache], like.guided
         shape, device = (slots, width + 1), model.device
         self.ids = torch.zeros(shape, dtype=torch.int64, device=device)
         self.step = torch.full(shape, -1, device=device)
         self.confidence = torch.zeros(shape, device=device)
         self.given = torch.zeros(shape, dtype=torch.bool, device=device)
-        self.store = Store(model, slots * (1 + self.guided), width + 1) if self.window else None
+        keeps = like.config.cache != "none"
+        self.store = Store(model, slots * (1 + self.guided), width + 1) if keeps else None
         if static and self.store:
             self.store.keep_in_place()
         self.rows: list[Row] = []
@@ -193,7 +249,8 @@ class Batch:
 
         Where a token is predicted one position before it, the block's first token is out of reach of passes
         that compute nothing left of the block. So a block's first pass commits this one and the others the
-        rest (Fast-dLLM, for Dream).
+        rest (Fast-dLLM, for Dream). In a model with blocks that first pass computes nothing of the block
+        (Fast-dLLM v2's pass that keeps the block before it).
         """
         request, prompt = row.request, len(row.request.ids)
         canvas = torch.zeros(self.width + 1, dtype=torch.int64)
@@ -206,36 +263,78 @@ class Batch:
         self.ids[slot] = on_device(canvas, self.ids.device)
         self.given[slot] = on_device(given, self.ids.device)
         self.step[slot], self.confidence[slot] = -1, 0.0
-        row.slot, row.leading = slot, self.window is not None and self.model.logit_shift > 0
+        row.slot = slot
+        if self.model.logit_shift and self.has_blocks:
+            masked = [start > 0 and canvas[start] == self.mask_id for start, _, _ in row.blocks]
+            row.led = frozenset(n for n, begins_masked in enumerate(masked) if begins_masked)
+        elif self.model.logit_shift and self.store:
+            row.led = frozenset(range(len(row.blocks)))
         row.begin_block()
         self.rows.append(row)
+
+    def seen(self, row: Row) -> int:
+        """The columns, from 0, that a row's next pass sees."""
+        if not self.has_blocks:
+            return row.request.length
+        return row.here[0] if row.leads else row.here[1]
+
+    def computed(self, row: Row) -> tuple[int, int]:
+        """First column and end of what a row's next pass computes."""
+        return self.window(row, self.seen(row))
+
+    def find_begun(self) -> None:
+        """Learn whose sub-block has its first token, if the cache asks for it (the device is waited for)."""
+        if self.window is not CACHES["sub_blocks"]:
+            return
+        slots = numbers((row.slot for row in self.rows), self.ids.device)
+        firsts = numbers((row.sub_block[0] for row in self.rows), self.ids.device)
+        masked = (self.ids[slots, firsts] == self.mask_id).tolist()
+        for row, begins_masked in zip(self.rows, masked, strict=True):
+            whole_block = begins_masked or row.step == (row.block in row.led)  # the first that computes it
+            row.begun = None if whole_block else row.sub_block
 
     def canvases(self, rows: list[Row]) -> Canvases:
         """What a pass over some rows sees."""
         slots = numbers((row.slot for row in rows), self.ids.device)
         ids = self.ids[slots]
-        return Canvases(rows, slots, ids, self.columns(rows, ids))
+        return Canvases(rows, slots, ids, self.columns(rows, slots, ids))
 
-    def columns(self, rows: Sequence[Row], ids: Tensor) -> Tensor:
-        """The columns [N, n] of each row's block in canvases `ids` [N, width + 1], the masked ones first."""
+    def columns(self, rows: Sequence[Row], slots: Tensor, ids: Tensor) -> Tensor:
+        """The columns [N, n] of each row's block in canvases `ids` [N, width + 1].
+
+        The masked ones stand first, then those that were filled; what was given comes last.
+        """
         first, end = bounds((row.here[:2] for row in rows), ids.device)
         widest = max(row.request.config.block_length for row in rows)
         columns = first + torch.arange(widest, device=ids.device)
         inside, columns = columns < end, columns.clamp(max=self.width)
-        masked = (ids.gather(1, columns) == self.mask_id) & inside
-        order = (~masked).byte().argsort(dim=-1, stable=True)
+        ours = inside & ~self.given[slots].gather(1, columns)
+        masked = ours & (ids.gather(1, columns) == self.mask_id)
+        order = (2 - masked.byte() - ours.byte()).argsort(dim=-1, stable=True)
         n = widest if self.static else max(row.candidates for row in rows)
         return columns.gather(1, order[:, :n])
 
     def commit(self, seen: Canvases, decision: Decision) -> None:
         """Write what a pass decided, and take the rows a step further."""
         where = (seen.slots[:, None], seen.columns)
+        if any(decision.edited):
+            self.keep_replaced(seen, decision.commits)
         steps = numbers((row.steps for row in seen.rows), self.ids.device)[:, None]
         self.ids[where] = torch.where(decision.commits, decision.tokens, self.ids[where])
         self.step[where] = torch.where(decision.commits, steps, self.step[where])
         self.confidence[where] = torch.where(decision.commits, decision.confidence, self.confidence[where])
-        for row, count in zip(seen.rows, decision.counts, strict=True):
-            row.advance(count)
+        for row, count, edited in zip(seen.rows, decision.counts, decision.edited, strict=True):
+            row.advance(count, edited)
+
+    def keep_replaced(self, seen: Canvases, commits: Tensor) -> None:
+        """Remember the tokens that are about to be edited away."""
+        where = (seen.slots[:, None], seen.columns)
+        tables = [table[where] for table in (self.ids, self.step, self.confidence)]
+        edited = commits & (tables[0] != self.mask_id)
+        owner = edited.nonzero()[:, 0].tolist()
+        values = zip(*(table[edited].tolist() for table in (seen.columns, *tables)), strict=True)
+        for n, replaced in zip(owner, values, strict=True):
+            seen.rows[n].replaced.append(replaced)
 
     def kept_in(self, rows: Sequence[Row]) -> list[int]:
         """Slots of the store: those of the rows, and of their guided halves."""
@@ -244,15 +343,19 @@ class Batch:
 
     def so_far(self, row: Row) -> Generation:
         """A request's result as it stands: where it is still masked, the mask's id, step -1, confidence 0."""
-        request = row.request
-        text = slice(0 if request.infill else len(request.ids), request.length)
+        return self.result(row, row.request.end)
+
+    def result(self, row: Row, end: int) -> Generation:
+        """A request's result up to column `end`."""
+        first = 0 if row.request.infill else len(row.request.ids)
         tables = (self.ids, self.step, self.confidence)
-        ids, step, confidence = (table[row.slot, text].tolist() for table in tables)
-        return Generation(ids, step, confidence, row.passes)
+        ids, step, confidence = (table[row.slot, first:end].tolist() for table in tables)
+        replaced = [(column - first, *what) for column, *what in row.replaced if column < end]
+        return Generation(ids, step, confidence, row.passes, replaced)
 
     def end_blocks(self, stop_ids: frozenset[int]) -> list[tuple[int, Generation]]:
         """Move the rows whose block is full to their next; (index, result) of those that are finished."""
-        full = [row for row in self.rows if row.left == 0]
+        full = [row for row in self.rows if row.full]
         if not full:
             return []
         # The host waits for the device here, once a block. Steps and confidences only of what is finished.
@@ -265,9 +368,8 @@ class Batch:
             if row.block < len(row.blocks) and not ends(request, ids[first:end], stop_ids):
                 row.begin_block()
                 continue
-            text = slice(first, request.length if request.infill else end)
-            step, confidence = (table[row.slot, text].tolist() for table in (self.step, self.confidence))
-            finished.append((row.index, Generation(ids[text], step, confidence, row.passes)))
+            text_end = request.end if request.infill else min(end, request.end)
+            finished.append((row.index, self.result(row, text_end)))
             self.rows.remove(row)
         return finished
 

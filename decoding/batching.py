@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from lift_harness.decoding.batch import Batch, Row
 from lift_harness.decoding.config import DecodingConfig
 from lift_harness.decoding.engine import decode
 from lift_harness.decoding.request import Generation, Request, excess_tokens
+from lift_harness.decoding.resolve import resolve
 from lift_harness.errors import LiftError
 
 OnDone = Callable[[int, Generation], None]
@@ -34,7 +36,7 @@ def generate(
 
     Args:
         model: has `hidden_states(input_ids, attention_mask, position_ids, cache, at)`, `logits_at(hidden)`,
-            `logit_shift` and `cache_shape` (None: it takes no cache).
+            `logit_shift`, `cache_shape` (None: it takes no cache) and `block_size` (None: bidirectional).
         prompts: token ids, not empty.
         config: decoding settings.
         mask_id: the id of the mask token.
@@ -92,8 +94,9 @@ def run(
             positions projected onto the vocabulary, and of retries for want of memory ("out_of_memory").
 
     Raises:
-        LiftError: see `check`; or one request alone does not fit in memory.
+        LiftError: see `resolve` and `check`; or one request alone does not fit in memory.
     """
+    requests = [replace(request, config=resolve(request.config, model)) for request in requests]
     check(model, requests, mask_id)
     stops = () if eos_id is None else (eos_id,) if isinstance(eos_id, int) else eos_id
     counts = Counter() if counts is None else counts
@@ -139,21 +142,21 @@ def check(model: Any, requests: Sequence[Request], mask_id: int) -> None:
     """Refuse what cannot be decoded before any work is done.
 
     Raises:
-        LiftError: a prompt that is empty or too long for the model's context, nothing to infill, a cache
-            for a model that has none, a suppressed id outside the vocabulary.
+        LiftError: a prompt that is empty or too long for the model's context, nothing to infill, a suppressed
+            id outside the vocabulary.
     """
     context = model.config.max_position_embeddings
     for i, request in enumerate(requests):
-        added = request.length - len(request.ids)
+        added = request.end - len(request.ids)
         remedy = "infill a shorter text" if request.infill else "shorten the prompt or lower gen_length"
         excess_tokens(len(request.ids), added, context, before=f"prompt {i}", remedy=remedy)
         if request.infill and mask_id not in request.ids:
             raise LiftError(f"prompt {i} has no mask token (id {mask_id}); infill needs at least one")
-    for config in dict.fromkeys(request.config for request in requests):
-        if config.cache != "none" and getattr(model, "cache_shape", None) is None:
+        if request.infill and request.config.sub_block_length:
             raise LiftError(
-                f"cache={config.cache!r}: {type(model).__name__} has no key/value cache; use cache=none"
+                f"schedule={request.config.schedule!r} fills sub-blocks of masks only; infill with another one"
             )
+    for config in dict.fromkeys(request.config for request in requests):
         if len({*config.suppress_tokens, mask_id}) >= model.config.vocab_size:
             raise LiftError("suppress_tokens leaves no token that could be generated; suppress fewer")
         if wrong := [token for token in config.suppress_tokens if token >= model.config.vocab_size]:

@@ -1,37 +1,65 @@
 """Key/value caches: which columns of the canvas a pass computes, and where their keys and values are kept.
 
-Every cache begins a block with a pass over the whole canvas. What it computes in the block's later
-passes is a function in a table; the rest is seen through the keys and values of earlier passes.
-(Fast-dLLM, arXiv 2505.22618, section 3.2.)
+What a pass computes is a function in a table; the rest is seen through the keys and values of earlier
+passes. `prefix` and `dual` begin a block with a pass over the whole canvas (Fast-dLLM, arXiv 2505.22618,
+section 3.2). `blocks` is exact, for models whose blocks see nothing to their right: keys and values of a
+block are kept from a pass over its finished tokens, which is the next block's first one
+(docs/decoding.md has a picture).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from lift_harness.decoding.transfer import numbers
 
-# (first column of the block, end of the block, end of the canvas) -> (first column, end) to compute
-Window = Callable[[int, int, int], tuple[int, int]]
+if TYPE_CHECKING:
+    from lift_harness.decoding.batch import Row
+
+# (row, columns that its next pass sees) -> (first column, end) to compute
+Window = Callable[["Row", int], tuple[int, int]]
 
 
-def prefix(start: int, end: int, length: int) -> tuple[int, int]:
+def none(row: Row, seen: int) -> tuple[int, int]:
+    """All that is seen."""
+    return 0, seen
+
+
+def prefix(row: Row, seen: int) -> tuple[int, int]:
     """The block and all that is right of it."""
-    return start, length
+    return (0 if row.fresh else row.here[0]), seen
 
 
-def dual(start: int, end: int, length: int) -> tuple[int, int]:
+def dual(row: Row, seen: int) -> tuple[int, int]:
     """The block."""
-    return start, end
+    return (0, seen) if row.fresh else row.here[:2]
 
 
-# None: every pass computes the whole canvas and nothing is kept.
-CACHES: dict[str, Window | None] = {"none": None, "prefix": prefix, "dual": dual}
+def blocks(row: Row, seen: int) -> tuple[int, int]:
+    """The block, at first with the one before it, which is finished now and to be kept."""
+    return (row.before if row.fresh else row.here[0]), seen
+
+
+def sub_blocks(row: Row, seen: int) -> tuple[int, int]:
+    """As `blocks`, but a sub-block that is begun alone (Fast-dLLM v2, arXiv 2509.26328)."""
+    return row.begun or blocks(row, seen)
+
+
+AUTO = "auto"  # `blocks` for a model that has any, else `none`
+CACHES: dict[str, Window] = {
+    "none": none,
+    "prefix": prefix,
+    "dual": dual,
+    "blocks": blocks,
+    "sub_blocks": sub_blocks,
+}
+EXACT = (AUTO, "none", "blocks")
+OF_BLOCKS = ("blocks", "sub_blocks")  # for models with blocks
 
 
 class Store:

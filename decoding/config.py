@@ -9,14 +9,14 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from lift_harness.decoding.caches import CACHES
+from lift_harness.decoding.caches import AUTO, CACHES, EXACT
 from lift_harness.decoding.sampling import CONFIDENCE_FROM, REMASKING
-from lift_harness.decoding.schedules import ADAPTIVE, PLANNED
+from lift_harness.decoding.schedules import ADAPTIVE, BLOCKWISE, OPTIONS, PLANNED, STEPPED
 from lift_harness.errors import LiftError, did_you_mean
 
 PROBABILITIES = ("low_confidence", "margin")  # measures in [0, 1] that a threshold can be compared with
 BLOCK_LENGTH = 32  # the published protocol's (d1, LLaDA)
-UNSET: Any = None  # of a whole number that follows from the others
+UNSET: Any = None  # of a whole number that follows from the others, or an option that its schedule sets
 
 
 @dataclass(frozen=True)
@@ -25,9 +25,13 @@ class DecodingConfig:
 
     Attributes:
         gen_length: tokens to generate, in blocks from left to right.
-        block_length: tokens a block; divides `gen_length`. Unset: 32, or a `gen_length` that is shorter.
-        steps: forward passes over all blocks under the `fixed` and `dream` schedules; a multiple of the
-            number of blocks. Unset: the protocol's pace (`protocol_steps`), two tokens a step.
+        block_length: tokens a block; on the grid `answer` it divides `gen_length`, unless the schedule is one
+            of block diffusion. Unset: 32, or a `gen_length` that is shorter.
+        grid: where blocks are counted from: the first token of the answer (answer), or of the prompt
+            (sequence: the first block may begin with the prompt's tail, the last one is cut to `gen_length`).
+        steps: forward passes over all blocks under the schedules that plan them; a multiple of the number of
+            blocks. Unset: a token a step under the schedules of block diffusion, else the protocol's pace
+            (`protocol_steps`), two tokens a step.
         temperature: of Gumbel-max sampling; 0 takes the most probable token.
         top_p: sample among the fewest tokens whose probabilities at `temperature` sum to this; 1 is off.
         top_k: sample among this many tokens; 0 is off.
@@ -37,13 +41,21 @@ class DecodingConfig:
             sampled from, after temperature, top_k and top_p (sampling: Dream).
         schedule: which positions a pass commits: fixed (equal shares), threshold (confidence at least
             `threshold`), factor (rank r passes at confidence >= 1 - factor / (r + 1)), entropy_bound (as many
-            as stay almost independent), dream (Dream's time grid; Dream itself has one block, the canvas).
-        threshold: of the threshold schedule, in [0, 1].
+            as stay almost independent), dream (Dream's time grid; Dream itself has one block, the canvas); of
+            block diffusion llada2, llada21 (which edits), sdar_static, sdar_dynamic, sdar_sequential,
+            fastdllm_v2, bd3lm and mdlm (`schedules`).
+        threshold: a confidence in [0, 1]; unset: as published, where the schedule has a published one.
+        editing_threshold: of the llada21 schedule: a token is replaced by one more probable than this.
+        num_to_transfer: of the llada21 schedule: masks that a pass fills at least.
+        max_post_steps: of the llada21 schedule: passes over a block without masks, 0 or more.
+        sub_block_length: of the fastdllm_v2 schedule; divides `block_length`.
         factor: of the factor schedule, > 0.
         entropy_bound: of the entropy_bound schedule, in nats, >= 0.
         eps: where the time grid of the dream schedule ends, in (0, 1).
-        cache: none (every pass sees the whole canvas: exact); approximate and faster: prefix (what is left
-            of the block keeps the keys and values of the block's first pass) and dual (also what is right).
+        cache: none (every pass computes all that it sees: exact); approximate and faster: prefix (what is
+            left of the block keeps the keys and values of the block's first pass) and dual (also what is
+            right). Of a model with blocks: blocks (finished blocks keep theirs: exact), sub_blocks (so do the
+            other sub-blocks: approximate). auto: blocks where the model has any, else none.
         cfg_scale: classifier-free guidance; 0 is off.
         suppress_tokens: ids that are never generated.
         early_stop: stop a request at the block boundary after its first end-of-text token.
@@ -58,6 +70,7 @@ class DecodingConfig:
 
     gen_length: int = 128
     block_length: int = UNSET
+    grid: str = "answer"
     steps: int = UNSET
     temperature: float = 0.0
     top_p: float = 1.0
@@ -65,11 +78,15 @@ class DecodingConfig:
     remasking: str = "low_confidence"
     confidence_from: str = "model"
     schedule: str = "fixed"
-    threshold: float | None = None
-    factor: float | None = None
-    entropy_bound: float | None = None
+    threshold: float | None = UNSET
+    editing_threshold: float | None = UNSET
+    num_to_transfer: int | None = UNSET
+    max_post_steps: int | None = UNSET
+    sub_block_length: int | None = UNSET
+    factor: float | None = UNSET
+    entropy_bound: float | None = UNSET
     eps: float = 1e-3
-    cache: str = "none"
+    cache: str = AUTO
     cfg_scale: float = 0.0
     suppress_tokens: tuple[int, ...] = ()
     early_stop: bool = True
@@ -80,7 +97,6 @@ class DecodingConfig:
         object.__setattr__(self, "suppress_tokens", token_ids(self.suppress_tokens))
         self._check_count("gen_length")
         self._set_count("block_length", default_block(self.gen_length))
-        self._set_count("steps", protocol_steps(self.gen_length, self.block_length))
         self._check_count("speculate")
         self._check("top_k", is_whole, lambda value: value >= 0, "0 (off) or a whole number of tokens")
         self._check("seed", is_whole, lambda value: True, "a whole number")
@@ -93,10 +109,10 @@ class DecodingConfig:
             value = getattr(self, name)
             if not isinstance(value, str) or value not in known:
                 raise LiftError(f"{name}={value!r} is not known; {did_you_mean(str(value), known)}")
+        self._set_count("steps", default_steps(self.gen_length, self.block_length, self.schedule))
         self._check_lengths()
-        self._check_schedule_option("threshold", lambda value: 0 <= value <= 1, "in [0, 1]")
-        self._check_schedule_option("factor", lambda value: value > 0, "above 0")
-        self._check_schedule_option("entropy_bound", lambda value: value >= 0, "of 0 or more")
+        for name in OPTION_VALUES:
+            self._check_schedule_option(name)
         self._check_together()
 
     def _set_count(self, name: str, default: int) -> None:
@@ -113,38 +129,54 @@ class DecodingConfig:
             raise LiftError(f"{name}={value!r} must be {wanted}")
 
     def _check_lengths(self) -> None:
-        if self.gen_length % self.block_length:
+        whole_blocks = self.grid == "answer" and self.schedule not in BLOCKWISE
+        if whole_blocks and self.gen_length % self.block_length:
             multiple = self.block_length * (self.gen_length // self.block_length + 1)
             raise LiftError(
                 f"gen_length={self.gen_length} is not divisible by block_length={self.block_length}; "
                 f"use a multiple, e.g. gen_length={multiple}"
             )
-        if self.schedule in PLANNED and self.steps % self.blocks:
+        if self.schedule in STEPPED and self.steps % self.blocks:
             raise LiftError(
                 f"steps={self.steps} is not divisible by the number of blocks ({self.gen_length} / "
                 f"{self.block_length} = {self.blocks}); use a multiple of {self.blocks}"
             )
 
-    def _check_schedule_option(self, name: str, holds: Callable[..., bool], wanted: str) -> None:
-        value = getattr(self, name)
-        if self.schedule == name and not (is_number(value) and holds(value)):
-            raise LiftError(f"schedule={name!r} needs {name} {wanted}; got {name}={value!r}")
-        if self.schedule != name and value is not None:
+    def _check_schedule_option(self, name: str) -> None:
+        taken = OPTIONS.get(self.schedule, {})
+        if name in taken and getattr(self, name) is UNSET:
+            object.__setattr__(self, name, taken[name])
+        value, (holds, wanted) = getattr(self, name), OPTION_VALUES[name]
+        if name in taken and not (is_number(value) and holds(value)):
+            raise LiftError(f"schedule={self.schedule!r} needs {name} {wanted}; got {name}={value!r}")
+        if name not in taken and value is not UNSET:
+            users = " or ".join(schedule for schedule, options in OPTIONS.items() if name in options)
             raise LiftError(
-                f"{name}={value!r} has no effect with schedule={self.schedule!r}; set schedule={name}"
+                f"{name}={value!r} has no effect with schedule={self.schedule!r}; set schedule={users}"
             )
 
     def _check_together(self) -> None:
-        if self.schedule in ("threshold", "factor") and self.remasking not in PROBABILITIES:
+        compares = self.schedule == "factor" or "threshold" in OPTIONS.get(self.schedule, {})
+        if compares and self.remasking not in PROBABILITIES:
             raise LiftError(
                 f"schedule={self.schedule!r} compares probabilities, which remasking={self.remasking!r} does "
                 f"not give; use remasking={' or '.join(PROBABILITIES)}"
             )
+        if self.sub_block_length and self.block_length % self.sub_block_length:
+            raise LiftError(
+                f"sub_block_length={self.sub_block_length} does not divide block_length={self.block_length}"
+            )
+        if self.cache == "sub_blocks" and not self.sub_block_length:
+            raise LiftError(
+                f"cache='sub_blocks' needs sub-blocks, which schedule={self.schedule!r} has not; "
+                "use schedule=fastdllm_v2, or cache=blocks"
+            )
         if self.speculate > 1:
+            allowed = {"cache": (AUTO, "none"), "schedule": ("fixed",), "cfg_scale": (0,)}
             wrong = [
                 f"{name}={getattr(self, name)!r}"
-                for name, wanted in (("cache", "none"), ("schedule", "fixed"), ("cfg_scale", 0))
-                if getattr(self, name) != wanted
+                for name, values in allowed.items()
+                if getattr(self, name) not in values
             ]
             if wrong:
                 raise LiftError(
@@ -154,13 +186,22 @@ class DecodingConfig:
 
     @property
     def blocks(self) -> int:
-        """Number of blocks."""
-        return self.gen_length // self.block_length
+        """Number of blocks; on the grid `sequence` a prompt's tail may make it one more."""
+        return -(-self.gen_length // self.block_length)
 
     @property
     def exact(self) -> bool:
-        """Whether every committed token comes from a pass over the whole present canvas."""
-        return self.cache == "none"
+        """Whether every committed token comes from a pass over all that the model sees of the canvas."""
+        return self.cache in EXACT
+
+    @property
+    def recorded(self) -> dict[str, Any]:
+        """By name, for files and keys; what came later only where it is used, so that older ones hold."""
+        return {
+            name: value
+            for name, value in dataclasses.asdict(self).items()
+            if name not in LATER or value != LATER[name]
+        }
 
     @classmethod
     def of(cls, *sources: Mapping[str, Any]) -> DecodingConfig:
@@ -179,10 +220,11 @@ class DecodingConfig:
     def replace(self, **changes: Any) -> DecodingConfig:
         """A copy with other values, as `of` puts them above these.
 
-        A `block_length` or `steps` that is the default for the present lengths stays the default for the new.
+        What is the default for the present lengths and schedule stays the default for the new ones.
         """
-        own = dict(vars(self))
-        if self.steps == protocol_steps(self.gen_length, self.block_length):
+        taken = OPTIONS.get(self.schedule, {})
+        own = {name: value for name, value in vars(self).items() if (name, value) not in taken.items()}
+        if self.steps == default_steps(self.gen_length, self.block_length, self.schedule):
             del own["steps"]
         if self.block_length == default_block(self.gen_length):
             del own["block_length"]
@@ -192,6 +234,13 @@ class DecodingConfig:
 def default_block(gen_length: int) -> int:
     """Tokens a block where nobody says it: the protocol's, or all of a text that is shorter."""
     return min(BLOCK_LENGTH, gen_length)
+
+
+def default_steps(gen_length: int, block_length: int, schedule: str) -> int:
+    """Forward passes where nobody says it: a token each under block diffusion, else the protocol's pace."""
+    if schedule in BLOCKWISE:
+        return -(-gen_length // block_length) * block_length
+    return protocol_steps(gen_length, block_length)
 
 
 def protocol_steps(gen_length: int, block_length: int) -> int:
@@ -220,7 +269,23 @@ KNOWN: dict[str, Iterable[str]] = {
     "remasking": REMASKING,
     "confidence_from": CONFIDENCE_FROM,
     "schedule": (*PLANNED, *ADAPTIVE),
-    "cache": CACHES,
+    "cache": (AUTO, *CACHES),
+    "grid": ("answer", "sequence"),
+}
+# The options of schedules: what holds of a value, and how that is said.
+OPTION_VALUES: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "threshold": (lambda value: 0 <= value <= 1, "in [0, 1]"),
+    "editing_threshold": (lambda value: 0 <= value <= 1, "in [0, 1]"),
+    "num_to_transfer": (lambda value: is_whole(value) and value >= 1, "a whole number of at least 1"),
+    "max_post_steps": (lambda value: is_whole(value) and value >= 0, "a whole number of 0 or more"),
+    "sub_block_length": (lambda value: is_whole(value) and value >= 1, "a whole number of at least 1"),
+    "factor": (lambda value: value > 0, "above 0"),
+    "entropy_bound": (lambda value: value >= 0, "of 0 or more"),
+}
+# Settings that results and response keys of before do not have, and their values where they do not act.
+LATER = {
+    "grid": "answer",
+    **dict.fromkeys(("editing_threshold", "num_to_transfer", "max_post_steps", "sub_block_length"), UNSET),
 }
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from lift_harness.decoding.batch import Batch, Canvases, Decision, Row
 from lift_harness.decoding.config import DecodingConfig
 from lift_harness.decoding.sampling import Choice, choose
-from lift_harness.decoding.schedules import ADAPTIVE, highest
+from lift_harness.decoding.schedules import ADAPTIVE, EDITING, FROM_THE_LEFT, highest, quota
 from lift_harness.decoding.transfer import numbers, on_device
 
 LOGITS_AT_ONCE = 2**24  # numbers: bounds the memory of a projection
@@ -28,15 +28,16 @@ def decide(batch: Batch, seen: Canvases, hidden: Tensor) -> Decision:
     for config, group in groupby(seen.rows, key=lambda row: row.request.config):
         rows = list(group)
         here = slice(begin, begin := begin + len(rows))
-        parts.append(decide_alike(batch, rows, seen.columns[here], hidden[:, here], config))
-    commits, tokens, confidence, counts = zip(*parts, strict=True)
-    return Decision(torch.cat(commits), torch.cat(tokens), torch.cat(confidence), sum(counts, []))
+        alike = Canvases(rows, seen.slots[here], seen.ids[here], seen.columns[here])
+        parts.append(decide_alike(batch, alike, hidden[:, here], config))
+    commits, tokens, confidence, counts, edited = zip(*parts, strict=True)
+    tables = (torch.cat(table) for table in (commits, tokens, confidence))
+    return Decision(*tables, sum(counts, []), sum(edited, []))
 
 
-def decide_alike(
-    batch: Batch, rows: list[Row], columns: Tensor, hidden: Tensor, config: DecodingConfig
-) -> Decision:
+def decide_alike(batch: Batch, seen: Canvases, hidden: Tensor, config: DecodingConfig) -> Decision:
     """`decide` for rows with the same settings."""
+    rows, columns = seen.rows, seen.columns
     n, device = columns.shape[1], columns.device
     # Masked columns stand first, and the host knows how many: no need to ask the device which they are.
     places = [range(n * place, n * place + row.candidates) for place, row in enumerate(rows)]
@@ -49,17 +50,36 @@ def decide_alike(
         return values.new_full((columns.numel(),), elsewhere).scatter(0, masked, values).view(columns.shape)
 
     tokens, confidence = table(choice.token, 0), table(choice.confidence, -torch.inf)
+    none = [0] * len(rows)
     planned = [row.planned() for row in rows]
     counts = [count for count in planned if count is not None]
     if len(counts) == len(rows):
-        return Decision(highest(confidence, numbers(counts, device)), tokens, confidence, counts)
+        ranked = confidence
+        if config.schedule in FROM_THE_LEFT:
+            ranked = torch.arange(n, 0, -1, device=device).expand(confidence.shape)
+        return Decision(highest(ranked, numbers(counts, device)), tokens, confidence, counts, none)
     entropy = confidence if choice.entropy is None else table(choice.entropy, torch.inf)
+    at_least = numbers((least(row) for row in rows), device)
 
     def count(ranked: Tensor, order: Tensor) -> Tensor:
-        return ADAPTIVE[config.schedule](config, ranked, entropy.gather(1, order))
+        return ADAPTIVE[config.schedule](config, ranked, entropy.gather(1, order), at_least)
 
-    commits = highest(confidence, count)
-    return Decision(commits, tokens, confidence, commits.sum(-1).tolist())  # the host waits: one number a row
+    # From here on the host waits: one or two numbers a row.
+    if config.schedule not in EDITING:
+        commits = highest(confidence, count)
+        return Decision(commits, tokens, confidence, commits.sum(-1).tolist(), none)
+    fillable = torch.arange(n, device=device) < numbers((row.fillable for row in rows), device)[:, None]
+    fills = highest(confidence.masked_fill(~fillable, -torch.inf), count)
+    differs = tokens != seen.ids.gather(1, columns)
+    edits = ~fillable & differs & (confidence > config.editing_threshold)
+    counts, edited = torch.stack((fills.sum(-1), edits.sum(-1))).tolist()
+    return Decision(fills | edits, tokens, confidence, counts, edited)
+
+
+def least(row: Row) -> int:
+    """How many masks a row fills at least under the schedules of `schedules.ADAPTIVE` that have a quota."""
+    config = row.request.config
+    return config.num_to_transfer or quota(config, row.here[2], row.left, row.step)
 
 
 def choose_all(batch: Batch, states: Tensor, config: DecodingConfig, keys: list[Tensor]) -> Choice:

@@ -1,7 +1,8 @@
 """Block-wise decoding of masked diffusion language models (LLaDA, arXiv 2502.09992, algorithm 5).
 
-A canvas per request: its prompt, then `gen_length` masks, filled block by block from the left. Requests
-share passes whatever their lengths, blocks and steps. Padding is hidden from attention, positions count
+A canvas per request: its prompt, then `gen_length` masks, filled block by block from the left. A model with
+blocks sees nothing right of the present one; to any other the whole canvas is one. Requests share passes
+whatever their lengths, blocks and steps. Padding is hidden from attention, positions count
 from a request's first token and random numbers are keyed by request, so that what comes out does not
 depend on the company. Logits are projected only at the masked positions of the block.
 """
@@ -39,12 +40,18 @@ def decode(
 
 
 def passes(batch: Batch) -> list[tuple[list[Row], bool]]:
-    """The rows that a pass can take together: those that see their whole canvas, and those that do not."""
-    if batch.window is None:
-        return [(batch.rows, True)]
-    fresh = [row for row in batch.rows if row.fresh]
-    others = [row for row in batch.rows if not row.fresh]
-    return [(rows, whole) for rows, whole in ((fresh, True), (others, False)) if rows]
+    """The rows that a pass can take together, and whether they compute all that they see.
+
+    Those that begin a block compute more than the others and go apart: padded to the widest, a pass costs
+    more than two (docs/performance.md).
+    """
+    batch.find_begun()
+    kinds: dict[tuple[bool, bool, bool], list[Row]] = {}
+    for row in batch.rows:
+        whole = batch.store is None or (row.fresh and batch.computed(row) == (0, batch.seen(row)))
+        kind = not whole, not row.fresh and not whole, row.begun is not None
+        kinds.setdefault(kind, []).append(row)
+    return [(kinds[kind], not kind[0]) for kind in sorted(kinds)]
 
 
 def take_step(batch: Batch, rows: list[Row], whole: bool) -> None:

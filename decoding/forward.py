@@ -14,6 +14,7 @@ from torch import Tensor
 from lift_harness.decoding.batch import Batch, Canvases, FirstPass, Row, bounds
 from lift_harness.decoding.caches import View
 from lift_harness.decoding.transfer import numbers
+from lift_harness.models.block_causal import block_causal
 
 
 def hidden_states(batch: Batch, seen: Canvases, whole: bool) -> Tensor:
@@ -22,7 +23,7 @@ def hidden_states(batch: Batch, seen: Canvases, whole: bool) -> Tensor:
     Args:
         batch: what is decoded together.
         seen: the canvases.
-        whole: whether all columns are computed, and not only the windows of a cache.
+        whole: whether all columns that are seen are computed, and not only the windows of a cache.
     """
     if any(row.passes == 0 for row in seen.rows):
         hidden = with_first_passes(batch, seen, whole)
@@ -41,12 +42,14 @@ def forward(batch: Batch, seen: Canvases, whole: bool) -> Tensor:
     device, number = seen.ids.device, len(seen.rows)
     if batch.static and number < batch.slots:  # more of the same, to keep the shape
         seen = seen.take([*range(number), *[number - 1] * (batch.slots - number)])
-    lengths = [row.request.length for row in seen.rows]
+    lengths = [batch.seen(row) for row in seen.rows]
     longest = batch.width if batch.static else max(lengths)
     visible = None
     if batch.static or min(lengths) < longest:
         visible = torch.arange(longest, device=device) < numbers(lengths, device)[:, None]
     position = torch.arange(longest, device=device)[None] if whole else window(batch, seen.rows)
+    if batch.has_blocks and not in_one_block(batch, seen.rows, position):
+        visible = between_blocks(batch, seen.rows, position, longest, visible)
     # A model with a shift of 1 predicts token i at i - 1.
     at = seen.columns - batch.model.logit_shift - position[:, :1]
     at = at.clamp(0, position.shape[1] - 1)
@@ -67,14 +70,41 @@ def forward(batch: Batch, seen: Canvases, whole: bool) -> Tensor:
 
 def window(batch: Batch, rows: list[Row]) -> Tensor:
     """The columns [N, S] that each row computes under a cache; scratch where its window is narrower."""
-    assert batch.window is not None
-    windows = [batch.window(*row.here[:2], row.request.length) for row in rows]
+    windows = [batch.computed(row) for row in rows]
     size = max(end - first for first, end in windows)
     if batch.static and size > 64:
         size = -(-size // 64) * 64
     first, end = bounds(windows, batch.ids.device)
     position = first + torch.arange(size, device=batch.ids.device)
     return torch.where(position < end, position, batch.width)
+
+
+def in_one_block(batch: Batch, rows: list[Row], position: Tensor) -> bool:
+    """Whether each row computes columns of one block only, the last that it sees: they see all that it does.
+
+    position [N, S] are those columns.
+    """
+    size = batch.model.block_size
+    if batch.store is None or position.shape[1] > size:
+        return False
+    for row in rows:
+        first, end = batch.computed(row)
+        if (first + row.request.offset) // size != (end - 1 + row.request.offset) // size:
+            return False
+    return True
+
+
+def between_blocks(
+    batch: Batch, rows: list[Row], position: Tensor, longest: int, visible: Tensor | None
+) -> Tensor:
+    """Who sees whom, bool [N, S, longest], when the columns `position` [1 or N, S] are computed.
+
+    The engine says it and not the model, which counts blocks from column 0.
+    """
+    offset = numbers((row.request.offset for row in rows), batch.ids.device)[:, None]
+    keys = torch.arange(longest, device=batch.ids.device)[None]
+    sees = block_causal(position + offset, keys + offset, batch.model.block_size)
+    return sees if visible is None else sees & visible[:, None]
 
 
 # ---------------------------------------------------------------- first passes, shared by samples
@@ -112,7 +142,7 @@ def with_first_passes(batch: Batch, seen: Canvases, whole: bool) -> Tensor:
 
 def first_pass(batch: Batch, row: Row, hidden: Tensor) -> FirstPass:
     """A copy of what a row's first pass gave; hidden [G, n, D]."""
-    kept = batch.store.read(batch.kept_in([row]), row.request.length) if batch.store else []
+    kept = batch.store.read(batch.kept_in([row]), batch.seen(row)) if batch.store else []
     return FirstPass(hidden[:, : row.candidates].clone(), kept)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from lift_harness.decoding.config import DecodingConfig
 from lift_harness.errors import LiftError
@@ -20,8 +20,8 @@ class Request:
         sample: which of several samples of it this is; also part of that key.
         max_tokens: no more than these are needed: later blocks are not decoded.
         finished: called with the tokens so far after each block; True ends the request.
-        infill: fill the masks inside `ids`, in blocks from the first one; nothing is appended, and of
-            `gen_length` only the pace (steps a block) counts.
+        infill: fill the masks inside `ids`, in blocks from the first one (on the grid `sequence` from its
+            block); nothing is appended, and of `gen_length` only the pace (steps a block) counts.
     """
 
     ids: tuple[int, ...]
@@ -33,9 +33,22 @@ class Request:
     infill: bool = False
 
     @property
-    def length(self) -> int:
-        """Columns of the canvas."""
+    def end(self) -> int:
+        """Where the text ends."""
         return len(self.ids) + (0 if self.infill else self.config.gen_length)
+
+    @property
+    def length(self) -> int:
+        """Columns of the canvas: on the grid `sequence` the last block is whole."""
+        if self.infill or self.config.grid == "answer":
+            return self.end
+        return -(-self.end // self.config.block_length) * self.config.block_length
+
+    @property
+    def offset(self) -> int:
+        """Columns of the first block that lie left of column 0, so that column c is in block
+        (c + offset) // block_length."""
+        return 0 if self.config.grid == "sequence" else -len(self.ids) % self.config.block_length
 
     @property
     def guided(self) -> bool:
@@ -44,17 +57,18 @@ class Request:
 
     def blocks(self, mask_id: int) -> list[tuple[int, int, int]]:
         """(first column, end, number of masks) of each block, from the left."""
-        width = self.config.block_length
+        width, first, end = self.config.block_length, len(self.ids), self.length
         if self.infill:
-            first = self.ids.index(mask_id) if mask_id in self.ids else self.length
-            ranges = [(start, min(start + width, self.length)) for start in range(first, self.length, width)]
+            first = self.ids.index(mask_id) if mask_id in self.ids else end
+        elif self.max_tokens is not None:
+            end = min(end, first + max(1, self.max_tokens))
+        if self.config.grid == "sequence":
+            first = first // width * width
+        ranges = [(start, min(start + width, self.length)) for start in range(first, end, width)]
+        if self.infill:
             counted = [(start, end, self.ids[start:end].count(mask_id)) for start, end in ranges]
             return [block for block in counted if block[2]]
-        wanted = self.config.gen_length
-        if self.max_tokens is not None:
-            wanted = min(wanted, max(1, self.max_tokens))
-        first = len(self.ids)
-        return [(start, start + width, width) for start in range(first, first + wanted, width)]
+        return [(start, end, end - max(start, len(self.ids))) for start, end in ranges]
 
 
 @dataclass(frozen=True)
@@ -68,17 +82,26 @@ class Generation:
         confidence: for each of them its confidence when it was committed; 0 where it was given.
         forward_passes: passes that this request took part in. The fixed schedule has one a step,
             `speculate` fewer.
+        replaced: tokens that stood there before and were edited away: (index in `ids`, token, the step that
+            committed it, its confidence then), in the order of the edits.
     """
 
     ids: list[int]
     step: list[int]
     confidence: list[float]
     forward_passes: int
+    replaced: list[tuple[int, int, int, float]] = field(default_factory=list)
 
     def history(self) -> list[list[tuple[int, int, float]]]:
-        """The decoding, step by step: (index in `ids`, token, confidence) of what each step committed."""
+        """The decoding, step by step: (index in `ids`, token, confidence) of what each step committed.
+
+        An edit is what a later step commits at the same index. A step that committed nothing (a pass that
+        found nothing to edit) is empty.
+        """
+        last = range(len(self.ids)), self.ids, self.step, self.confidence
+        commits = [*self.replaced, *zip(*last, strict=True)]
         steps: list[list[tuple[int, int, float]]] = [[] for _ in range(max(self.step, default=-1) + 1)]
-        for i, (token, step, sure) in enumerate(zip(self.ids, self.step, self.confidence, strict=True)):
+        for i, token, step, sure in sorted(commits, key=lambda commit: commit[0]):
             if step >= 0:
                 steps[step].append((i, token, sure))
         return steps

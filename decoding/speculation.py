@@ -73,7 +73,7 @@ class Speculation:
         confidence = self.confidence[seen.slots].masked_fill(~masked, -torch.inf)
         drafted = highest(confidence, numbers(filled, device))
         ids = torch.where(drafted, self.tokens[seen.slots], seen.ids)
-        return seen._replace(ids=ids, columns=batch.columns(seen.rows, ids))
+        return seen._replace(ids=ids, columns=batch.columns(seen.rows, seen.slots, ids))
 
     def commit(self, batch: Batch, seen: Canvases, decision: Decision) -> None:
         """Take the rows a step further, and keep the rest of their choices as drafts."""

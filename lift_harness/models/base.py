@@ -7,7 +7,7 @@ official checkpoints, so that their files load and ours load there.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -33,6 +33,7 @@ class DiffusionLM(PreTrainedModel):
         block_size: columns of a block, whose tokens see each other and the blocks before it; None: all tokens
             see all others.
         cache_shape: (layers, key/value heads, head size) of a cache; None: takes none.
+        decoding: decoding settings of a model with blocks, as its authors publish them.
     """
 
     base_model_prefix = "model"
@@ -41,6 +42,7 @@ class DiffusionLM(PreTrainedModel):
     _supports_flash_attn = True
     _supports_flash_attn_2 = True  # transformers 4
     logit_shift = 0
+    decoding: Mapping[str, Any] = {}
     gradient_checkpointing = False
 
     # ------------------------------------------------------------ what a native model fills in

@@ -15,17 +15,23 @@ from lift_harness.models.configuration_backbone import (
     SDARConfig,
 )
 
+# As `generate` of SDAR's and dllm's code has them; threshold and the like are the schedule's.
+SDAR_DECODING = {"schedule": "sdar_dynamic", "grid": "sequence"}
+BD3LM_DECODING = {"schedule": "bd3lm", "grid": "answer"}
+
 
 class SDARModel(BackboneLM):
     """SDAR and TraDo."""
 
     config_class = SDARConfig
+    decoding = SDAR_DECODING
 
 
 class FastDLLMModel(BackboneLM):
     """Fast-dLLM v2; while it decodes, the shift by one stays inside the block (or sub-block)."""
 
     config_class = FastDLLMConfig
+    decoding = {"schedule": "fastdllm_v2", "grid": "sequence"}  # noqa: RUF012
     logit_shift = 1
 
 
@@ -33,15 +39,18 @@ class A2DQwen3Model(BackboneLM):
     """dllm's Qwen3: MDLM without a block size, BD3LM with one."""
 
     config_class = A2DQwen3Config
+    decoding = BD3LM_DECODING
 
 
 class A2DQwen2Model(BackboneLM):
     """dllm's Qwen2."""
 
     config_class = A2DQwen2Config
+    decoding = BD3LM_DECODING
 
 
 class A2DLlamaModel(BackboneLM):
     """dllm's Llama."""
 
     config_class = A2DLlamaConfig
+    decoding = BD3LM_DECODING

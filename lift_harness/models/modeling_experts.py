@@ -19,6 +19,7 @@ from lift_harness.models.configuration_experts import (
 )
 from lift_harness.models.experts import Experts, grouped_sigmoid_router, softmax_router
 from lift_harness.models.layers import KeyValueCache, RMSNorm, Rope, attend, heads, take
+from lift_harness.models.modeling_backbone import SDAR_DECODING
 
 
 class Mixture(nn.Module):
@@ -55,6 +56,7 @@ class SDARMoeModel(BackboneLM):
     """SDAR with experts."""
 
     config_class = SDARMoeConfig
+    decoding = SDAR_DECODING
     layer_class = SDARMoeLayer
     _no_split_modules = ["SDARMoeLayer"]  # noqa: RUF012 (transformers' own idiom, here and below)
 
@@ -213,6 +215,7 @@ class LLaDA2MoeModelLM(BackboneLM):
     """LLaDA2.0 and LLaDA2.1."""
 
     config_class = LLaDA2Config
+    decoding = {"schedule": "llada2", "grid": "sequence"}  # noqa: RUF012 (2.1's own is llada21)
     layer_class = LLaDA2Layer
     embedding = "word_embeddings"
     _no_split_modules = ["LLaDA2Layer"]  # noqa: RUF012
