@@ -41,7 +41,7 @@ def plain(model: Any, prompt: list[int], config: Any, mask_id: int, counts: Coun
         end, step, cache = start + config.block_length, 0, None
         while (ids[:, start:end] == mask_id).any():
             first, last = 0, ids.shape[1]
-            if config.cache != "none":
+            if config.cache in ("prefix", "dual"):
                 if step == 0:
                     cache = GrowingCache()
                 else:

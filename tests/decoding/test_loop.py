@@ -66,6 +66,7 @@ def published(model, prompt, config, shift=0):
         kept = ({}, {})  # keys and values of the conditional and the unconditional half
         again = {
             "none": range(len(x)),
+            "auto": range(len(x)),  # of a bidirectional model
             "prefix": range(begin, len(x)),
             "dual": range(begin, end),
         }
@@ -74,7 +75,7 @@ def published(model, prompt, config, shift=0):
             masked = [i for i in range(begin, end) if x[i] == MASK]
             if not masked:
                 break
-            leads = shift and config.cache != "none" and step == 0
+            leads = shift and config.cache in ("prefix", "dual") and step == 0
             if leads:
                 masked = masked[:1]
             elif config.schedule in ("fixed", "dream") and how_many(config, masked, {}, {}, step)[0] == 0:
