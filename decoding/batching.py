@@ -154,7 +154,7 @@ def check(model: Any, requests: Sequence[Request], mask_id: int) -> None:
             raise LiftError(f"prompt {i} has no mask token (id {mask_id}); infill needs at least one")
         if request.infill and request.config.sub_block_length:
             raise LiftError(
-                f"schedule={request.config.schedule!r} fills sub-blocks of masks only; infill with another one"
+                f"schedule={request.config.schedule!r} fills sub-blocks of masks only; infill with another"
             )
     for config in dict.fromkeys(request.config for request in requests):
         if len({*config.suppress_tokens, mask_id}) >= model.config.vocab_size:

@@ -47,7 +47,8 @@ class Request:
     @property
     def offset(self) -> int:
         """Columns of the first block that lie left of column 0, so that column c is in block
-        (c + offset) // block_length."""
+        (c + offset) // block_length.
+        """
         return 0 if self.config.grid == "sequence" else -len(self.ids) % self.config.block_length
 
     @property

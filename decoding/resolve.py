@@ -11,7 +11,9 @@ from lift_harness.decoding.config import UNSET, DecodingConfig
 from lift_harness.errors import LiftError
 
 
-def settings_for(model: Any, *sources: Mapping[str, Any], task: Mapping[str, Any] | None = None) -> DecodingConfig:
+def settings_for(
+    model: Any, *sources: Mapping[str, Any], task: Mapping[str, Any] | None = None
+) -> DecodingConfig:
     """The settings of a request to a model, whole.
 
     Args:
@@ -55,13 +57,13 @@ def resolve(config: DecodingConfig, model: Any) -> DecodingConfig:
         return config
     if config.block_length != size:
         raise LiftError(
-            f"block_length={config.block_length} is not that of the model: this {name} has block_size={size}; "
+            f"block_length={config.block_length} is not the model's: this {name} has block_size={size}; "
             f"leave block_length out, or load the model with block_size={config.block_length}"
         )
     if config.cache not in ("none", *OF_BLOCKS):
         raise LiftError(
-            f"cache={config.cache!r} is for bidirectional models, and this {name} has blocks; use cache=auto, "
-            "which is exact"
+            f"cache={config.cache!r} is for bidirectional models, and this {name} has blocks; "
+            "use cache=auto, which is exact"
         )
     if config.speculate > 1:
         raise LiftError(

@@ -148,8 +148,6 @@ FROM_THE_LEFT = ("sdar_sequential",)  # commits the first masks, whatever their 
 EDITING = ("llada21",)  # replaces tokens of the block too
 
 
-
-
 def highest(confidence: Tensor, count: Tensor | Callable[[Tensor, Tensor], Tensor]) -> Tensor:
     """The `count` [R] positions of highest confidence, bool [R, N]; equal ones from the left.
 

@@ -64,20 +64,35 @@ def texts(tokenizer: Any, out: Generation) -> list[str]:
     return parts
 
 
+def block_of(i: int, config: DecodingConfig, start: int) -> int:
+    """The block of the answer, from 0, that holds its token i; the answer begins at column `start`."""
+    offset = start % config.block_length if config.grid == "sequence" else 0
+    return (i + offset) // config.block_length
+
+
 def draw(
-    tokenizer: Any, out: Generation, config: DecodingConfig, new: frozenset[int], *, ascii_only: bool
+    tokenizer: Any,
+    out: Generation,
+    config: DecodingConfig,
+    new: frozenset[int],
+    *,
+    ascii_only: bool,
+    start: int = 0,
 ) -> Text:
-    """The canvas; `new` positions stand out, or every one is coloured if there are none."""
+    """The canvas; `new` positions stand out, or every one is coloured if there are none.
+
+    `start` is the number of tokens before it, here and below: blocks may be counted from the prompt's first.
+    """
     mask, border, rest, line_break = ASCII if ascii_only else UNICODE
     stops = set(stop_ids(tokenizer))
     shown, ended = Text(), False
-    block = config.block_length
-    here = current_block(out, config)
+    here = current_block(out, config, start)
     for i, text in enumerate(texts(tokenizer, out)):
-        if i and i % block == 0:
+        block = block_of(i, config, start)
+        if i and block != block_of(i - 1, config, start):
             shown.append(border, style="dim")
         if out.step[i] < 0:
-            shown.append(mask, style="" if i // block == here else "dim")
+            shown.append(mask, style="" if block == here else "dim")
             continue
         if out.ids[i] in stops:
             text, ended = rest if ended else text, True
@@ -91,17 +106,17 @@ def draw(
     return shown
 
 
-def current_block(out: Generation, config: DecodingConfig) -> int:
+def current_block(out: Generation, config: DecodingConfig, start: int = 0) -> int:
     """The first block that is not full, or the last."""
     first = next((i for i, step in enumerate(out.step) if step < 0), len(out.step) - 1)
-    return first // config.block_length
+    return block_of(first, config, start)
 
 
-def status(out: Generation, config: DecodingConfig, new: Collection[int] = ()) -> str:
+def status(out: Generation, config: DecodingConfig, new: Collection[int] = (), start: int = 0) -> str:
     """How far a decoding is; the block is that of the `new` positions."""
     done = sum(step >= 0 for step in out.step)
-    here = max(new) // config.block_length if new else current_block(out, config)
-    blocks = -(-len(out.ids) // config.block_length)
+    here = block_of(max(new), config, start) if new else current_block(out, config, start)
+    blocks = block_of(len(out.ids) - 1, config, start) + 1
     return f"pass {out.forward_passes}  block {here + 1}/{blocks}  {done}/{len(out.ids)} tokens"
 
 
@@ -115,15 +130,21 @@ def fit(text: Text, console: Console, rows: int, at_least: int) -> Text:
 
 
 def frame(
-    tokenizer: Any, out: Generation, config: DecodingConfig, new: frozenset[int], console: Console
+    tokenizer: Any,
+    out: Generation,
+    config: DecodingConfig,
+    new: frozenset[int],
+    console: Console,
+    start: int = 0,
 ) -> Text:
     """One picture of the animation: status line and canvas, no taller than the terminal."""
-    canvas = draw(tokenizer, out, config, new, ascii_only=ascii_only(console))
-    head = Text().append(status(out, config, new) + "\n", style="bold")
+    canvas = draw(tokenizer, out, config, new, ascii_only=ascii_only(console), start=start)
+    head = Text().append(status(out, config, new, start) + "\n", style="bold")
     last = max(new, default=0)
     before = Generation(out.ids[: last + 1], out.step[: last + 1], out.confidence[: last + 1], 0)
-    reached = draw(tokenizer, before, config, frozenset(), ascii_only=True).wrap(console, console.width)
-    return head.append_text(fit(canvas, console, max(1, console.height - 3), len(reached) - 1))
+    reached = draw(tokenizer, before, config, frozenset(), ascii_only=True, start=start)
+    lines = reached.wrap(console, console.width)
+    return head.append_text(fit(canvas, console, max(1, console.height - 3), len(lines) - 1))
 
 
 def ascii_only(console: Console) -> bool:
@@ -140,13 +161,20 @@ def legend() -> Text:
 
 
 def changes(before: Generation | None, after: Generation) -> list[int]:
-    """The positions that were committed between two results, in the order of steps and positions."""
+    """The positions that were committed or edited between two results, by step and position."""
     old = [-1] * len(after.step) if before is None else before.step
-    new = [i for i, (a, b) in enumerate(zip(old, after.step, strict=True)) if a < 0 <= b]
+    new = [i for i, (a, b) in enumerate(zip(old, after.step, strict=True)) if a != b]
     return sorted(new, key=lambda i: (after.step[i], i))
 
 
-def line(tokenizer: Any, before: Generation | None, out: Generation, config: DecodingConfig) -> str:
-    """What a pass committed, as a line of plain text."""
+def line(
+    tokenizer: Any, before: Generation | None, out: Generation, config: DecodingConfig, start: int = 0
+) -> str:
+    """What a pass committed, as a line of plain text; an edit with what stood there before."""
     shown, new = texts(tokenizer, out), changes(before, out)
-    return "  ".join([status(out, config, new), *(f"{shown[i]!r} {out.confidence[i]:.2f}" for i in new)])
+    past = texts(tokenizer, before) if before else [""] * len(shown)
+    parts = [status(out, config, new, start)]
+    for i in new:
+        edited = f"{past[i]!r} -> " if before and before.step[i] >= 0 else ""
+        parts.append(f"{edited}{shown[i]!r} {out.confidence[i]:.2f}")
+    return "  ".join(parts)

@@ -8,8 +8,9 @@ from collections.abc import Callable
 
 from lift_harness.decoding import Generation
 from lift_harness.decoding.request import TooLong
+from lift_harness.decoding.schedules import EDITING
 from lift_harness.errors import LiftError, did_you_mean
-from lift_harness.interactive.canvas import visible
+from lift_harness.interactive.canvas import block_of, visible
 from lift_harness.interactive.session import Message, Session, parse_settings
 
 HELP = """/reset            forget the conversation
@@ -80,23 +81,31 @@ class Chat:
     def reply(self, text: str) -> None:
         """Answer a message; the text appears as far as it is settled from the left."""
         question = {"role": "user", "content": text}
-        stream = Stream(self.session, self.write)
-        answer = self.session.answer(self.session.chat_prompt([*self.history, question]), stream.show)
+        prompt = self.session.chat_prompt([*self.history, question])
+        stream = Stream(self.session, self.write, len(prompt))
+        answer = self.session.answer(prompt, stream.show)
         reply = self.session.prefix + answer.text
         stream.finish(reply)
         self.turns += [question, {"role": "assistant", "content": reply}]
 
 
 class Stream:
-    """Prints an answer from the left while it is decoded: what is before the first mask no longer changes."""
+    """Prints an answer from the left while it is decoded, as far as it no longer changes.
 
-    def __init__(self, session: Session, write: Callable[[str], None]) -> None:
-        self.session, self.write = session, write
+    That is to the first mask; where tokens are edited, to the block that is being decoded.
+    """
+
+    def __init__(self, session: Session, write: Callable[[str], None], start: int = 0) -> None:
+        self.session, self.write, self.start = session, write, start
         self.shown = ""
 
     def show(self, out: Generation) -> None:
-        """Print what is new before the first mask."""
+        """Print what is new of what is settled."""
         settled = next((i for i, step in enumerate(out.step) if step < 0), len(out.step))
+        config = self.session.config
+        if config.schedule in EDITING:
+            here = block_of(out.step.index(max(out.step)), config, self.start)
+            settled = next(i for i in range(len(out.step)) if block_of(i, config, self.start) == here)
         self.extend(self.session.prefix + self.session.text(out.ids[:settled]))
 
     def extend(self, text: str) -> None:

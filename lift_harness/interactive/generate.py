@@ -78,14 +78,16 @@ def animate(session: Session, prompt: list[int], console: Console, delay: float)
             nonlocal last, shown
             started = time.perf_counter()
             new = frozenset(canvas.changes(last if last.ids else None, out))
-            live.update(canvas.frame(session.tokenizer, out, config, new, console), refresh=True)
+            live.update(canvas.frame(session.tokenizer, out, config, new, console, len(prompt)), refresh=True)
             time.sleep(delay)
             last = out
             shown += time.perf_counter() - started
 
         answer = session.answer(prompt, step)
         answer = dataclasses.replace(answer, seconds=answer.seconds - shown)
-        picture = canvas.frame(session.tokenizer, answer.generation, config, frozenset(), console)
+        picture = canvas.frame(
+            session.tokenizer, answer.generation, config, frozenset(), console, len(prompt)
+        )
         live.update(
             Text("\n").join([picture, canvas.legend(), Text(took(answer), style="dim")]), refresh=True
         )
@@ -100,7 +102,7 @@ def narrate(session: Session, prompt: list[int], console: Console) -> Answer:
 
     def step(out: Generation) -> None:
         nonlocal before
-        say(console, canvas.line(session.tokenizer, before, out, config))
+        say(console, canvas.line(session.tokenizer, before, out, config, len(prompt)))
         before = out
 
     answer = session.answer(prompt, step)
@@ -116,7 +118,7 @@ def took(answer: Answer) -> str:
 
 
 def described(session: Session, answer: Answer) -> dict[str, Any]:
-    """An answer as plain data: text, and for each token when and how surely it was committed."""
+    """An answer as plain data: text, for each token when and how surely it was committed, and edits."""
     out = answer.generation
     return {
         "model": session.name,
@@ -124,9 +126,10 @@ def described(session: Session, answer: Answer) -> dict[str, Any]:
         "prompt_tokens": answer.prompt_tokens,
         "forward_passes": out.forward_passes,
         "seconds": round(answer.seconds, 4),
-        "settings": dataclasses.asdict(session.config),
+        "settings": session.config.recorded,
         "ids": out.ids,
         "tokens": canvas.pieces(session.tokenizer, out.ids),
         "step": out.step,
         "confidence": out.confidence,
+        "replaced": out.replaced,
     }

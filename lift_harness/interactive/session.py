@@ -12,12 +12,13 @@ from typing import Any
 import yaml
 
 from lift_harness.console import yaml_value
-from lift_harness.decoding import DecodingConfig, Generation, Request, run
+from lift_harness.decoding import DecodingConfig, Generation, Request, run, settings_for
 from lift_harness.decoding.config import merge
 from lift_harness.decoding.request import excess_tokens
 from lift_harness.errors import LiftError, did_you_mean, first_line
 from lift_harness.models import load_model
 from lift_harness.models.chat import before_end, encode_prompt, render_chat, stop_ids
+from lift_harness.models.without_weights import shape_of
 
 OnStep = Callable[[Generation], None]
 Message = dict[str, str]
@@ -53,12 +54,12 @@ class Session:
     @property
     def config(self) -> DecodingConfig:
         """The decoding settings, whole."""
-        return DecodingConfig.of(self.settings)
+        return settings_for(self.model, self.settings)
 
     def set(self, changes: dict[str, Any]) -> None:
         """Change decoding settings; a bad one is a LiftError and changes nothing."""
         changed = merge(self.settings, changes)
-        DecodingConfig.of(changed)
+        settings_for(self.model, changed)
         self.settings = changed
 
     def chat_prompt(self, messages: Sequence[Message]) -> list[int]:
@@ -135,12 +136,12 @@ def open_session(
     from transformers.utils import logging
 
     wanted = parse_settings(settings) | ({} if seed is None else {"seed": seed})
-    DecodingConfig.of(wanted)
     options = parse_settings([model_args] if model_args else [])
     known = [name for name in inspect.signature(load_model).parameters if name not in ("name", "peft")]
     for name in options:
         if name not in known:
             raise LiftError(f"unknown model arg {name!r}; {did_you_mean(name, known)}")
+    settings_for(shape_of(model, options.get("revision"), options.get("block_size")), wanted)
     logging.disable_progress_bar()
     loaded, tokenizer = load_model(model, peft=peft, **options)
     return Session(model, loaded, tokenizer, wanted, prefix)

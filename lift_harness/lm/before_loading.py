@@ -19,7 +19,7 @@ from lift_harness.lm.arguments import DEFAULT_MODEL, LOADING, check_arguments, c
 from lift_harness.lm.model import LiftDLM
 from lift_harness.lm.requests import SETTINGS, first_sample
 from lift_harness.models.loading import check_attention, check_dtype, quantise
-from lift_harness.models.without_weights import tokenizer_of
+from lift_harness.models.without_weights import shape_of, tokenizer_of
 from lift_harness.tasks.catalog import expand
 from lift_harness.tasks.protocol import ProtocolTask
 
@@ -45,8 +45,10 @@ class Unloaded:
         given = {**PARAMETERS, **model_args}
         self.truncate, self.use_chat_template = given["truncate"], given["chat_template"]
         self.settings = {name: value for name, value in model_args.items() if name in SETTINGS}
+        name = given["pretrained"] or DEFAULT_MODEL
+        self.model = shape_of(name, given["revision"], model_args.get("block_size"))
         self.tokenizer, self.context_length = tokenizer_of(
-            given["pretrained"] or DEFAULT_MODEL,
+            name,
             given["revision"],
             given["chat_template_file"],
             **{name: model_args.get(name) for name in IDS},

@@ -1,13 +1,13 @@
 """`lift_dlm`: masked diffusion decoding as an lm-eval model.
 
 Settings come, weakest first, from `DecodingConfig`, the file of a task of ours (`metadata.decoding`), the
-model args, and a request's generation kwargs (`--gen_kwargs`, any other task's own). What was used goes into
-the results file under config / decoding, what it took under config / decoding_statistics.
+authors of a model with blocks (`decoding.resolve`), the model args, and a request's generation kwargs
+(`--gen_kwargs`, any other task's own). What was used goes into the results file under config / decoding, what
+it took under config / decoding_statistics.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -298,7 +298,7 @@ class LiftDLM(LM):
             checkpoint=self.checkpoint,
             dtype=str(self.model.dtype),
             loading={name: str(value) for name, value in self.loading.items()},
-            config=dataclasses.asdict(one.config),
+            config=one.config.recorded,
             prompt=one.prompt,
             key=one.key,
             until=one.until,

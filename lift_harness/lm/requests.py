@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from lm_eval.api.instance import Instance
 from lm_eval.models.utils import normalize_gen_kwargs
 
-from lift_harness.decoding import DecodingConfig, Generation, Request
+from lift_harness.decoding import DecodingConfig, Generation, Request, settings_for
 from lift_harness.decoding.config import KNOWN
 from lift_harness.decoding.request import excess_tokens
 from lift_harness.errors import LiftError, did_you_mean
@@ -56,7 +56,7 @@ class GenerationRequest:
     def settings(self) -> dict[str, Any]:
         """How it is decoded, for the results file."""
         return {
-            **dataclasses.asdict(self.config),
+            **self.config.recorded,
             "exact": self.config.exact,
             "until": list(self.until),
             "max_gen_toks": self.max_tokens,
@@ -119,7 +119,7 @@ def first_sample(lm: LiftDLM, instance: Instance) -> GenerationRequest:
     task = instance.task_name or ""
     # A task of ours that is not bound (the plugin is off) does not hand over its settings.
     kwargs = {"protocol": decoding_settings(task), **kwargs}
-    config, until, max_tokens = configure(kwargs, lm.settings)
+    config, until, max_tokens = configure(kwargs, lm.settings, lm.model)
     if (instance.repeats or 1) > 1 and config.temperature == 0:
         raise LiftError(
             f"{task}: {instance.repeats} samples a problem at temperature 0 would be identical; "
@@ -144,7 +144,7 @@ def first_sample(lm: LiftDLM, instance: Instance) -> GenerationRequest:
 
 
 def configure(
-    kwargs: Mapping[str, Any], settings: Mapping[str, Any]
+    kwargs: Mapping[str, Any], settings: Mapping[str, Any], model: Any
 ) -> tuple[DecodingConfig, tuple[str, ...], int]:
     """Decoding settings, stop strings and token limit of a request.
 
@@ -153,16 +153,17 @@ def configure(
             beside it "protocol", the task's own settings; any other task's own are among what was asked for,
             since lm-eval merges them.
         settings: the model args, weaker than what was asked for and stronger than the protocol.
+        model: to be asked; one with blocks is decoded as its authors do where nobody says otherwise.
 
     Raises:
-        LiftError: a kwarg that means nothing here, or settings that do not go together.
+        LiftError: a kwarg that means nothing here, or settings that do not go together or with the model.
     """
     protocol = kwargs["protocol"] if isinstance(kwargs.get("protocol"), Mapping) else {}
     asked = {name: value for name, value in kwargs.items() if value is not protocol}
     own = {name: value for name, value in asked.items() if name in SETTINGS}
     if asked.get("do_sample") is False:  # greedy, whatever temperature stands beside it, to all of lm-eval
         own["temperature"] = 0.0
-    config = DecodingConfig.of(protocol, spelled(settings), spelled(own))
+    config = settings_for(model, spelled(settings), spelled(own), task=protocol)
     try:
         general = normalize_gen_kwargs(asked, default_max_gen_toks=config.gen_length)
     except (TypeError, ValueError) as error:  # int() of the token limit, under any of its names

@@ -1,4 +1,4 @@
-"""What a checkpoint's small files say: its tokenizer and its context, without its weights."""
+"""What a checkpoint's small files say: its tokenizer and the shape of its model, without its weights."""
 
 from __future__ import annotations
 
@@ -6,7 +6,14 @@ from typing import Any
 
 from lift_harness.models.checkpoint import find_folder
 from lift_harness.models.loading import embedding_rows, empty_model
+from lift_harness.models.masked_lm import HEADS, MaskedLM
 from lift_harness.models.tokenization import load_tokenizer, resolve_ids
+
+
+def shape_of(name: str, revision: str | None = None, block_size: int | None = None) -> Any:
+    """A model on the meta device: its properties, and nothing to compute with."""
+    config, empty = empty_model(find_folder(name, revision, weights=False), name, block_size)
+    return MaskedLM(empty) if config["model_type"] in HEADS else empty
 
 
 def tokenizer_of(

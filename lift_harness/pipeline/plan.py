@@ -137,17 +137,24 @@ def training_stage(recipe: Recipe, method: Method, where: str, parameters: int, 
 
 def evaluation_stage(recipe: Recipe, settings: EvalSettings, parameters: int) -> Stage:
     """The evaluation of a checkpoint, whichever it is."""
-    from lift_harness.decoding import DecodingConfig
+    from lift_harness.decoding import DecodingConfig, settings_for
     from lift_harness.lm.requests import SETTINGS, spelled
+    from lift_harness.models.without_weights import shape_of
     from lift_harness.pipeline.evaluation import evaluations, load_tasks
     from lift_harness.tasks.catalog import decoding_settings
 
     items, passes, tokens, notes = 0, 0, 0, []
+    shape = None if isinstance(recipe.model, NewModel) else shape_of(recipe.model)
     weaker = spelled({name: value for name, value in settings.model_args.items() if name in SETTINGS})
     for run in evaluations(recipe, settings):
         for task in load_tasks(run, settings):
             docs = task.count(run.limit)
-            decoding = DecodingConfig.of(decoding_settings(task.task_name), weaker, run.gen_kwargs)
+            own = decoding_settings(task.task_name)
+            decoding = (
+                DecodingConfig.of(own, weaker, run.gen_kwargs)
+                if shape is None
+                else settings_for(shape, weaker, run.gen_kwargs, task=own)
+            )
             answers = docs * (run.samples or task.config.repeats)
             first = range(min(docs, 8))
             characters = sum(len(task.doc_to_text(task.eval_docs[i])) for i in first) / len(first)

@@ -170,7 +170,10 @@ def test_without_a_cache_the_tokens_are_the_same(golden, folder, algo):
     stored, _ = golden(folder)
     transcripts = [t for t in stored["single"] if t["algo"] == algo and "note" not in t][::5]
     cached, plain = (
-        [(out.ids, out.step, out.forward_passes) for _, _, out in decode(golden, folder, algo, transcripts, **how)]
+        [
+            (out.ids, out.step, out.forward_passes)
+            for _, _, out in decode(golden, folder, algo, transcripts, **how)
+        ]
         for how in ({}, dict(cache="none"))
     )
     assert cached == plain
@@ -185,6 +188,8 @@ def test_batches_equal_the_published_batches(golden, folder, number):
         rows = [batch | {"prompt": name, "minimal_topk": 1} for name in batch["prompts"]]
         decoded = decode(golden, folder, algo, rows, early_stop=False)
         width = decoded[0][0].get("gen_length") or decoded[0][0]["max_new_tokens"]
-        for (_, prompt, out), canvas in zip(decoded, batch.get("canvas") or batch["final_canvas"], strict=True):
+        for (_, prompt, out), canvas in zip(
+            decoded, batch.get("canvas") or batch["final_canvas"], strict=True
+        ):
             row = [token for token in canvas if token != stored.get("pad_id")]  # padding on either side
             assert len(out.ids) == width and row[: len(prompt) + width] == prompt + out.ids

@@ -109,14 +109,15 @@ def test_a_bad_setting_is_refused_and_changes_nothing():
         session.set({"temprature": 1})
     with pytest.raises(LiftError, match="gen_length='long'"):
         session.set({"gen_length": "long"})
-    assert session.config == DecodingConfig(gen_length=64, steps=64)
+    assert session.config == DecodingConfig(gen_length=64, steps=64, cache="none")
     session.set({"gen_length": 32})  # 64 steps were for the other length
-    assert session.config == DecodingConfig(gen_length=32, steps=16)
+    assert session.config == DecodingConfig(gen_length=32, steps=16, cache="none")
 
 
-def test_bad_settings_are_found_before_a_model_is_loaded():
+def test_bad_settings_are_found_before_a_model_is_loaded(monkeypatch):
+    monkeypatch.setattr("lift_harness.interactive.session.load_model", None)
     with pytest.raises(LiftError, match="temperature=-1"):
-        open_session("no/such/model", settings=["temperature=-1"])
+        open_session("lift-tiny", settings=["temperature=-1"])
     with pytest.raises(LiftError, match="unknown model arg 'dtpye'; did you mean dtype"):
         open_session("no/such/model", model_args="dtpye=float32")
     with pytest.raises(LiftError, match="no model folder"):
@@ -316,7 +317,9 @@ def test_commands(session):
     talk, written, complaints = conversation(session)
     talk.take("/set temperature=0.5 gen_length=8, block_length=4")
     talk.take("/set steps=4")
-    assert session.config == DecodingConfig(gen_length=8, block_length=4, steps=4, temperature=0.5)
+    assert session.config == DecodingConfig(
+        gen_length=8, block_length=4, steps=4, temperature=0.5, cache="none"
+    )
     talk.take("/set")
     assert "temperature=0.5\n" in written and "gen_length=8\n" in written
     talk.take("/help")

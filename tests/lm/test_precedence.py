@@ -18,9 +18,11 @@ from lift_harness.errors import LiftError
 from lift_harness.lm import evaluation
 from lift_harness.lm.model import LiftDLM
 from lift_harness.lm.requests import configure
+from lift_harness.models.without_weights import shape_of
 from lift_harness.tasks.protocol import ProtocolTask
 
 SUDOKU = "lift_sudoku_mini"
+MODEL = shape_of("lift-tiny")
 
 
 @pytest.fixture(autouse=True)
@@ -135,18 +137,18 @@ def test_a_task_that_was_not_bound_is_decoded_by_its_protocol_too():
 def test_another_tasks_own_kwargs_are_stronger_than_model_args():
     """lm-eval merges them with the user's before a model sees them."""
     stock = {"until": ["Q:"], "do_sample": False, "temperature": 0.0, "max_gen_toks": 32}
-    config, until, limit = configure(stock, {"temperature": 0.7, "seed": 3})
+    config, until, limit = configure(stock, {"temperature": 0.7, "seed": 3}, MODEL)
     assert (config.temperature, config.seed, until, limit) == (0.0, 3, ("Q:",), 32)
-    config, _, limit = configure({"until": [], "do_sample": False, "temperature": 0.5}, {})
+    config, _, limit = configure({"until": [], "do_sample": False, "temperature": 0.5}, {}, MODEL)
     assert (config.temperature, limit) == (0.0, config.gen_length)
-    assert configure({"max_new_tokens": 5}, {})[2] == 5
-    assert configure({"max_gen_toks": 1000}, {})[2] == config.gen_length
+    assert configure({"max_new_tokens": 5}, {}, MODEL)[2] == 5
+    assert configure({"max_gen_toks": 1000}, {}, MODEL)[2] == config.gen_length
 
 
 @pytest.mark.parametrize("value", ["many", 0, -3, [1]])
 def test_a_token_limit_that_is_none_is_one_line(value):
     with pytest.raises(LiftError, match="max_gen_toks") as error:
-        configure({"max_gen_toks": value}, {})
+        configure({"max_gen_toks": value}, {}, MODEL)
     assert "\n" not in str(error.value)
 
 
@@ -204,7 +206,7 @@ def test_the_strongest_of_four_sources_wins(task, model, user, limit):
     mine.set_config("generation_kwargs", asked, update=True)
     mine.bind(LiftDLM, False)
     request = mine.construct_requests({}, "prompt", metadata=("mine", 0, 1))
-    config, _, tokens = configure(request.args[1], as_args(model))
+    config, _, tokens = configure(request.args[1], as_args(model), MODEL)
 
     sources = [task, model, user]
     expected = {name: strongest(name, sources)[0] for name in VALUES}
@@ -214,5 +216,7 @@ def test_the_strongest_of_four_sources_wins(task, model, user, limit):
     if expected["steps"] is None:
         expected["steps"] = length / 2
     for name, value in expected.items():
-        assert getattr(config, name) == (getattr(DecodingConfig(), name) if value is None else value), name
+        assert getattr(config, name) == (
+            getattr(DecodingConfig(cache="none"), name) if value is None else value
+        ), name
     assert tokens == min(limit or length, length)
