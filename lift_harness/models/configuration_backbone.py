@@ -108,13 +108,15 @@ class BackboneConfig(PretrainedConfig):
                 f"config.json: partial_rotary_factor={self.partial_rotary_factor} of heads of "
                 f"{self.head_size} makes {self.rotary_size} rotated numbers; it must be even and at least 2"
             )
-        check_block_size(self.block_size, "config.json: ")
+        key = self.attribute_map.get("block_size", "block_size")
+        if self.block_size is not None or self.published.get(key) is not None:
+            check_block_size(self.block_size, f"config.json: {key}")
 
 
-def check_block_size(value: Any, where: str = "") -> None:
-    """Refuse a length of blocks that is none."""
-    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-        raise LiftError(f"{where}block_size={value!r} must be a positive whole number, or null (no blocks)")
+def check_block_size(value: Any, key: str = "block_size") -> None:
+    """Refuse a number of columns that makes no block."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise LiftError(f"{key}={value!r} must be a positive whole number")
 
 
 # ---------------------------------------------------------------- the dense families

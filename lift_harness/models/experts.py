@@ -8,7 +8,7 @@ Shapes: T tokens, D hidden size, E experts of which each token takes K.
 from __future__ import annotations
 
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -22,8 +22,10 @@ PROJECTIONS = ("gate_proj", "up_proj", "down_proj")
 class Experts(nn.ModuleList):
     """E feed-forwards under their official names (`0.gate_proj.weight`), of which each token takes K."""
 
-    def __init__(self, count: int, size: int, width: int) -> None:
-        super().__init__(FeedForward(size, width) for _ in range(count))
+    def __init__(self, config: Any) -> None:
+        size, width = config.hidden_size, config.moe_intermediate_size
+        super().__init__(FeedForward(size, width) for _ in range(config.num_experts))
+        self.k = config.num_experts_per_tok
 
     def forward(self, x: Tensor, chosen: Tensor, weight: Tensor) -> Tensor:
         """The weighted sums [T, D] of what the chosen experts make of x.
@@ -88,6 +90,24 @@ def at_once(stack: dict[str, Tensor], grouped: Tensor, by_expert: Tensor) -> Ten
     ends = torch.searchsorted(by_expert, experts, right=True).int()  # bincount would wait for the device
     h = F.silu(F.grouped_mm(grouped, gate, offs=ends)) * F.grouped_mm(grouped, up, offs=ends)
     return F.grouped_mm(h, down, offs=ends)
+
+
+class Parameters(NamedTuple):
+    """Numbers of a model, and those that one token passes through."""
+
+    total: int
+    active: int
+
+
+def count_parameters(model: nn.Module) -> Parameters:
+    """The parameters of a model, which may be on the meta device."""
+    total = sum(parameter.numel() for parameter in model.parameters())
+    idle = 0
+    for module in model.modules():
+        if isinstance(module, Experts):
+            each = sum(parameter.numel() for parameter in module[0].parameters())
+            idle += (len(module) - module.k) * each
+    return Parameters(total, total - idle)
 
 
 def learns(expert: Any) -> bool:

@@ -1,7 +1,8 @@
 """The dense families on the backbone: SDAR, Fast-dLLM v2, and dllm's A2D models.
 
 Their layers are those of Qwen3, Qwen2 and Llama; the configurations say where they differ. Layers of
-transformers are not used: docs/adding-a-model.md says why.
+transformers are not used: docs/adding-a-model.md says why. Classes have the published names, which saved
+checkpoints write into config.json ("architectures").
 """
 
 from __future__ import annotations
@@ -16,32 +17,32 @@ from lift_harness.models.configuration_backbone import (
 )
 
 
-class SDARModel(BackboneLM):
+class SDARForCausalLM(BackboneLM):
     """SDAR and TraDo."""
 
     config_class = SDARConfig
 
 
-class FastDLLMModel(BackboneLM):
+class Fast_dLLM_QwenForCausalLM(BackboneLM):  # noqa: N801 (its published name)
     """Fast-dLLM v2; while it decodes, the shift by one stays inside the block (or sub-block)."""
 
     config_class = FastDLLMConfig
     logit_shift = 1
 
 
-class A2DQwen3Model(BackboneLM):
+class A2DQwen3LMHeadModel(BackboneLM):
     """dllm's Qwen3: MDLM without a block size, BD3LM with one."""
 
     config_class = A2DQwen3Config
 
 
-class A2DQwen2Model(BackboneLM):
+class A2DQwen2LMHeadModel(BackboneLM):
     """dllm's Qwen2."""
 
     config_class = A2DQwen2Config
 
 
-class A2DLlamaModel(BackboneLM):
+class A2DLlamaLMHeadModel(BackboneLM):
     """dllm's Llama."""
 
     config_class = A2DLlamaConfig

@@ -14,11 +14,11 @@ from lift_harness.models.modeling_experts import LLaDA2MoeModelLM
 TOLERANCE = 5e-4  # of float32 logits of about +-18 in another order of summation (golden README)
 FOLDERS = {
     "llada2-tiny": ("LLaDA2MoeModelLM", 32, 0),
-    "sdar-tiny": ("SDARModel", 4, 0),
-    "fastdllm-v2-tiny": ("FastDLLMModel", 32, 1),
+    "sdar-tiny": ("SDARForCausalLM", 4, 0),
+    "fastdllm-v2-tiny": ("Fast_dLLM_QwenForCausalLM", 32, 1),
     "llada-moe-tiny": ("LLaDAMoEModelLM", None, 0),
     "llada-moe-tiny/variant": ("LLaDAMoEModelLM", None, 0),
-    "a2d-qwen3-tiny": ("A2DQwen3Model", None, 0),
+    "a2d-qwen3-tiny": ("A2DQwen3LMHeadModel", None, 0),
 }
 LOGITS = [
     *(("llada2-tiny", case) for case in ("b8.len32", "b8.len29", "b32.len64", "b32.len96")),
