@@ -53,6 +53,9 @@ class BackboneConfig(PretrainedConfig):
                 raise self._refused("rope_parameters", rope, {key: kwargs[key]})
         if rope.get("rope_type", "default") != "default":
             raise self._refused("rope_parameters", rope, "rope_type 'default'")
+        scaling = kwargs.get("rope_scaling") or {}
+        if scaling.get("rope_type", scaling.get("type")) == "default" and scaling.get("factor", 1.0) == 1.0:
+            kwargs["rope_scaling"] = None
         for key, values in self.supported.items():
             if kwargs.setdefault(key, values[0]) not in values:
                 raise self._refused(key, kwargs[key], repr(values[0]))
@@ -234,6 +237,32 @@ class A2DLlamaConfig(BackboneConfig):
     published = QWEN3 | {"head_dim": None, "mlp_bias": False, "block_size": None}
     supported = {key: SUPPORTED[key] for key in ("attention_dropout", "hidden_act", "rope_scaling")} | {
         "pretraining_tp": (1,)
+    }
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+
+    qkv_bias, out_bias = Qwen3Config.qkv_bias, Qwen3Config.out_bias
+
+
+class ILLaDAConfig(BackboneConfig):
+    """iLLaDA (Nie et al. 2026, arXiv 2606.25331): LLaDA's successor has Llama's layers, and Qwen's names."""
+
+    model_type = "illada"
+    published = QWEN | {
+        "vocab_size": 155136,
+        "hidden_size": 4096,
+        "intermediate_size": 14336,
+        "num_hidden_layers": 32,
+        "max_position_embeddings": 8192,
+        "rope_theta": 500000.0,
+        "tie_word_embeddings": True,
+        "attention_bias": False,
+        "mlp_bias": False,
+    }
+    supported = {key: SUPPORTED[key] for key in ("attention_dropout", "hidden_act", "rope_scaling")} | {
+        "layer_norm_eps": (None,),
+        "resid_pdrop": (0.0,),
     }
 
     def __init__(self, **kwargs: Any) -> None:

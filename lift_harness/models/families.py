@@ -12,6 +12,7 @@ from lift_harness.models.modeling_backbone import (
     A2DQwen2LMHeadModel,
     A2DQwen3LMHeadModel,
     Fast_dLLM_QwenForCausalLM,
+    ILLaDAForCausalLM,
     SDARForCausalLM,
 )
 from lift_harness.models.modeling_dream import DreamModel
@@ -33,6 +34,7 @@ NATIVE: tuple[type[DiffusionLM], ...] = (
     A2DQwen3LMHeadModel,
     A2DQwen2LMHeadModel,
     A2DLlamaLMHeadModel,
+    ILLaDAForCausalLM,
     RenamedLLaDAMoEModelLM,
 )
 STACKED_TYPE = "llada2_moe_veomni"  # dFactory's LLaDA2, whose experts are stacked

@@ -1,4 +1,4 @@
-"""The dense families on the backbone: SDAR, Fast-dLLM v2, and dllm's A2D models.
+"""The dense families on the backbone: SDAR, Fast-dLLM v2, dllm's A2D models, iLLaDA.
 
 Their layers are those of Qwen3, Qwen2 and Llama; the configurations say where they differ. Layers of
 transformers are not used: docs/adding-a-model.md says why. Classes have the published names, which saved
@@ -13,6 +13,7 @@ from lift_harness.models.configuration_backbone import (
     A2DQwen2Config,
     A2DQwen3Config,
     FastDLLMConfig,
+    ILLaDAConfig,
     SDARConfig,
 )
 
@@ -46,3 +47,9 @@ class A2DLlamaLMHeadModel(BackboneLM):
     """dllm's Llama."""
 
     config_class = A2DLlamaConfig
+
+
+class ILLaDAForCausalLM(BackboneLM):
+    """iLLaDA, fully bidirectional."""
+
+    config_class = ILLaDAConfig

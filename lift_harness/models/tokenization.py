@@ -16,8 +16,8 @@ from lift_harness.errors import LiftError, first_line
 from lift_harness.models.checkpoint import quiet, read_json
 
 # What the published checkpoints call their mask where neither config.json nor the tokenizer says which it is:
-# LLaDA2, LLaDA-MoE and dllm's; SDAR; Fast-dLLM v2.
-MASKS = ("<|mask|>", "<MASK>", "|<MASK>|")
+# LLaDA2, LLaDA-MoE and dllm's; SDAR; Fast-dLLM v2; iLLaDA.
+MASKS = ("<|mask|>", "<MASK>", "|<MASK>|", "<[MASK]>")
 
 # Classes that a checkpoint's repository defines, and the class of transformers that does the same.
 # Dream's is Qwen2's with other special tokens, which are in the files.

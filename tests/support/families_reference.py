@@ -84,6 +84,9 @@ CONFIGS = {
     "a2d-qwen3": QWEN3 | {"model_type": "a2d-qwen3", "tie_word_embeddings": True},
     "a2d-qwen2": QWEN | {"model_type": "a2d-qwen2", "block_size": 8},
     "a2d-llama": QWEN3 | {"model_type": "a2d-llama", "head_dim": 8, "mlp_bias": True, "attention_bias": True},
+    "illada": QWEN
+    | {"model_type": "illada", "tie_word_embeddings": True, "mlp_bias": True, "attention_bias": True}
+    | {"resid_pdrop": 0.0, "layer_norm_eps": None},
     "llada2": LLADA2,
     "llada2-biased": LLADA2 | {"use_bias": True, "use_qkv_bias": True, "first_k_dense_replace": 0},
     "llada2-one": LLADA2 | {"num_experts_per_tok": 1, "n_group": 1, "topk_group": 1, "num_shared_experts": 0},
@@ -118,7 +121,7 @@ def biases(c: dict) -> tuple[bool, bool]:
 
 
 def has_norms(c: dict) -> bool:
-    return c["model_type"] not in ("Dream", "Fast_dLLM_Qwen", "a2d-qwen2", "a2d-llama")
+    return c["model_type"] not in ("Dream", "Fast_dLLM_Qwen", "a2d-qwen2", "a2d-llama", "illada")
 
 
 def shapes(c: dict) -> dict[str, tuple[int, ...]]:
