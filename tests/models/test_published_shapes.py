@@ -1,7 +1,7 @@
 """The published checkpoints' names and shapes, on the meta device.
 
-Shapes: model cards and config.json files; where those were not at hand, the README of the golden data. The names of
-every family's tensors are written out in `support.families_reference.shapes`.
+Shapes: model cards and config.json files; where those were not at hand, the README of the golden data. The
+names of every family's tensors are written out in `support.families_reference.shapes`.
 """
 
 import pytest
