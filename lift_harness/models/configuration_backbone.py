@@ -7,7 +7,7 @@ and the switches of the backbone.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from transformers import PretrainedConfig
 
@@ -37,7 +37,7 @@ class BackboneConfig(PretrainedConfig):
     """
 
     model_type = "backbone"
-    published = {}  # noqa: RUF012 (transformers' own idiom, here and in the subclasses)
+    published: ClassVar[dict[str, Any]] = {}
     supported, without_effect = SUPPORTED, WITHOUT_EFFECT
 
     # Switches of the backbone; a subclass has its own, or a property where a key decides.
@@ -62,9 +62,10 @@ class BackboneConfig(PretrainedConfig):
         kwargs.pop("rope_scaling", None)  # None; transformers 5 has another name for it
         if set(kwargs.get("layer_types") or ()) - {"full_attention"}:
             raise self._refused("layer_types", kwargs["layer_types"], "'full_attention' only")
-        for key, value in self.published.items():
-            setattr(self, key, kwargs.pop(key, value))
-        self.num_key_value_heads = self.num_key_value_heads or self.num_attention_heads
+        own = {key: kwargs.pop(key, value) for key, value in self.published.items()}
+        own["num_key_value_heads"] = own["num_key_value_heads"] or own["num_attention_heads"]
+        for key, value in own.items():
+            setattr(self, key, value)
         self.use_cache = kwargs.pop("use_cache", False)
         if kwargs.get("attn_implementation") == "flex_attention":
             del kwargs["attn_implementation"]  # the authors' kernel for training

@@ -198,7 +198,8 @@ def set_block_size(config: Any, block_size: int | None) -> None:
     if block_size is None:
         return
     check_block_size(block_size)
-    if not isinstance(config, BackboneConfig) or not config.takes_block_size():
+    takes = isinstance(config, BackboneConfig) and config.takes_block_size()
+    if not takes:
         raise LiftError(
             f"block_size={block_size}: {config.model_type} models are bidirectional "
             "and have no blocks; leave it out"

@@ -95,7 +95,8 @@ def copy_small_files(folder: Path, to: Path, dtype: torch.dtype) -> None:
             shutil.copyfile(file, to / file.name)  # follows the links of the Hub's cache
     config = read_json(to / "config.json")
     written = dtype_name(dtype)
-    changed = {key: written for key in ("dtype", "torch_dtype") if key in config and config[key] != written}
+    keys: list[str] = [key for key in ("dtype", "torch_dtype") if key in config and config[key] != written]
+    changed = dict.fromkeys(keys, written)
     if config.get("model_type") == STACKED_TYPE:  # its experts are written one by one
         changed["model_type"] = LLaDA2Config.model_type
     if changed:

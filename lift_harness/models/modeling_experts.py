@@ -24,6 +24,8 @@ from lift_harness.models.layers import KeyValueCache, RMSNorm, Rope, attend, hea
 class Mixture(nn.Module):
     """Router and experts of SDAR-MoE and LLaDA-MoE."""
 
+    expert_bias: Tensor | None
+
     def __init__(self, config: Any, bias: bool = False, normalise: bool = False) -> None:
         super().__init__()
         self.normalise = normalise
@@ -147,6 +149,8 @@ class FusedAttention(nn.Module):
 
 class LLaDA2Gate(nn.Module):
     """The router of LLaDA2: `expert_bias` decides who is chosen, not with what weight."""
+
+    expert_bias: Tensor
 
     def __init__(self, config: Any) -> None:
         super().__init__()

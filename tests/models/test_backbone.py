@@ -7,7 +7,7 @@ import torch
 from support.families_reference import CONFIGS, VOCAB, Reference, random_tensors, shapes, write_family
 
 from lift_harness.models.checkpoint import read_headers
-from lift_harness.models.experts import PROJECTIONS, at_once, count_parameters
+from lift_harness.models.experts import PROJECTIONS, all_at_once, count_parameters
 from lift_harness.models.families import family_of
 from lift_harness.models.loading import check_weights, empty_model
 
@@ -149,9 +149,12 @@ def test_the_grouped_product_is_the_same_as_one_expert_after_another(small):
     stack = mixture.experts.stacked()
     assert all(torch.equal(tensor, before[name]) for name, tensor in mixture.experts.state_dict().items())
     assert stack["gate_proj"][2].data_ptr() == mixture.experts[2].gate_proj.weight.data_ptr()
-    assert mixture.experts.stacked()["up_proj"] is stack["up_proj"]
+    up = stack["up_proj"]
+    assert mixture.experts.stacked()["up_proj"] is up
+    mixture.experts[5].up_proj.weight.data = mixture.experts[5].up_proj.weight.data.clone()  # moved
+    assert mixture.experts.stacked()["up_proj"] is not up
     by_expert, order = chosen.flatten().sort(stable=True)
-    made = at_once(stack, x[order // 2], by_expert)[order.argsort()].view(40, 2, -1)
+    made = all_at_once(stack, x[order // 2], by_expert)[order.argsort()].view(40, 2, -1)
     assert ((made * weight[:, :, None]).sum(1) - expected).abs().max() < 1e-5
 
 
@@ -160,7 +163,7 @@ def test_stacked_experts_are_saved_under_their_names(tmp_path):
     model = family_of(json.loads((folder / "config.json").read_text())).from_pretrained(folder)
     expected = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     for layer in model.model.layers[1:]:
-        assert set(layer.mlp.experts.requires_grad_(False).stacked()) == set(PROJECTIONS)
+        assert set(layer.mlp.experts.stacked()) == set(PROJECTIONS)
     model.save_pretrained(tmp_path / "again")
     again = type(model).from_pretrained(tmp_path / "again").state_dict()
     assert again.keys() == expected.keys()
