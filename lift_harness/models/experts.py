@@ -11,6 +11,7 @@ from functools import cache
 from typing import Any, NamedTuple
 
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -37,8 +38,8 @@ class Experts(nn.ModuleList):
         """
         by_expert, order = chosen.flatten().sort(stable=True)  # [T K]
         grouped = x[order // chosen.shape[1]]
-        at_once = grouped_product(x.device.type, x.dtype) and not learns(self)
-        stack = self.stacked() if at_once else None
+        fixed = not learns(self) and not shared_weights()
+        stack = self.stacked() if fixed and grouped_product(x.device.type, x.dtype) else None
         if stack is not None:
             made = all_at_once(stack, grouped, by_expert)
         else:
@@ -120,6 +121,11 @@ def count_parameters(model: nn.Module) -> Parameters:
 def learns(experts: nn.Module) -> bool:
     """Whether weights of these get gradients in this pass."""
     return torch.is_grad_enabled() and any(weight.requires_grad for weight in experts.parameters())
+
+
+def shared_weights() -> bool:
+    """Whether other processes may hold parts of the weights (FSDP, ZeRO), which are then theirs to place."""
+    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
 
 
 @cache

@@ -5,7 +5,18 @@ import json
 import pytest
 import torch
 from support.families_reference import CONFIGS, VOCAB, Reference, random_tensors, shapes, write_family
+from transformers import (
+    LlamaConfig,
+    LlamaForCausalLM,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+    Qwen3MoeConfig,
+    Qwen3MoeForCausalLM,
+)
 
+from lift_harness.models.block_causal import block_causal
 from lift_harness.models.checkpoint import read_headers
 from lift_harness.models.experts import PROJECTIONS, all_at_once, count_parameters
 from lift_harness.models.families import family_of
@@ -70,6 +81,38 @@ def test_some_columns_of_padded_rows_alone(family, small):
     whole = model.hidden_states(ids, mask)
     some = model.hidden_states(ids, mask, at=at)
     assert (some - whole.gather(1, at[:, :, None].expand(-1, -1, whole.shape[2]))).abs().max() < 1e-5
+
+
+THEIRS = {
+    "sdar": (Qwen3ForCausalLM, Qwen3Config),
+    "sdar-biased": (Qwen3ForCausalLM, Qwen3Config),
+    "a2d-qwen3": (Qwen3ForCausalLM, Qwen3Config),
+    "a2d-qwen2": (Qwen2ForCausalLM, Qwen2Config),
+    "dream": (Qwen2ForCausalLM, Qwen2Config),
+    "fast-dllm": (Qwen2ForCausalLM, Qwen2Config),
+    "a2d-llama": (LlamaForCausalLM, LlamaConfig),
+    "illada": (LlamaForCausalLM, LlamaConfig),
+    "sdar_moe": (Qwen3MoeForCausalLM, Qwen3MoeConfig),
+}
+
+
+@pytest.mark.parametrize("family", THEIRS)
+def test_logits_are_those_of_transformers_layers_under_the_same_mask(family, small, tmp_path):
+    model, _ = small(family)
+    kind, config = THEIRS[family]
+    own = CONFIGS[family]
+    write_family(tmp_path, family)  # of which transformers reads the weights: it may stack experts
+    theirs = kind.from_pretrained(
+        tmp_path,
+        config=config(**{key: own[key] for key in own if key not in ("model_type", "attn_implementation")}),
+        attn_implementation="eager",
+    ).eval()
+    ids, columns = rows(), torch.arange(LENGTH)[None]
+    seen = torch.ones(1, LENGTH, LENGTH, dtype=torch.bool)
+    if model.block_size is not None:
+        seen = block_causal(columns, columns, model.block_size)
+    added = torch.zeros(seen.shape).masked_fill(~seen, float("-inf"))[:, None].expand(len(ids), -1, -1, -1)
+    assert close(model(ids).logits, theirs(input_ids=ids, attention_mask=added).logits)
 
 
 class Slots:

@@ -2,6 +2,7 @@
 
 import copy
 import json
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -10,12 +11,13 @@ from safetensors.torch import load_file, save_file
 from support.checkpoints import all_tensors, write_weights
 from support.families_reference import CONFIGS, write_family
 
-from lift_harness.doctor.checkpoint import examine
+from lift_harness.doctor.checkpoint import examine, model_lines
 from lift_harness.errors import LiftError
 from lift_harness.models import load_model
 from lift_harness.models.chat import end_of_turn_id
 from lift_harness.models.merging import merge
 from lift_harness.models.tokenization import MASKS
+from lift_harness.pipeline.plan import parameters_of
 
 IDS = torch.arange(22).view(2, 11)
 
@@ -102,6 +104,15 @@ def test_doctor_finds_no_problem(family, folder):
     assert report.problems == []
     assert report.active_parameters <= report.parameters
     assert (report.active_parameters < report.parameters) == ("num_experts" in CONFIGS[family])
+
+
+@pytest.mark.parametrize("family", ["llada2"], indirect=True)
+def test_a_dry_run_counts_what_a_token_passes_through(folder):
+    report = examine(str(folder), prompt_length=8, gen_length=8)
+    counted = parameters_of(SimpleNamespace(model=str(folder)))
+    assert counted == (report.parameters, report.active_parameters)
+    assert f"{counted.total:,}, {counted.active:,} active" in model_lines(report)["parameters"]
+    assert "blocks of 32" in model_lines(report)["type"]
 
 
 # ---- dFactory's stacked experts
