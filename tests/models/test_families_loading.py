@@ -10,6 +10,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
 from support.checkpoints import all_tensors, write_weights
 from support.families_reference import CONFIGS, write_family
+from transformers import AutoConfig, AutoModel, AutoModelForMaskedLM
 
 from lift_harness.doctor.checkpoint import examine, model_lines
 from lift_harness.errors import LiftError
@@ -70,6 +71,15 @@ def test_load_save_load(family, folder, tmp_path):
     other, _ = load_model(str(tmp_path / "again"))
     assert same(other, model) and other.block_size == model.block_size
     assert type(other) is type(model)
+
+
+@pytest.mark.parametrize("family", [f for f in CONFIGS if not f.startswith("llada-moe")], indirect=True)
+@pytest.mark.parametrize("auto", [AutoModel, AutoModelForMaskedLM])
+def test_the_auto_classes_know_the_families(auto, family, folder):
+    config = AutoConfig.from_pretrained(folder)
+    config._attn_implementation = "sdpa"
+    model = auto.from_pretrained(folder, config=config).eval()
+    assert same(model, load_model(str(folder))[0])
 
 
 def test_bfloat16(family, folder):
