@@ -7,7 +7,7 @@ and the switches of the backbone.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from transformers import PretrainedConfig
 
@@ -37,7 +37,7 @@ class BackboneConfig(PretrainedConfig):
     """
 
     model_type = "backbone"
-    published = {}  # noqa: RUF012 (transformers' own idiom, here and in the subclasses)
+    published: ClassVar[dict[str, Any]] = {}
     supported, without_effect = SUPPORTED, WITHOUT_EFFECT
 
     # Switches of the backbone; a subclass has its own, or a property where a key decides.
@@ -53,15 +53,19 @@ class BackboneConfig(PretrainedConfig):
                 raise self._refused("rope_parameters", rope, {key: kwargs[key]})
         if rope.get("rope_type", "default") != "default":
             raise self._refused("rope_parameters", rope, "rope_type 'default'")
+        scaling = kwargs.get("rope_scaling") or {}
+        if scaling.get("rope_type", scaling.get("type")) == "default" and scaling.get("factor", 1.0) == 1.0:
+            kwargs["rope_scaling"] = None
         for key, values in self.supported.items():
             if kwargs.setdefault(key, values[0]) not in values:
                 raise self._refused(key, kwargs[key], repr(values[0]))
         kwargs.pop("rope_scaling", None)  # None; transformers 5 has another name for it
         if set(kwargs.get("layer_types") or ()) - {"full_attention"}:
             raise self._refused("layer_types", kwargs["layer_types"], "'full_attention' only")
-        for key, value in self.published.items():
-            setattr(self, key, kwargs.pop(key, value))
-        self.num_key_value_heads = self.num_key_value_heads or self.num_attention_heads
+        own = {key: kwargs.pop(key, value) for key, value in self.published.items()}
+        own["num_key_value_heads"] = own["num_key_value_heads"] or own["num_attention_heads"]
+        for key, value in own.items():
+            setattr(self, key, value)
         self.use_cache = kwargs.pop("use_cache", False)
         if kwargs.get("attn_implementation") == "flex_attention":
             del kwargs["attn_implementation"]  # the authors' kernel for training
@@ -108,13 +112,15 @@ class BackboneConfig(PretrainedConfig):
                 f"config.json: partial_rotary_factor={self.partial_rotary_factor} of heads of "
                 f"{self.head_size} makes {self.rotary_size} rotated numbers; it must be even and at least 2"
             )
-        check_block_size(self.block_size, "config.json: ")
+        key = self.attribute_map.get("block_size", "block_size")
+        if self.block_size is not None or self.published.get(key) is not None:
+            check_block_size(self.block_size, f"config.json: {key}")
 
 
-def check_block_size(value: Any, where: str = "") -> None:
-    """Refuse a length of blocks that is none."""
-    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-        raise LiftError(f"{where}block_size={value!r} must be a positive whole number, or null (no blocks)")
+def check_block_size(value: Any, key: str = "block_size") -> None:
+    """Refuse a number of columns that makes no block."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise LiftError(f"{key}={value!r} must be a positive whole number")
 
 
 # ---------------------------------------------------------------- the dense families
@@ -232,6 +238,32 @@ class A2DLlamaConfig(BackboneConfig):
     published = QWEN3 | {"head_dim": None, "mlp_bias": False, "block_size": None}
     supported = {key: SUPPORTED[key] for key in ("attention_dropout", "hidden_act", "rope_scaling")} | {
         "pretraining_tp": (1,)
+    }
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+
+    qkv_bias, out_bias = Qwen3Config.qkv_bias, Qwen3Config.out_bias
+
+
+class ILLaDAConfig(BackboneConfig):
+    """iLLaDA (Nie et al. 2026, arXiv 2606.25331): LLaDA's successor has Llama's layers, and Qwen's names."""
+
+    model_type = "illada"
+    published = QWEN | {
+        "vocab_size": 155136,
+        "hidden_size": 4096,
+        "intermediate_size": 14336,
+        "num_hidden_layers": 32,
+        "max_position_embeddings": 8192,
+        "rope_theta": 500000.0,
+        "tie_word_embeddings": True,
+        "attention_bias": False,
+        "mlp_bias": False,
+    }
+    supported = {key: SUPPORTED[key] for key in ("attention_dropout", "hidden_act", "rope_scaling")} | {
+        "layer_norm_eps": (None,),
+        "resid_pdrop": (0.0,),
     }
 
     def __init__(self, **kwargs: Any) -> None:

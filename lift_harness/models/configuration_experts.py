@@ -109,19 +109,18 @@ class SDARMoeConfig(Qwen3Config):
         "moe_intermediate_size": 768,
         "norm_topk_prob": True,
         "decoder_sparse_step": 1,
-        "mlp_only_layers": (),
+        "mlp_only_layers": None,
     }
     without_effect = WITHOUT_EFFECT_IN_SDAR | ABOUT_ROUTERS
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.mlp_only_layers = list(self.mlp_only_layers or ())
         check_experts(self)
 
     @property
     def mixed_layers(self) -> list[bool]:
         """Of each layer, whether its feed-forward is a mixture of experts."""
-        dense, every = self.mlp_only_layers, self.decoder_sparse_step
+        dense, every = self.mlp_only_layers or (), self.decoder_sparse_step
         return [n not in dense and (n + 1) % every == 0 for n in range(self.num_hidden_layers)]
 
 
@@ -174,7 +173,6 @@ class LLaDAMoeConfig(BackboneConfig):
         every = self.moe_layer_freq or [1] * self.num_hidden_layers
         if not isinstance(every, list) or len(every) != self.num_hidden_layers or set(every) - {0, 1}:
             raise self._refused("moe_layer_freq", every, f"a list of {self.num_hidden_layers} zeros and ones")
-        self.moe_layer_freq = every
         check_experts(self)
 
     qkv_bias, out_bias = Qwen3Config.qkv_bias, Qwen3Config.out_bias
@@ -187,7 +185,7 @@ class LLaDAMoeConfig(BackboneConfig):
     @property
     def mixed_layers(self) -> list[bool]:
         """Of each layer, whether its feed-forward is a mixture of experts."""
-        return [bool(mixed) for mixed in self.moe_layer_freq]
+        return [bool(mixed) for mixed in self.moe_layer_freq or [1] * self.num_hidden_layers]
 
 
 class RenamedLLaDAMoeConfig(LLaDAMoeConfig):

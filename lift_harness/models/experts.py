@@ -8,9 +8,10 @@ Shapes: T tokens, D hidden size, E experts of which each token takes K.
 from __future__ import annotations
 
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -22,8 +23,10 @@ PROJECTIONS = ("gate_proj", "up_proj", "down_proj")
 class Experts(nn.ModuleList):
     """E feed-forwards under their official names (`0.gate_proj.weight`), of which each token takes K."""
 
-    def __init__(self, count: int, size: int, width: int) -> None:
-        super().__init__(FeedForward(size, width) for _ in range(count))
+    def __init__(self, config: Any) -> None:
+        size, width = config.hidden_size, config.moe_intermediate_size
+        super().__init__(FeedForward(size, width) for _ in range(config.num_experts))
+        self.k = config.num_experts_per_tok
 
     def forward(self, x: Tensor, chosen: Tensor, weight: Tensor) -> Tensor:
         """The weighted sums [T, D] of what the chosen experts make of x.
@@ -35,8 +38,10 @@ class Experts(nn.ModuleList):
         """
         by_expert, order = chosen.flatten().sort(stable=True)  # [T K]
         grouped = x[order // chosen.shape[1]]
-        if grouped_product(x.device.type, x.dtype) and (stack := self.stacked()) is not None:
-            made = at_once(stack, grouped, by_expert)
+        fixed = not learns(self) and not shared_weights()
+        stack = self.stacked() if fixed and grouped_product(x.device.type, x.dtype) else None
+        if stack is not None:
+            made = all_at_once(stack, grouped, by_expert)
         else:
             made = self._one_by_one(grouped, by_expert)
         made = made[order.argsort()].view(*chosen.shape, -1)  # [T, K, D]
@@ -55,27 +60,32 @@ class Experts(nn.ModuleList):
     def stacked(self) -> dict[str, Tensor] | None:
         """The weights [E, out, in] of each projection, whose parts the experts' parameters are.
 
-        They are put together once, and again when something has moved them. None where an expert is more
-        than three plain matrices (adapters, quantisation), learns, or has sizes that the product refuses.
+        They are put together once, and again when one of them has moved. None where an expert is more than
+        three plain matrices (adapters, quantisation), or has sizes that the product refuses.
         """
-        if any(type(part) is not nn.Linear for expert in self for part in expert.children()):
-            return None
-        if learns(self[0]) or any(size % 8 for size in self[0].gate_proj.weight.shape):
-            return None
         stack = self.__dict__.setdefault("_stack", {})
         for name in PROJECTIONS:
-            weights = [getattr(expert, name).weight for expert in (self[0], self[-1])]
-            if name in stack and [w.data_ptr() for w in weights] == [
-                stack[name][i].data_ptr() for i in (0, -1)
-            ]:
+            layers: list[Any] = [getattr(expert, name) for expert in self]
+            if any(type(layer) is not nn.Linear for layer in layers):
+                return None
+            weights = [layer.weight for layer in layers]
+            if any(size % 8 for size in weights[0].shape):
+                return None
+            if name in stack and [weight.data_ptr() for weight in weights] == places(stack[name]):
                 continue
-            stack[name] = torch.stack([getattr(expert, name).weight for expert in self])
-            for expert, part in zip(self, stack[name], strict=True):
-                getattr(expert, name).weight.data = part
+            stack[name] = torch.stack(weights)
+            for weight, part in zip(weights, stack[name], strict=True):
+                weight.data = part
         return stack
 
 
-def at_once(stack: dict[str, Tensor], grouped: Tensor, by_expert: Tensor) -> Tensor:
+def places(stack: Tensor) -> list[int]:
+    """Where the parts of a stack are in memory."""
+    start, step = stack.data_ptr(), stack.stride(0) * stack.itemsize
+    return list(range(start, start + len(stack) * step, step))
+
+
+def all_at_once(stack: dict[str, Tensor], grouped: Tensor, by_expert: Tensor) -> Tensor:
     """What the experts make of their tokens, as three grouped products: [N, D].
 
     Args:
@@ -90,9 +100,32 @@ def at_once(stack: dict[str, Tensor], grouped: Tensor, by_expert: Tensor) -> Ten
     return F.grouped_mm(h, down, offs=ends)
 
 
-def learns(expert: Any) -> bool:
-    """Whether an expert's weights get gradients in this pass."""
-    return torch.is_grad_enabled() and any(p.requires_grad for p in expert.parameters())
+class Parameters(NamedTuple):
+    """Numbers of a model, and those that one token passes through."""
+
+    total: int
+    active: int
+
+
+def count_parameters(model: nn.Module) -> Parameters:
+    """The parameters of a model, which may be on the meta device."""
+    total = sum(parameter.numel() for parameter in model.parameters())
+    idle = 0
+    for module in model.modules():
+        if isinstance(module, Experts):
+            each = sum(parameter.numel() for parameter in module[0].parameters())
+            idle += (len(module) - module.k) * each
+    return Parameters(total, total - idle)
+
+
+def learns(experts: nn.Module) -> bool:
+    """Whether weights of these get gradients in this pass."""
+    return torch.is_grad_enabled() and any(weight.requires_grad for weight in experts.parameters())
+
+
+def shared_weights() -> bool:
+    """Whether other processes may hold parts of the weights (FSDP, ZeRO), which are then theirs to place."""
+    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
 
 
 @cache

@@ -8,18 +8,19 @@ from transformers import AutoConfig, AutoModel, AutoModelForMaskedLM
 
 from lift_harness.models.base import DiffusionLM
 from lift_harness.models.modeling_backbone import (
-    A2DLlamaModel,
-    A2DQwen2Model,
-    A2DQwen3Model,
-    FastDLLMModel,
-    SDARModel,
+    A2DLlamaLMHeadModel,
+    A2DQwen2LMHeadModel,
+    A2DQwen3LMHeadModel,
+    Fast_dLLM_QwenForCausalLM,
+    ILLaDAForCausalLM,
+    SDARForCausalLM,
 )
 from lift_harness.models.modeling_dream import DreamModel
 from lift_harness.models.modeling_experts import (
     LLaDA2MoeModelLM,
     LLaDAMoEModelLM,
     RenamedLLaDAMoEModelLM,
-    SDARMoeModel,
+    SDARMoeForCausalLM,
 )
 from lift_harness.models.modeling_llada import LLaDAModelLM
 
@@ -27,17 +28,19 @@ NATIVE: tuple[type[DiffusionLM], ...] = (
     LLaDAModelLM,
     DreamModel,
     LLaDA2MoeModelLM,
-    SDARModel,
-    SDARMoeModel,
-    FastDLLMModel,
-    A2DQwen3Model,
-    A2DQwen2Model,
-    A2DLlamaModel,
+    SDARForCausalLM,
+    SDARMoeForCausalLM,
+    Fast_dLLM_QwenForCausalLM,
+    A2DQwen3LMHeadModel,
+    A2DQwen2LMHeadModel,
+    A2DLlamaLMHeadModel,
+    ILLaDAForCausalLM,
     RenamedLLaDAMoEModelLM,
 )
+STACKED_TYPE = "llada2_moe_veomni"  # dFactory's LLaDA2, whose experts are stacked
 # By model_type; the encoders of `masked_lm.HEADS` are known too.
 MODEL_CLASSES: dict[str, type[DiffusionLM]] = {model.config_class.model_type: model for model in NATIVE}
-MODEL_CLASSES["llada2_moe_veomni"] = LLaDA2MoeModelLM  # dFactory's, with stacked experts
+MODEL_CLASSES[STACKED_TYPE] = LLaDA2MoeModelLM
 for _model in NATIVE:
     AutoConfig.register(_model.config_class.model_type, _model.config_class, exist_ok=True)
     AutoModel.register(_model.config_class, _model, exist_ok=True)

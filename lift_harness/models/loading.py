@@ -10,6 +10,7 @@ dtype is made one parameter after the other; on a GPU each tensor goes there dir
 from __future__ import annotations
 
 import importlib.util
+import re
 from pathlib import Path
 from typing import Any
 
@@ -39,12 +40,13 @@ from lift_harness.models.config_keys import check_keys
 from lift_harness.models.configuration_backbone import BackboneConfig, check_block_size
 from lift_harness.models.families import MODEL_CLASSES, family_of
 from lift_harness.models.masked_lm import HEADS, MaskedLM
-from lift_harness.models.stacked_experts import unstack, unstacked_headers
+from lift_harness.models.stacked_experts import has_stacks, unstack, unstacked_headers
 from lift_harness.models.tokenization import Special, load_tokenizer, resolve_ids
 
 __all__ = ["BUILT_IN", "MODEL_CLASSES", "load_model"]
 
 ATTENTION = ("sdpa", "eager", "flash_attention_2")
+EXPERT = re.compile(r"\.mlp\.experts\.(\d+)\.")
 FLOATS = (torch.float32, torch.bfloat16, torch.float16)
 
 
@@ -102,8 +104,7 @@ def load_model(
     folder = find_folder(name, revision)
     config, empty = empty_model(folder, name, block_size)
     attention = attn_implementation or own_attention(config)
-    as_stored = read_headers(folder)
-    headers = unstacked_headers(as_stored)
+    headers = read_headers(folder)
     native = family_of(config) is not None
     check_weights(name, empty, headers)
     tokenizer = load_tokenizer(folder, config["model_type"], chat_template)
@@ -115,7 +116,7 @@ def load_model(
     # transformers 5 keeps the whole stored checkpoint in memory while it converts: convert ourselves.
     mapped = native and places is None and stored in FLOATS
     options: dict[str, Any] = {"device_map": places, "quantization_config": quantisation}
-    options["state_dict"] = unstack(folder) if headers.keys() != as_stored.keys() else None
+    options["state_dict"] = unstack(folder) if has_stacks(headers) else None
     model = read_weights(
         type(empty) if native else AutoModelForMaskedLM,
         folder,
@@ -141,7 +142,7 @@ def load_model(
 
 
 def empty_model(folder: Path, name: str, block_size: int | None = None) -> tuple[dict[str, Any], Any]:
-    """config.json as written, and its model on the meta device: names and shapes, no memory.
+    """config.json as written (`with_other_ends`), and its model on the meta device: no memory.
 
     Args:
         folder: of the checkpoint.
@@ -169,7 +170,7 @@ def empty_model(folder: Path, name: str, block_size: int | None = None) -> tuple
         set_block_size(config, block_size)
         with torch.device("meta"):
             if family is not None:
-                return written, family(config)
+                return with_other_ends(written, folder), family(config)
             return written, AutoModelForMaskedLM.from_config(config)
     except LiftError:
         raise
@@ -177,12 +178,28 @@ def empty_model(folder: Path, name: str, block_size: int | None = None) -> tuple
         raise LiftError(f"{name}: config.json makes no {kind} model: {first_line(error)}") from error
 
 
+def with_other_ends(written: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """config.json with the ends of text that generation_config.json adds (SDAR's end of turn)."""
+    file, own = folder / "generation_config.json", written.get("eos_token_id")
+    if own is None or not file.is_file():
+        return written
+    ends = [*listed(own), *listed(read_json(file).get("eos_token_id"))]
+    unique = list(dict.fromkeys(ends))
+    return written | {"eos_token_id": unique} if len(unique) > 1 else written
+
+
+def listed(ids: Any) -> list[Any]:
+    """An id, several, or none, as a list."""
+    return ids if isinstance(ids, list) else [] if ids is None else [ids]
+
+
 def set_block_size(config: Any, block_size: int | None) -> None:
     """Put a given length of blocks into a configuration; None leaves its own."""
     if block_size is None:
         return
     check_block_size(block_size)
-    if not isinstance(config, BackboneConfig) or not config.takes_block_size():
+    takes = isinstance(config, BackboneConfig) and config.takes_block_size()
+    if not takes:
         raise LiftError(
             f"block_size={block_size}: {config.model_type} models are bidirectional "
             "and have no blocks; leave it out"
@@ -192,11 +209,24 @@ def set_block_size(config: Any, block_size: int | None) -> None:
 
 def check_weights(name: str, empty: Any, headers: dict[str, Header]) -> None:
     """Compare the tensors of a model with those in its files (`check_tensors`)."""
+    headers = unstacked_headers(headers)
+    check_experts_stored(name, empty.config, headers)
     tensors = empty.state_dict()
     shapes = {key: tuple(value.shape) for key, value in tensors.items()}
     floats = {key for key, value in tensors.items() if value.is_floating_point()}
     check_stored(name, {key: header for key, header in headers.items() if key in floats})
     check_tensors(name, shapes, headers, strict=isinstance(empty, DiffusionLM), ignored=unused(empty))
+
+
+def check_experts_stored(name: str, config: Any, headers: dict[str, Header]) -> None:
+    """Refuse another number of experts than config.json says."""
+    expected = getattr(config, "num_experts", None)
+    found = {int(match[1]) for match in map(EXPERT.search, headers) if match}
+    if expected is not None and found and len(found) != expected:
+        raise LiftError(
+            f"cannot load the weights of {name!r}: config.json says num_experts={expected}, the files hold "
+            f"{len(found)} a layer; config.json belongs to another model"
+        )
 
 
 def own_dtype(config: dict[str, Any], stored: torch.dtype) -> torch.dtype:

@@ -28,7 +28,8 @@ class MaskedLM(nn.Module):
     """A `...ForMaskedLM` of transformers with the interface of `DiffusionLM`; it takes no cache."""
 
     logit_shift = 0
-    cache_shape = block_size = None
+    cache_shape = None
+    block_size: int | None = None
 
     def __init__(self, model: Any) -> None:
         """Wrap a loaded model.

@@ -1,7 +1,8 @@
-"""The dense families on the backbone: SDAR, Fast-dLLM v2, and dllm's A2D models.
+"""The dense families on the backbone: SDAR, Fast-dLLM v2, dllm's A2D models, iLLaDA.
 
 Their layers are those of Qwen3, Qwen2 and Llama; the configurations say where they differ. Layers of
-transformers are not used: docs/adding-a-model.md says why.
+transformers are not used: docs/adding-a-model.md says why. Classes have the published names, which saved
+checkpoints write into config.json ("architectures").
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from lift_harness.models.configuration_backbone import (
     A2DQwen2Config,
     A2DQwen3Config,
     FastDLLMConfig,
+    ILLaDAConfig,
     SDARConfig,
 )
 
@@ -20,14 +22,14 @@ SDAR_DECODING = {"schedule": "sdar_dynamic", "grid": "sequence"}
 BD3LM_DECODING = {"schedule": "bd3lm", "grid": "answer"}
 
 
-class SDARModel(BackboneLM):
+class SDARForCausalLM(BackboneLM):
     """SDAR and TraDo."""
 
     config_class = SDARConfig
     decoding = SDAR_DECODING
 
 
-class FastDLLMModel(BackboneLM):
+class Fast_dLLM_QwenForCausalLM(BackboneLM):  # noqa: N801 (its published name)
     """Fast-dLLM v2; while it decodes, the shift by one stays inside the block (or sub-block)."""
 
     config_class = FastDLLMConfig
@@ -35,22 +37,28 @@ class FastDLLMModel(BackboneLM):
     logit_shift = 1
 
 
-class A2DQwen3Model(BackboneLM):
+class A2DQwen3LMHeadModel(BackboneLM):
     """dllm's Qwen3: MDLM without a block size, BD3LM with one."""
 
     config_class = A2DQwen3Config
     decoding = BD3LM_DECODING
 
 
-class A2DQwen2Model(BackboneLM):
+class A2DQwen2LMHeadModel(BackboneLM):
     """dllm's Qwen2."""
 
     config_class = A2DQwen2Config
     decoding = BD3LM_DECODING
 
 
-class A2DLlamaModel(BackboneLM):
+class A2DLlamaLMHeadModel(BackboneLM):
     """dllm's Llama."""
 
     config_class = A2DLlamaConfig
     decoding = BD3LM_DECODING
+
+
+class ILLaDAForCausalLM(BackboneLM):
+    """iLLaDA, fully bidirectional."""
+
+    config_class = ILLaDAConfig

@@ -25,17 +25,19 @@ from lift_harness.models.modeling_backbone import SDAR_DECODING
 class Mixture(nn.Module):
     """Router and experts of SDAR-MoE and LLaDA-MoE."""
 
+    expert_bias: Tensor | None
+
     def __init__(self, config: Any, bias: bool = False, normalise: bool = False) -> None:
         super().__init__()
-        self.k, self.normalise = config.num_experts_per_tok, normalise
+        self.normalise = normalise
         self.gate = nn.Linear(config.hidden_size, config.num_experts, bias=False)
-        self.experts = Experts(config.num_experts, config.hidden_size, config.moe_intermediate_size)
+        self.experts = Experts(config)
         self.register_buffer("expert_bias", torch.zeros(config.num_experts) if bias else None)
 
     def forward(self, h: Tensor) -> Tensor:
         """H [B, L, D] to [B, L, D]."""
         x = h.flatten(0, -2)
-        chosen, weight = softmax_router(x, self.gate.weight, self.k, self.expert_bias, self.normalise)
+        chosen, weight = softmax_router(x, self.gate.weight, self.experts.k, self.expert_bias, self.normalise)
         return self.experts(x, chosen, weight).view_as(h)
 
 
@@ -52,7 +54,7 @@ class SDARMoeLayer(Layer):
         return super().feed_forward(config, layer)
 
 
-class SDARMoeModel(BackboneLM):
+class SDARMoeForCausalLM(BackboneLM):
     """SDAR with experts."""
 
     config_class = SDARMoeConfig
@@ -109,6 +111,9 @@ class RenamedLLaDAMoEModelLM(LLaDAMoEModelLM):
     config_class = RenamedLLaDAMoeConfig
 
 
+RenamedLLaDAMoEModelLM.__name__ = LLaDAMoEModelLM.__name__  # which a saved config.json writes
+
+
 # ---------------------------------------------------------------- LLaDA2
 
 
@@ -147,6 +152,8 @@ class FusedAttention(nn.Module):
 class LLaDA2Gate(nn.Module):
     """The router of LLaDA2: `expert_bias` decides who is chosen, not with what weight."""
 
+    expert_bias: Tensor
+
     def __init__(self, config: Any) -> None:
         super().__init__()
         self.config = config
@@ -172,11 +179,9 @@ class LLaDA2Mixture(nn.Module):
 
     def __init__(self, config: Any) -> None:
         super().__init__()
-        size, width = config.hidden_size, config.moe_intermediate_size
-        self.gate = LLaDA2Gate(config)
-        self.experts = Experts(config.num_experts, size, width)
-        shared = width * (config.num_shared_experts or 0)
-        self.shared_experts = FeedForward(size, shared) if shared else None
+        self.gate, self.experts = LLaDA2Gate(config), Experts(config)
+        shared = config.moe_intermediate_size * (config.num_shared_experts or 0)
+        self.shared_experts = FeedForward(config.hidden_size, shared) if shared else None
 
     def forward(self, h: Tensor) -> Tensor:
         """H [B, L, D] to [B, L, D]."""

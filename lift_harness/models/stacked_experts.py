@@ -35,6 +35,11 @@ def unstacked_headers(headers: Mapping[str, Header]) -> dict[str, Header]:
     return official
 
 
+def has_stacks(headers: Mapping[str, Header]) -> bool:
+    """Whether a checkpoint has its experts in dFactory's form."""
+    return any(STACKED.fullmatch(name) for name in headers)
+
+
 def unstack(folder: Path) -> dict[str, Tensor]:
     """The tensors of a folder under the official names: views of its mapped files."""
     single = (folder / SINGLE).is_file()

@@ -6,6 +6,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from lift_harness.models.block_causal import noisy_and_clean
 from lift_harness.models.checkpoint import read_headers, read_json
 from lift_harness.models.families import family_of
 from lift_harness.models.loading import check_weights, empty_model
@@ -14,11 +15,11 @@ from lift_harness.models.modeling_experts import LLaDA2MoeModelLM
 TOLERANCE = 5e-4  # of float32 logits of about +-18 in another order of summation (golden README)
 FOLDERS = {
     "llada2-tiny": ("LLaDA2MoeModelLM", 32, 0),
-    "sdar-tiny": ("SDARModel", 4, 0),
-    "fastdllm-v2-tiny": ("FastDLLMModel", 32, 1),
+    "sdar-tiny": ("SDARForCausalLM", 4, 0),
+    "fastdllm-v2-tiny": ("Fast_dLLM_QwenForCausalLM", 32, 1),
     "llada-moe-tiny": ("LLaDAMoEModelLM", None, 0),
     "llada-moe-tiny/variant": ("LLaDAMoEModelLM", None, 0),
-    "a2d-qwen3-tiny": ("A2DQwen3Model", None, 0),
+    "a2d-qwen3-tiny": ("A2DQwen3LMHeadModel", None, 0),
 }
 LOGITS = [
     *(("llada2-tiny", case) for case in ("b8.len32", "b8.len29", "b32.len64", "b32.len96")),
@@ -162,6 +163,32 @@ def test_who_sees_whom_may_be_given(golden):
     model.hidden_states(ids[:, :prefix], mask[:, :prefix, :prefix], positions[:, :prefix], cache)
     hidden = model.hidden_states(ids[:, prefix:], mask[:, prefix:], positions[:, prefix:], cache)
     assert (model.logits_at(hidden) - stored["bdpad8.logits_block_cached"]).abs().max() < TOLERANCE
+
+
+@pytest.mark.parametrize(
+    ("folder", "case", "clean", "noisy", "expected"),
+    [
+        ("llada2-tiny", "df_b8", "input_ids", "noisy_input_ids", "noisy_logits"),
+        ("fastdllm-v2-tiny", "b32", None, None, "logits_raw"),
+    ],
+)
+def test_training_rows_see_noisy_and_clean_tokens(folder, case, clean, noisy, expected, golden, shared):
+    model, _ = golden(folder)
+    stored = load_file(shared / "golden" / folder / "train.safetensors")
+    if clean is None:
+        both = stored[f"{case}.model_input_ids"][:2]
+    else:
+        both = torch.cat((stored[f"{case}.{noisy}"], stored[f"{case}.{clean}"]), dim=1)
+    length = both.shape[1] // 2
+    mask = noisy_and_clean(length, int(case.removeprefix("df_").removeprefix("b")))[None]
+    positions = torch.arange(length).repeat(2)[None]
+    logits = model(both, mask, positions).logits[:, :length]
+    assert (logits - stored[f"{case}.{expected}"]).abs().max() < TOLERANCE
+    some = torch.zeros_like(both, dtype=torch.bool)
+    some[0, 3], some[1, 5:7] = True, True
+    assert (
+        model(both, mask, positions, logits_mask=some).logits - logits[some[:, :length]]
+    ).abs().max() < 1e-4
 
 
 def test_llada2_routes_as_the_official_code(golden):
