@@ -9,11 +9,12 @@ from typing import Any
 
 import torch
 
-from lift_harness.decoding.batch import Batch, Row
+from lift_harness.decoding.batch import Batch
 from lift_harness.decoding.config import DecodingConfig
 from lift_harness.decoding.engine import decode
 from lift_harness.decoding.request import Generation, Request, excess_tokens
 from lift_harness.decoding.resolve import resolve
+from lift_harness.decoding.row import Row
 from lift_harness.errors import LiftError
 
 OnDone = Callable[[int, Generation], None]

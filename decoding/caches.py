@@ -19,7 +19,7 @@ from torch import Tensor
 from lift_harness.decoding.transfer import numbers
 
 if TYPE_CHECKING:
-    from lift_harness.decoding.batch import Row
+    from lift_harness.decoding.row import Row
 
 # (row, columns that its next pass sees) -> (first column, end) to compute
 Window = Callable[["Row", int], tuple[int, int]]

@@ -12,8 +12,9 @@ from itertools import chain, groupby
 import torch
 from torch import Tensor
 
-from lift_harness.decoding.batch import Batch, Canvases, Decision, Row
+from lift_harness.decoding.batch import Batch, Canvases, Decision
 from lift_harness.decoding.config import DecodingConfig
+from lift_harness.decoding.row import Row
 from lift_harness.decoding.sampling import Choice, choose
 from lift_harness.decoding.schedules import ADAPTIVE, EDITING, FROM_THE_LEFT, highest, quota
 from lift_harness.decoding.transfer import numbers, on_device

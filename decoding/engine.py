@@ -12,10 +12,11 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator
 
-from lift_harness.decoding.batch import Batch, Row
+from lift_harness.decoding.batch import Batch
 from lift_harness.decoding.decision import decide
 from lift_harness.decoding.forward import hidden_states
 from lift_harness.decoding.request import Generation
+from lift_harness.decoding.row import Row
 from lift_harness.decoding.speculation import Speculation
 
 

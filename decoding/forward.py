@@ -11,8 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lift_harness.decoding.batch import Batch, Canvases, FirstPass, Row, bounds
+from lift_harness.decoding.batch import Batch, Canvases, FirstPass, bounds
 from lift_harness.decoding.caches import View
+from lift_harness.decoding.row import Row
 from lift_harness.decoding.transfer import numbers
 from lift_harness.models.block_causal import block_causal
 

@@ -3,7 +3,9 @@
 log p(x | context) >= E over l ~ U{1..L} and masked sets S of size l of  L/l * sum over i in S of
 log p(x_i | the rest)    (LLaDA, arXiv 2502.09992, equation 6)
 
-which is also the mean, over all orders of the L tokens, of the log probability of filling them in so.
+which is also the mean, over all orders of the L tokens, of the log probability of filling them in so. A model
+with blocks finds them one after the other: its bound is the sum of the blocks', each after all that is before
+it (Arriola et al. 2025, arXiv 2503.09573, equation 8).
 
 Shapes: R rows (a text with some tokens masked), L tokens of a text, V vocabulary.
 """
@@ -11,8 +13,9 @@ Shapes: R rows (a text with some tokens masked), L tokens of a text, V vocabular
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any, NamedTuple
 
@@ -31,16 +34,38 @@ GREEDY = DecodingConfig()  # temperature 0, confidence: the candidate's probabil
 
 @dataclass(frozen=True)
 class Text:
-    """Tokens to be scored after a context, and the number that keys their randomness."""
+    """Tokens to be scored after a context, and the numbers that key their randomness.
+
+    `block` is that of the model's blocks that the target is (part of), if the text was cut into them.
+    """
 
     context: tuple[int, ...]
     target: tuple[int, ...]
     key: int = 0
+    block: int | None = None
 
     @property
     def length(self) -> int:
         """Columns of a row."""
         return len(self.context) + len(self.target)
+
+    @property
+    def keys(self) -> tuple[int, ...]:
+        """What keys its randomness."""
+        return (self.key,) if self.block is None else (self.key, self.block)
+
+    def blocks(self, size: int | None) -> list[Text]:
+        """The text itself, or its part in each block of so many columns, with all before it as context."""
+        if size is None:
+            return [self]
+        whole, first = self.context + self.target, len(self.context)
+        starts = range(first // size * size, len(whole), size)
+        parts = []
+        for start in starts:
+            begin = max(start, first)
+            target = whole[begin : start + size]
+            parts.append(replace(self, context=whole[:begin], target=target, block=start // size))
+        return parts
 
 
 class Likelihood(NamedTuple):
@@ -49,6 +74,7 @@ class Likelihood(NamedTuple):
     value: float
     stderr: float
     rows: int
+    exact: bool = False
 
 
 class Rows(NamedTuple):
@@ -86,7 +112,7 @@ def elbo(
         model: as for `decoding.generate`.
         texts: what to score; contexts and targets are not empty.
         mask_id: the id of the mask token.
-        mc_num: Monte-Carlo samples of a text.
+        mc_num: Monte-Carlo samples of a text (of each block, for a model with blocks; so too the next).
         exact_tokens: targets of up to so many tokens are averaged over all orders, 2^L - 1 rows, no noise.
         seed: of the samples.
         token_budget: columns in a pass, padding included.
@@ -97,9 +123,41 @@ def elbo(
     Raises:
         LiftError: a single row does not fit in memory.
     """
+    of_texts = [text.blocks(model.block_size) for text in texts]
+    parts = [part for of_text in of_texts for part in of_text]
+    owners = [i for i, of_text in enumerate(of_texts) for _ in of_text]
+    left, known = Counter(owners), [Likelihood(0.0, 0.0, 0, exact=True)] * len(texts)
+
+    def finish(part: int, one: Likelihood) -> None:
+        i = owners[part]
+        left[i] -= 1
+        known[i] = plus(known[i], one)
+        if on_done and not left[i]:
+            on_done(i, known[i])
+
+    bounds_of_parts(model, parts, mask_id, mc_num, exact_tokens, seed, token_budget, finish)
+    return known
+
+
+def plus(a: Likelihood, b: Likelihood) -> Likelihood:
+    """The sum of two independent estimates."""
+    stderr = math.hypot(a.stderr, b.stderr) if a.stderr and b.stderr else a.stderr + b.stderr
+    return Likelihood(a.value + b.value, stderr, a.rows + b.rows, a.exact and b.exact)
+
+
+def bounds_of_parts(
+    model: Any,
+    texts: Sequence[Text],
+    mask_id: int,
+    mc_num: int,
+    exact_tokens: int,
+    seed: int,
+    token_budget: int,
+    on_done: Callable[[int, Likelihood], None],
+) -> None:
+    """The bound for every text as it is, not cut into blocks; the arguments are those of `elbo`."""
     rows: dict[int, Rows] = {}
     values: dict[int, list[Tensor]] = {}
-    bounds: dict[int, Likelihood] = {}
     order = sorted(range(len(texts)), key=lambda i: -texts[i].length)  # what does not fit shows at once
     for group in batches(texts, order, rows, exact_tokens, mc_num, seed, token_budget):
         parts = [Part(texts[i], rows[i].masked[here]) for i, here in group]
@@ -107,10 +165,7 @@ def elbo(
         for (i, _), part_sums in zip(group, sums, strict=True):
             values.setdefault(i, []).append(part_sums)
             if sum(map(len, values[i])) == len(rows[i].weight):
-                bounds[i] = estimate(torch.cat(values.pop(i)), rows.pop(i))
-                if on_done:
-                    on_done(i, bounds[i])
-    return [bounds[i] for i in range(len(texts))]
+                on_done(i, estimate(torch.cat(values.pop(i)), rows.pop(i)))
 
 
 def batches(
@@ -129,7 +184,7 @@ def batches(
         text = texts[i]
         length = len(text.target)
         exact = length <= exact_tokens
-        rows[i] = every_order(length) if exact else samples(length, mc_num, seed, text.key)
+        rows[i] = every_order(length) if exact else samples(length, mc_num, seed, *text.keys)
         begin, n = 0, len(rows[i].weight)
         while begin < n:
             if not group:
@@ -149,7 +204,7 @@ def estimate(sums: Tensor, rows: Rows) -> Likelihood:
     """The bound from the rows' sums of log p: their weighted sum over all orders, or the mean of samples."""
     values = sums * rows.weight
     if rows.exact:
-        return Likelihood(float(values.sum()), 0.0, len(values))
+        return Likelihood(float(values.sum()), 0.0, len(values), exact=True)
     spread = float(values.std()) / math.sqrt(len(values)) if len(values) > 1 else math.nan
     return Likelihood(float(values.mean()), spread, len(values))
 
@@ -170,17 +225,17 @@ def every_order(length: int) -> Rows:
     return Rows(masked, torch.tensor(weight, dtype=torch.float64), exact=True)
 
 
-def samples(length: int, n: int, seed: int, key: int) -> Rows:
+def samples(length: int, n: int, seed: int, *key: int) -> Rows:
     """n masked sets whose sizes l are spread evenly over 1..L from a random start, weighted L / l.
 
     Each size alone is uniform on 1..L, so that the mean is unbiased; together they cover the range, as in
     LLaDA's evaluation, which takes most of the variance away. The masked positions are uniform.
     """
-    start = keyed_uniform(LIKELIHOOD_LEVEL, seed, key)
+    start = keyed_uniform(LIKELIHOOD_LEVEL, seed, *key)
     level = (start + torch.arange(n, dtype=torch.float64) / n) % 1  # [n]
     size = (1 + (level * length).long()).clamp(max=length)
     noise = keyed_uniform(
-        LIKELIHOOD_ORDER, seed, key, torch.arange(n)[:, None], torch.arange(length)
+        LIKELIHOOD_ORDER, seed, *key, torch.arange(n)[:, None], torch.arange(length)
     )  # [n, L]
     rank = noise.argsort(-1).argsort(-1)
     return Rows(rank < size[:, None], length / size.double(), exact=False)
@@ -278,10 +333,25 @@ def greedy_matches(
 ) -> list[bool]:
     """Whether greedy decoding, one token a pass, the surest first, gives each target (LLaDA's check).
 
-    A text is out with the first token that differs: only those that match take L passes.
+    In blocks, where the model has any. A text is out with the first token that differs: only those that match
+    take L passes.
     """
-    matches = [False] * len(texts)
-    order = sorted(range(len(texts)), key=lambda i: -texts[i].length)
+    matches = [True] * len(texts)
+    blocks = [text.blocks(model.block_size) for text in texts]
+    for n in range(max(map(len, blocks), default=0)):
+        going = {i: blocks[i][n] for i in range(len(texts)) if matches[i] and n < len(blocks[i])}
+        for i, match in greedy_parts(model, going, mask_id, token_budget):
+            matches[i] = match
+            if on_done and (not match or n == len(blocks[i]) - 1):
+                on_done(i)
+    return matches
+
+
+def greedy_parts(
+    model: Any, texts: Mapping[int, Text], mask_id: int, token_budget: int
+) -> Iterator[tuple[int, bool]]:
+    """`greedy_matches` of texts as they are, not cut into blocks: (which, whether), as they come out."""
+    order = sorted(texts, key=lambda i: -texts[i].length)
     left = {i: torch.ones(1, len(texts[i].target), dtype=torch.bool) for i in order}
     while left:
         waiting = list(left)
@@ -292,9 +362,6 @@ def greedy_matches(
             for i, column in zip(group, columns, strict=True):
                 if column >= 0:
                     left[i][0, column] = False
-                    matches[i] = not left[i].any()
-                if column < 0 or matches[i]:
+                if column < 0 or not left[i].any():
                     del left[i]
-                    if on_done:
-                        on_done(i)
-    return matches
+                    yield i, column >= 0

@@ -103,7 +103,7 @@ def entropy_bound(config: DecodingConfig, ranked: Tensor, entropy: Tensor, at_le
 def above_or_quota(config: DecodingConfig, ranked: Tensor, entropy: Tensor, at_least: Tensor) -> Tensor:
     """All above the threshold if they number at least the quota, else the quota's (LLaDA2.0, SDAR)."""
     above = (ranked > config.threshold).sum(-1)
-    return torch.maximum(above, at_least).clamp(max=(ranked > -torch.inf).sum(-1))
+    return torch.maximum(above, at_least).clamp(max=(ranked != -torch.inf).sum(-1))  # NaN counts
 
 
 def above_or_best(config: DecodingConfig, ranked: Tensor, entropy: Tensor, at_least: Tensor) -> Tensor:

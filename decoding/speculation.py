@@ -12,9 +12,10 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from lift_harness.decoding.batch import Batch, Canvases, Decision, Row, bounds
+from lift_harness.decoding.batch import Batch, Canvases, Decision, bounds
 from lift_harness.decoding.decision import decide
 from lift_harness.decoding.forward import hidden_states
+from lift_harness.decoding.row import Row
 from lift_harness.decoding.schedules import highest
 from lift_harness.decoding.transfer import numbers
 

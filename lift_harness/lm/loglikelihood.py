@@ -131,7 +131,7 @@ def bound(
 
 def statistics(lm: LiftDLM, bounds: dict[Text, Likelihood], truncated: int) -> dict[str, Any]:
     """What the texts of all ranks took, and how sure their bounds are."""
-    errors = [one.stderr for text, one in bounds.items() if len(text.target) > lm.exact_tokens]
+    errors = [one.stderr for one in bounds.values() if not one.exact]
     sums: Any = {  # not all of them whole numbers
         "texts": len(bounds),
         "sampled": len(errors),

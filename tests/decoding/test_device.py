@@ -15,9 +15,10 @@ from torch._functorch import config as functorch_config
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from lift_harness.decoding import DecodingConfig, Request, run
-from lift_harness.decoding.batch import Batch, Row
+from lift_harness.decoding import DecodingConfig, Request, run, settings_for
+from lift_harness.decoding.batch import Batch
 from lift_harness.decoding.engine import passes, take_step
+from lift_harness.decoding.row import Row
 from lift_harness.models.configuration_dream import DreamConfig
 from lift_harness.models.configuration_llada import LLaDAConfig
 from lift_harness.models.modeling_dream import DreamModel
@@ -73,10 +74,10 @@ def no_numbers(model):
     ids=str,
 )
 def test_a_planned_pass_neither_mixes_devices_nor_waits_for_one(family, settings):
-    config = DecodingConfig(gen_length=16, block_length=8, steps=8, **settings)
+    model = empty_model(family)
+    config = settings_for(model, dict(gen_length=16, block_length=8, steps=8), settings)
     prompts = [[1, 2], [1, 2], [1, 2, 3]]  # two samples of a problem, and another
     requests = [Request(tuple(prompt), config, key=i) for i, prompt in enumerate(prompts)]
-    model = empty_model(family)
     with no_numbers(model):
         slots, width = len(requests), max(request.length for request in requests)
         batch = Batch(model, model.hidden_states, requests[0], slots, width, 58, False, Counter())

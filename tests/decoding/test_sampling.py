@@ -16,6 +16,8 @@ from lift_harness.decoding.sampling import choose, draw, filtered, most_probable
 from lift_harness.decoding.schedules import dream, entropy_bound, factor, fixed, highest, threshold
 from lift_harness.keyed_random import keyed_bits, keyed_uniform
 
+NO_QUOTA = torch.zeros(1, dtype=torch.int64)
+
 light = settings(max_examples=100, deadline=None, derandomize=True)
 CHI_SQUARE_999 = {1: 10.83, 2: 13.82, 3: 16.27, 4: 18.47, 5: 20.52}  # 99.9 % by degrees of freedom
 
@@ -232,14 +234,16 @@ sorted_confidences = st.lists(st.floats(0, 1, width=32), min_size=1, max_size=9)
 def test_threshold_and_factor_count_as_a_loop_does(ranked, bar, f):
     values = torch.tensor([[*ranked, -math.inf, -math.inf]])  # two positions that are not masked
     config = DecodingConfig(schedule="threshold", threshold=bar)
-    assert threshold(config, values, values).tolist() == [max(1, sum(value >= bar for value in ranked))]
+    assert threshold(config, values, values, NO_QUOTA).tolist() == [
+        max(1, sum(value >= bar for value in ranked))
+    ]
     bars = [1 - f / (rank + 1) for rank in range(1, len(ranked) + 1)]
     assume(all(abs(value - bar) > 1e-6 for value, bar in zip(ranked, bars, strict=True)))
     passed = 0
     for value, bar in zip(ranked, bars, strict=True):
         passed += value >= bar
     config = DecodingConfig(schedule="factor", factor=f)
-    assert factor(config, values, values).tolist() == [max(1, passed)]
+    assert factor(config, values, values, NO_QUOTA).tolist() == [max(1, passed)]
 
 
 @light
@@ -256,7 +260,7 @@ def test_the_entropy_bound_takes_the_most_that_brute_force_finds(rows, masked, b
         lost = [sum(row[:k]) - max(row[:k]) for k in range(1, masked + 1)]
         assume(all(abs(value - bound) > 1e-5 for value in lost[1:]))
         expected.append(max(k for k in range(1, masked + 1) if k == 1 or lost[k - 1] <= bound))
-    assert entropy_bound(config, -entropies, entropies).tolist() == expected
+    assert entropy_bound(config, -entropies, entropies, NO_QUOTA).tolist() == expected
 
 
 @light
