@@ -225,17 +225,17 @@ def every_order(length: int) -> Rows:
     return Rows(masked, torch.tensor(weight, dtype=torch.float64), exact=True)
 
 
-def samples(length: int, n: int, seed: int, *key: int) -> Rows:
+def samples(length: int, n: int, seed: int, key: int, *more: int) -> Rows:
     """n masked sets whose sizes l are spread evenly over 1..L from a random start, weighted L / l.
 
     Each size alone is uniform on 1..L, so that the mean is unbiased; together they cover the range, as in
     LLaDA's evaluation, which takes most of the variance away. The masked positions are uniform.
     """
-    start = keyed_uniform(LIKELIHOOD_LEVEL, seed, *key)
+    start = keyed_uniform(LIKELIHOOD_LEVEL, seed, key, *more)
     level = (start + torch.arange(n, dtype=torch.float64) / n) % 1  # [n]
     size = (1 + (level * length).long()).clamp(max=length)
     noise = keyed_uniform(
-        LIKELIHOOD_ORDER, seed, *key, torch.arange(n)[:, None], torch.arange(length)
+        LIKELIHOOD_ORDER, seed, key, *more, torch.arange(n)[:, None], torch.arange(length)
     )  # [n, L]
     rank = noise.argsort(-1).argsort(-1)
     return Rows(rank < size[:, None], length / size.double(), exact=False)
