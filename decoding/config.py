@@ -248,7 +248,7 @@ def protocol_steps(gen_length: int, block_length: int) -> int:
 
     Every block takes the same number of steps, so that this is valid for any lengths that go together.
     """
-    return max(1, gen_length // block_length) * max(1, block_length // 2)
+    return -(-gen_length // block_length) * max(1, block_length // 2)
 
 
 def merge(*sources: Mapping[str, Any]) -> dict[str, Any]:

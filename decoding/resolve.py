@@ -8,6 +8,7 @@ from typing import Any
 
 from lift_harness.decoding.caches import AUTO, OF_BLOCKS
 from lift_harness.decoding.config import UNSET, DecodingConfig
+from lift_harness.decoding.schedules import EDITING
 from lift_harness.errors import LiftError
 
 
@@ -40,14 +41,19 @@ def resolve(config: DecodingConfig, model: Any) -> DecodingConfig:
     """Settings with a cache of the model in place of `auto`.
 
     Raises:
-        LiftError: a cache of the other kind of model or for a model that takes none, blocks of another
-            length than the model's, speculation in blocks.
+        LiftError: a cache of the other kind of model or for a model that takes none, edits by a model with
+            shifted logits, blocks of another length than the model's, speculation in blocks.
     """
     name, size = type(model).__name__, getattr(model, "block_size", None)
     if config.cache == AUTO:
         config = dataclasses.replace(config, cache="none" if size is None else "blocks")
     if config.cache != "none" and getattr(model, "cache_shape", None) is None:
         raise LiftError(f"cache={config.cache!r}: {name} has no key/value cache; use cache=none")
+    if config.schedule in EDITING and getattr(model, "logit_shift", 0):
+        raise LiftError(
+            f"schedule={config.schedule!r} edits tokens where they stand, and {name} predicts each one position "
+            "before; use another schedule"
+        )
     if size is None:
         if config.cache in OF_BLOCKS:
             raise LiftError(

@@ -26,8 +26,8 @@ SCHEDULES = {
     "sub_blocks": dict(schedule="fastdllm_v2", threshold=0.4, sub_block_length=4, cache="sub_blocks"),
     "bd3lm": dict(schedule="bd3lm", grid="answer", steps=9),
     "guided": dict(schedule="bd3lm", grid="answer", steps=9, cfg_scale=0.7),
-    "fixed": dict(schedule="fixed", steps=12),
-    "entropy_bound": dict(schedule="entropy_bound", entropy_bound=2.0),
+    "fixed": dict(schedule="fixed", grid="sequence", steps=12),
+    "entropy_bound": dict(schedule="entropy_bound", grid="sequence", entropy_bound=2.0),
 }
 
 
@@ -65,7 +65,7 @@ class Watched:
 
 
 def plain(outs):
-    return [(out.ids, out.step, out.forward_passes, out.replaced) for out in outs]
+    return [(out.ids, out.step, out.forward_passes, [one[:3] for one in out.replaced]) for out in outs]
 
 
 def decode(model, requests, **how):
@@ -89,9 +89,11 @@ def requests_of(model, lengths, samples=1, **values):
 @pytest.mark.parametrize("temperature", [0.0, 0.7])
 @pytest.mark.parametrize("schedule", SCHEDULES)
 def test_prompts_of_all_lengths_decode_alike_in_any_batch_and_order(model, schedule, temperature):
+    if schedule == "llada21" and model.logit_shift:
+        pytest.skip("refused")
     requests = requests_of(model, range(1, 20), **SCHEDULES[schedule], temperature=temperature)
     expected = alone(model, requests)
-    assert len({len(ids) for ids, *_ in expected}) >= 3  # some end early, at different blocks
+    assert len({len(ids) for ids, *_ in expected}) >= 2  # some end early
     assert plain(decode(model, requests, batch_size=3)) == expected
     assert plain(decode(model, requests[::-1], batch_size=8)) == expected[::-1]
 
@@ -99,8 +101,8 @@ def test_prompts_of_all_lengths_decode_alike_in_any_batch_and_order(model, sched
 @pytest.mark.parametrize("family", ["llada2", "sdar", "fast-dllm", "a2d-qwen2"])
 def test_the_cache_is_exact(models, family):
     model = models(family)
-    for values in SCHEDULES.values():
-        if values.get("cache") != "sub_blocks":
+    for name, values in SCHEDULES.items():
+        if name != "sub_blocks" and not (name == "llada21" and model.logit_shift):
             requests = requests_of(model, [1, 7, 8, 17], **values)
             without = requests_of(model, [1, 7, 8, 17], **values, cache="none")
             assert plain(decode(model, requests)) == plain(decode(model, without))
@@ -111,13 +113,15 @@ def mixture(model):
     requests = []
     for i, ids in enumerate(random_prompts([1 + i * 5 % 23 for i in range(33)], seed=1)):
         values = SCHEDULES[list(SCHEDULES)[i % 11]]
+        if values["schedule"] == "llada21" and model.logit_shift:
+            continue
         own = dict(gen_length=[20, 9, 24][i % 3], temperature=[0.0, 0.7][i % 2])
         if "steps" in values:
             own["steps"] = -(-own["gen_length"] // BLOCK) * 3
         if i % 5 == 3:
             own |= dict(top_p=0.8, top_k=20, suppress_tokens=(5, 6), seed=i)
         extra = [{}, dict(max_tokens=7), dict(finished=lambda tokens: len(tokens) >= 9)][i // 3 % 3]
-        if i % 6 == 4 and not values.get("sub_block_length") and values["schedule"] != "fastdllm_v2":
+        if i % 4 == 1 and "sub_block_length" not in values:
             ids, extra = [MASK if j % 3 else token for j, token in enumerate(ids * 2)], dict(infill=True)
         requests.append(Request(tuple(ids), settings_for(model, values, own), key=i, sample=i % 3, **extra))
     return requests
@@ -177,10 +181,8 @@ def test_a_pass_that_keeps_a_block_is_the_first_of_the_next_one(models):
     (request,) = requests_of(model, [19], early_stop=False, schedule="sdar_static", steps=12)
     watched, counts = Watched(model), Counter()
     (out,) = decode(watched, [request], counts=counts)
-    assert counts["calls"] == out.forward_passes == 2 + 4 + 3  # 5, 8 and 8 masks at three or two a pass
-    first = [(1, 24), *[(1, BLOCK)] * 1]
-    assert watched.seen[: len(first)] == first
-    assert Counter(watched.seen) == {(1, 24): 1, (1, 2 * BLOCK): 2, (1, BLOCK): out.forward_passes - 3}
+    assert counts["calls"] == out.forward_passes == 3 + 4 + 4  # 5, 8 and 8 masks, two a pass
+    assert watched.seen == [(1, 24), *[(1, 8)] * 2, *([(1, 16), *[(1, 8)] * 3] * 2)]
 
 
 def test_nothing_right_of_the_block_is_computed_and_prompts_share_passes(models):
@@ -212,7 +214,7 @@ def test_a_sub_block_that_is_begun_is_computed_alone(models):
         watched = Watched(model)
         (out,) = decode(watched, requests_of(model, [16], **values, cache=cache))
         seen[cache] = Counter(columns for _, columns in watched.seen)
-    assert seen["blocks"][4] == 0 and seen["sub_blocks"][4] > 8
+    assert seen["blocks"][4] == 0 and seen["sub_blocks"][4] > 4
 
 
 # ---- settings
@@ -236,8 +238,9 @@ def test_a_model_states_how_its_authors_decode_it(models):
         )
         assert (config.block_length, config.cache, config.exact) == (BLOCK, "blocks", True)
         assert (config.gen_length, config.temperature) == (20, 0.2)
-        asked = settings_for(models(family), dict(schedule="fixed", steps=9, cache="none"), task=protocol)
-        assert (asked.schedule, asked.steps, asked.cache) == ("fixed", 9, "none")
+        own = dict(schedule="sdar_static", steps=9, cache="none")
+        asked = settings_for(models(family), own, task=protocol)
+        assert (asked.schedule, asked.steps, asked.cache) == ("sdar_static", 9, "none")
 
 
 def test_to_a_bidirectional_model_nothing_is_published(llada):
@@ -281,6 +284,11 @@ def test_a_cache_of_blocks_is_refused_for_a_bidirectional_model(llada):
     refused(lambda: settings_for(llada(), dict(cache="blocks")), "cache='blocks'", "bidirectional")
     config = DecodingConfig(gen_length=8, cache="blocks")
     refused(lambda: generate(llada(), [[1, 2]], config, mask_id=MASK), "cache='blocks'", "LLaDAModelLM")
+
+
+def test_edits_are_refused_where_a_token_is_predicted_before_its_place(models):
+    shifted = models("fast-dllm")
+    refused(lambda: settings_for(shifted, dict(schedule="llada21")), "schedule='llada21'", "one position")
 
 
 def test_infill_in_sub_blocks_is_refused(models):
