@@ -51,8 +51,8 @@ def resolve(config: DecodingConfig, model: Any) -> DecodingConfig:
         raise LiftError(f"cache={config.cache!r}: {name} has no key/value cache; use cache=none")
     if config.schedule in EDITING and getattr(model, "logit_shift", 0):
         raise LiftError(
-            f"schedule={config.schedule!r} edits tokens where they stand, and {name} predicts each one position "
-            "before; use another schedule"
+            f"schedule={config.schedule!r} edits tokens where they stand, and {name} predicts each "
+            "one position before; use another schedule"
         )
     if size is None:
         if config.cache in OF_BLOCKS:

@@ -115,7 +115,7 @@ def test_a_bad_setting_is_refused_and_changes_nothing():
 
 
 def test_bad_settings_are_found_before_a_model_is_loaded(monkeypatch):
-    monkeypatch.setattr("lift_harness.interactive.session.load_model", None)
+    monkeypatch.setattr("lift_harness.interactive.session.load_model", lambda name, dtype: 1 / 0)
     with pytest.raises(LiftError, match="temperature=-1"):
         open_session("lift-tiny", settings=["temperature=-1"])
     with pytest.raises(LiftError, match="unknown model arg 'dtpye'; did you mean dtype"):

@@ -8,14 +8,12 @@ from safetensors.numpy import load_file
 from support.families_reference import MASK, Reference, write_family
 
 BLOCK = 8
-# Of `families_reference.CONFIGS`: with experts, dense, and predicting one position earlier.
-FAMILIES = ("llada2", "sdar", "fast-dllm", "a2d-qwen2")
 
 
-def write_blocks(folder: Path, family: str, block_size: int = BLOCK, tokenizer=None) -> Path:
-    """A random checkpoint of a family whose blocks have `block_size` columns."""
+def write_blocks(folder: Path, family: str, tokenizer=None) -> Path:
+    """A random checkpoint of a family whose blocks have `BLOCK` columns."""
     key = "bd_size" if family == "fast-dllm" else "block_size"
-    return write_family(folder, family, tokenizer, **{key: block_size})
+    return write_family(folder, family, tokenizer, **{key: BLOCK}, max_position_embeddings=512)
 
 
 def load_blocks(folder: Path):
@@ -29,10 +27,9 @@ def load_blocks(folder: Path):
 class BlockReference:
     """`reference(ids)`: logits float64 [L, V] of one row of a model with blocks."""
 
-    def __init__(self, folder: Path, block_size: int = BLOCK) -> None:
+    def __init__(self, folder: Path) -> None:
         self.config = json.loads((folder / "config.json").read_text()) | {"mask_token_id": MASK}
-        self.block_size = block_size
         self.logits = Reference(self.config, load_file(folder / "model.safetensors"))
 
     def __call__(self, ids) -> np.ndarray:
-        return self.logits(ids, self.block_size)
+        return self.logits(ids, BLOCK)
