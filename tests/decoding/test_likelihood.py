@@ -11,9 +11,11 @@ import pytest
 import torch
 from lm_eval.api.instance import Instance
 from lm_eval.tasks import TaskManager
+from support.block_models import BLOCK, BlockReference, load_blocks, write_blocks
 from support.llada_reference import MASK, VOCAB, ReferenceLLaDA, softmax
 
 import lift_harness.models
+from lift_harness.decoding import generate, settings_for
 from lift_harness.decoding.likelihood import Text, elbo, greedy_matches, samples
 from lift_harness.errors import LiftError
 from lift_harness.lm.loglikelihood import encode_pair, rolling_windows
@@ -80,6 +82,32 @@ def test_a_shifted_model_is_read_one_position_earlier(llada, reference):
     (text,) = texts([(4, 3)])
     (one,) = elbo(shifted, [text], mask_id=MASK)
     assert one.value == pytest.approx(over_all_orders(reference, text, shift=1), abs=1e-3)
+
+
+@pytest.mark.parametrize("family", ["sdar", "llada2", "fast-dllm"])
+def test_a_model_with_blocks_is_scored_block_by_block(tmp_path, family):
+    """Every block over all its orders, after all that is before it; what is right of it is not seen."""
+    folder = write_blocks(tmp_path / family, family)
+    model, reference = load_blocks(folder), BlockReference(folder)
+    asked = texts([(3, 2), (7, 4), (6, 6), (8, 3), (5, 14)], seed=4)
+    found = elbo(model, asked, mask_id=MASK, exact_tokens=8)
+    for text, one in zip(asked, found, strict=True):
+        ids, first, value, rows = text.context + text.target, len(text.context), 0.0, 0
+        cuts = sorted({first, len(ids), *range(0, len(ids), BLOCK)} - set(range(first)))
+        for begin, end in itertools.pairwise(cuts):
+            part = Text(ids[:begin], ids[begin:end])
+            if end - begin <= 4:
+                value += over_all_orders(reference, part, model.logit_shift)
+            else:  # whole blocks of 8 have 40,320 orders
+                value += elbo(model, [part], mask_id=MASK, exact_tokens=8)[0].value
+            rows += 2 ** (end - begin) - 1
+        assert one.value == pytest.approx(value, abs=1e-3)
+        assert (one.rows, one.stderr, one.exact) == (rows, 0, True)
+    sampled = [elbo(model, asked[-1:], mask_id=MASK, mc_num=8, exact_tokens=0, seed=s)[0] for s in range(40)]
+    values = np.array([one.value for one in sampled])
+    assert sampled[0].rows == 3 * 8 and not sampled[0].exact
+    assert abs(values.mean() - found[-1].value) < 4 * values.std(ddof=1) / math.sqrt(len(values))
+    assert values.std(ddof=1) < 1.3 * np.mean([one.stderr for one in sampled])
 
 
 def test_samples_estimate_the_mean_over_all_orders(model):
@@ -172,6 +200,19 @@ def test_greedy_is_what_decoding_one_token_a_pass_gives(llada, reference, shift,
     done = []
     found = greedy_matches(shifted, asked, mask_id=MASK, token_budget=budget, on_done=done.append)
     assert found == truth and sorted(done) == list(range(len(asked)))
+
+
+def test_greedy_in_blocks_is_what_decoding_one_token_a_pass_gives(tmp_path):
+    model = load_blocks(write_blocks(tmp_path, "sdar")).double()
+    (text,) = texts([(6, 1)])
+    config = settings_for(model, dict(gen_length=10, schedule="sdar_static", early_stop=False))
+    (out,) = generate(model, [text.context], config, mask_id=MASK)  # to the end of the second block
+    targets = [tuple(out.ids)]
+    targets += [(*out.ids[:i], (out.ids[i] + 1) % MASK, *out.ids[i + 1 :]) for i in range(10)]
+    done = []
+    asked = [Text(text.context, target) for target in targets]
+    assert greedy_matches(model, asked, mask_id=MASK, on_done=done.append) == [True, *[False] * 10]
+    assert sorted(done) == list(range(11))
 
 
 def test_the_surest_token_counts_not_another_that_is_right(model, reference):
