@@ -2,6 +2,7 @@
 
     python benchmarks/decode.py                      # `mid` on the CPU: one batch of equal requests
     python benchmarks/decode.py --workload ragged    # requests of different lengths that end early
+    python benchmarks/decode.py --workload blocks    # a model with blocks of 32
     python benchmarks/decode.py --model 8b --dtype bfloat16 --device cuda
 
 Ratios are of throughput (tokens of text per second) to the plain loop of the same algorithm. Each round runs
@@ -22,12 +23,12 @@ from typing import Any
 
 import torch
 from measure import peak_memory, product_rate, reset_peak
-from plain import plain
+from plain import plain, plain_blocks
 from rich.console import Console
 from rich.table import Table
-from shapes import SHAPES, random_model, sizes
+from shapes import SHAPES, random_block_model, random_model, sizes
 
-from lift_harness.decoding import DecodingConfig, Request, run
+from lift_harness.decoding import DecodingConfig, Request, run, settings_for
 
 # Tokens before the end of text in 1,130 GSM8K answers of LLaDA-8B-Instruct at gen_length 128 (the recorded
 # generations), at the quantiles 1/64, 3/64, ... 63/64: most would have used more than 128.
@@ -61,7 +62,7 @@ def engine(
 ) -> Callable[[Counter[str]], dict[int, list[int]]]:
     """The engine on some prompts; `batch_size`, `compile` and decoding settings."""
     how = {name: options.pop(name) for name in ("batch_size", "compile") if name in options}
-    wanted = requests_of(prompts, DecodingConfig(**options), lengths)
+    wanted = requests_of(prompts, settings_for(model, options), lengths)
 
     def work(counts: Counter[str]) -> dict[int, list[int]]:
         outs = run(model, wanted, mask_id=mask_id, counts=counts, **how)
@@ -74,10 +75,11 @@ def published(
     model: Any, mask_id: int, prompts: list[list[int]], lengths: list[int] | None, **options: Any
 ) -> Callable[[Counter[str]], dict[int, list[int]]]:
     """The plain loop on some prompts. It decodes whole canvases, as the published code does."""
-    config = DecodingConfig(**options)
+    config = settings_for(model, options)
+    loop = plain if model.block_size is None else plain_blocks
 
     def work(counts: Counter[str]) -> dict[int, list[int]]:
-        outs = [plain(model, prompt, config, mask_id, counts) for prompt in prompts]
+        outs = [loop(model, prompt, config, mask_id, counts) for prompt in prompts]
         return {i: out[: lengths[i]] if lengths else out for i, out in enumerate(outs)}
 
     return work
@@ -103,6 +105,19 @@ def uniform(model: Any, mask_id: int, args: argparse.Namespace) -> list[Variant]
             work = engine(model, mask_id, one, None, cache=cache, compile=True, batch_size=1, **settings)
             work(Counter())  # compiles
             found.append(Variant(f"{cache}, compiled, batch 1", work, f"plain {cache}"))
+    return found
+
+
+def in_blocks(model: Any, mask_id: int, args: argparse.Namespace) -> list[Variant]:
+    """Requests of one length to a model with blocks."""
+    settings = dict(gen_length=128, schedule="llada2", steps=64, early_stop=False)
+    four = [torch.randint(0, mask_id - 1, (256,)).tolist() for _ in range(args.batch)]
+    base = "plain"
+    found = [Variant(base, published(model, mask_id, four[:1], None, **settings), base)]
+    for cache in ("none", "blocks"):
+        for label, prompts in (("batch 1", four[:1]), (f"batch {args.batch}", four)):
+            work = engine(model, mask_id, prompts, None, cache=cache, batch_size=args.batch, **settings)
+            found.append(Variant(f"{cache}, {label}", work, base))
     return found
 
 
@@ -177,10 +192,13 @@ def report(variants: list[Variant], model: Any, rate: float, console: Console) -
     console.print(table)
 
 
+WORKLOADS = {"uniform": uniform, "ragged": ragged, "blocks": in_blocks}
+
+
 def main() -> None:
     """Parse, run, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--workload", choices=("uniform", "ragged"), default="uniform")
+    parser.add_argument("--workload", choices=WORKLOADS, default="uniform")
     parser.add_argument("--model", choices=SHAPES, default="mid")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--dtype", default="float32")
@@ -192,14 +210,17 @@ def main() -> None:
     args = parser.parse_args()
     console = Console(width=110)
     dtype = getattr(torch, args.dtype)
-    model = random_model(args.model, dtype, args.device)
+    if args.workload == "blocks":
+        model = random_block_model(args.model, 32, dtype, args.device)
+    else:
+        model = random_model(args.model, dtype, args.device)
     mask_id = model.config.mask_token_id
     rate = product_rate(dtype, args.device)
     console.print(
         f"{args.model}: {model.num_parameters() / 1e6:.0f} M parameters, {args.dtype}, {args.device}, "
         f"{torch.get_num_threads()} threads, torch {torch.__version__}; product: {rate / 1e9:.0f} GFLOP/s"
     )
-    variants = (uniform if args.workload == "uniform" else ragged)(model, mask_id, args)
+    variants = WORKLOADS[args.workload](model, mask_id, args)
     measure(variants, args.rounds, args.device, console)
     report(variants, model, rate, console)
 

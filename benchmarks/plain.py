@@ -1,7 +1,7 @@
 """The published decoding loops, as slow as they are published: what `decode.py` compares with.
 
 Written from the papers and the published code's behaviour (LLaDA `generate`; Fast-dLLM with prefix and dual
-cache): one request at a time, logits over every computed column at every step, softmax in float64.
+cache; LLaDA2 `generate`): one request at a time, logits over every computed column at every step.
 """
 
 from __future__ import annotations
@@ -34,7 +34,10 @@ class GrowingCache:
 
 @torch.inference_mode()
 def plain(model: Any, prompt: list[int], config: Any, mask_id: int, counts: Counter[str]) -> list[int]:
-    """The tokens of one request under `fixed` or `threshold`, cache none, prefix or dual, temperature 0."""
+    """The tokens of one request under `fixed` or `threshold`, cache none, prefix or dual, temperature 0.
+
+    Softmax in float64, over every computed column.
+    """
     ids = torch.tensor([[*prompt, *[mask_id] * config.gen_length]], device=model.device)
     per_block = config.steps // config.blocks
     for start in range(len(prompt), ids.shape[1], config.block_length):
@@ -66,3 +69,29 @@ def plain(model: Any, prompt: list[int], config: Any, mask_id: int, counts: Coun
             ids[0, first + chosen] = token[0, chosen]
             step += 1
     return ids[0, len(prompt) :].tolist()
+
+
+@torch.inference_mode()
+def plain_blocks(model: Any, prompt: list[int], config: Any, mask_id: int, counts: Counter[str]) -> list[int]:
+    """The tokens of one request to a model with blocks, under `llada2` at temperature 0.
+
+    Every pass computes all up to the end of the block. Softmax in float32, over the block.
+    """
+    size, end = config.block_length, len(prompt) + config.gen_length
+    ids = torch.full((1, -(-end // size) * size), mask_id, device=model.device)
+    ids[0, : len(prompt)] = torch.tensor(prompt)
+    each, more = divmod(size, config.steps // config.blocks)
+    for start in range(len(prompt) // size * size, ids.shape[1], size):
+        here, step = slice(start, start + size), 0
+        while (ids[0, here] == mask_id).any():
+            hidden = model.hidden_states(ids[:, : start + size])
+            counts.update(calls=1, canvases=1, columns=start + size, projected=start + size)
+            logits = model.logits_at(hidden)[0, here]  # of every computed column
+            sure, token = logits.float().softmax(-1).max(-1)
+            sure = torch.where(ids[0, here] == mask_id, sure, -torch.inf)
+            above = sure > config.threshold
+            least = min(each + (step < more), int((sure > -torch.inf).sum()))
+            chosen = above.nonzero()[:, 0] if above.sum() >= least else sure.topk(least).indices
+            ids[0, start + chosen] = token[chosen]
+            step += 1
+    return ids[0, len(prompt) : end].tolist()

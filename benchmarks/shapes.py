@@ -7,7 +7,10 @@ from typing import Any
 import torch
 from peft import LoraConfig, get_peft_model
 
+from lift_harness.models.base import DiffusionLM
+from lift_harness.models.configuration_backbone import SDARConfig
 from lift_harness.models.configuration_llada import LLaDAConfig
+from lift_harness.models.modeling_backbone import SDARForCausalLM
 from lift_harness.models.modeling_llada import LLaDAModelLM
 
 SHAPES: dict[str, dict[str, Any]] = {
@@ -23,14 +26,43 @@ LORA_TARGETS = ["q_proj", "k_proj", "v_proj"]  # as the paper's
 def random_model(name: str, dtype: torch.dtype, device: torch.device | str, **changes: Any) -> LLaDAModelLM:
     """A model of a shape of `SHAPES` in eval mode; `changes` are of its configuration.
 
-    The weights never exist anywhere but on the device: 8B of them would take minutes to make on a CPU and to
-    move. The mask's id is the vocabulary's last, end of text the one before.
+    The mask's id is the vocabulary's last, end of text the one before.
     """
     shape = SHAPES[name] | changes
     mask_id = shape["vocab_size"] - 1
     config = LLaDAConfig(**shape, mask_token_id=mask_id, eos_token_id=mask_id - 1, pad_token_id=mask_id - 1)
+    return filled(LLaDAModelLM, config, dtype, device)
+
+
+def random_block_model(
+    name: str, block_size: int, dtype: torch.dtype, device: torch.device | str
+) -> SDARForCausalLM:
+    """The same with attention that is causal between blocks of `block_size` columns (SDAR's layers)."""
+    shape = SHAPES[name]
+    mask_id = shape["vocab_size"] - 1
+    config = SDARConfig(
+        hidden_size=shape["d_model"],
+        intermediate_size=shape["mlp_hidden_size"],
+        num_hidden_layers=shape["n_layers"],
+        num_attention_heads=shape["n_heads"],
+        num_key_value_heads=shape["n_heads"],
+        head_dim=shape["d_model"] // shape["n_heads"],
+        vocab_size=shape["vocab_size"],
+        block_size=block_size,
+        mask_token_id=mask_id,
+        eos_token_id=mask_id - 1,
+        pad_token_id=mask_id - 1,
+    )
+    return filled(SDARForCausalLM, config, dtype, device)
+
+
+def filled(family: type[DiffusionLM], config: Any, dtype: torch.dtype, device: torch.device | str) -> Any:
+    """A model with random weights.
+
+    They never exist anywhere but on the device: 8B of them would take minutes to make on a CPU and to move.
+    """
     with torch.device("meta"):
-        model = LLaDAModelLM(config)
+        model = family(config)
     model = model.to(dtype).to_empty(device=device)
     torch.manual_seed(0)
     with torch.no_grad():
@@ -53,5 +85,5 @@ def to_train(model: Any, lora_rank: int = 0, checkpointing: bool = False) -> Any
 
 def sizes(model: Any) -> tuple[int, int]:
     """Parameters of the blocks, and of the output projection."""
-    blocks = sum(p.numel() for p in model.model.transformer.blocks.parameters())
-    return blocks, model.config.d_model * model.config.embedding_size
+    blocks = sum(p.numel() for layer in model.layers for p in layer.parameters())
+    return blocks, model.config.hidden_size * model.config.vocab_size

@@ -49,7 +49,7 @@ def resolve(config: DecodingConfig, model: Any) -> DecodingConfig:
         config = dataclasses.replace(config, cache="none" if size is None else "blocks")
     if config.cache != "none" and getattr(model, "cache_shape", None) is None:
         raise LiftError(f"cache={config.cache!r}: {name} has no key/value cache; use cache=none")
-    if config.schedule in EDITING and getattr(model, "logit_shift", 0):
+    if config.schedule in EDITING and getattr(model, "logit_shift", 0) > 0:
         raise LiftError(
             f"schedule={config.schedule!r} edits tokens where they stand, and {name} predicts each "
             "one position before; use another schedule"
