@@ -13,6 +13,7 @@ import transformers
 from transformers import AutoTokenizer, Qwen2TokenizerFast
 
 from lift_harness.errors import LiftError, first_line
+from lift_harness.models.chat import render_chat
 from lift_harness.models.checkpoint import quiet, read_json
 
 # Classes that a checkpoint's repository defines, and the class of transformers that does the same.
@@ -83,13 +84,11 @@ def check_template(tokenizer: Any, where: str) -> str:
     Raises:
         LiftError: the template does not render, or it drops what the user said.
     """
+    said = "2+3=?"
     try:
-        said = "2+3=?"
-        text = tokenizer.apply_chat_template(
-            [{"role": "user", "content": said}], tokenize=False, add_generation_prompt=True
-        )
-    except Exception as error:  # jinja's, or whatever the template's own code raises
-        raise LiftError(f"{where}: the chat template does not render: {first_line(error)}") from error
+        text = render_chat(tokenizer, [{"role": "user", "content": said}])
+    except LiftError as error:
+        raise LiftError(f"{where}: {error}") from error
     if said not in text:
         raise LiftError(f"{where}: the chat template leaves out what the user said; it renders {text!r}")
     return text

@@ -11,7 +11,11 @@ from support.llada_reference import EOS, MASK
 
 POISON = 7  # a canvas with this token has logits that are no numbers
 COMMON = {"gen_length": 16, "steps": 8, "block_length": 8, "suppress_tokens": (POISON,)}
-ADAPTIVE = {"threshold": {"threshold": 0.9}, "factor": {"factor": 1.0}, "entropy_bound": {"entropy_bound": 0.5}}
+ADAPTIVE = {
+    "threshold": {"threshold": 0.9},
+    "factor": {"factor": 1.0},
+    "entropy_bound": {"entropy_bound": 0.5},
+}
 
 
 class Poisoned:
