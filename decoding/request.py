@@ -96,8 +96,8 @@ def check_finite(name: str, measured: Iterable[float]) -> None:
     """
     if not all(map(math.isfinite, measured)):
         raise LiftError(
-            f"{name}: the model's logits are NaN or infinite; its weights are damaged, or too large for their "
-            "dtype (try dtype=float32)"
+            f"{name}: the model's logits are NaN or infinite; its weights are damaged, or too large for "
+            "their dtype (try dtype=float32)"
         )
 
 

@@ -55,7 +55,7 @@ def choose(logits: Tensor, config: DecodingConfig, mask_id: int, keys: Sequence[
         confidence = -entropy
     else:
         confidence = MEASURES[config.remasking](measured, log_total, token)
-    # 0, or NaN: whatever the measure, logits that are no numbers show in what is kept of them (`check_finite`).
+    # 0, or NaN: whatever the measure, logits that are no numbers show in what is kept (`check_finite`).
     confidence = confidence + 0 * log_total
     return Choice(token, confidence, entropy if config.schedule == "entropy_bound" else None)
 

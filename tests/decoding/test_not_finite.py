@@ -4,10 +4,11 @@ import math
 
 import pytest
 import torch
+from support.llada_reference import EOS, MASK
+
 from lift_harness.decoding import DecodingConfig, Request, generate, run
 from lift_harness.decoding.likelihood import Text, elbo, greedy_matches
 from lift_harness.errors import LiftError
-from support.llada_reference import EOS, MASK
 
 POISON = 7  # a canvas with this token has logits that are no numbers
 COMMON = {"gen_length": 16, "steps": 8, "block_length": 8, "suppress_tokens": (POISON,)}
