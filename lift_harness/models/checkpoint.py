@@ -124,7 +124,7 @@ def commit_of(folder: Path) -> str | None:
 def member(folder: Path, name: str) -> Path:
     """The file of a folder with that name.
 
-    Links may lead to other names in the folder, and into the blobs of the Hub's cache, which consists of them.
+    Links may lead to other files of the folder, and into the blobs of the Hub's cache, which is made of them.
 
     Raises:
         LiftError: a path in place of a name, no file, or one that lies elsewhere.
@@ -316,6 +316,26 @@ def check_stored(name: str, weights: Mapping[str, Header]) -> None:
             raise LiftError(
                 f"cannot load the weights of {name!r}: {tensor} is stored as {dtype_name(header.dtype)}; "
                 "quantised checkpoints are not read: take the original, and load_in_8bit or load_in_4bit"
+            )
+
+
+@torch.no_grad()
+def check_numbers(name: str, tensors: Iterable[tuple[str, torch.Tensor]]) -> None:
+    """Refuse weights with NaN or infinity, which would decode to nothing and score 0.
+
+    The extremes of a tensor show both, and are read at the speed of memory (isfinite makes a copy).
+
+    Args:
+        name: of what holds them, for the message.
+        tensors: their names and they.
+    """
+    for tensor, values in tensors:
+        if values.device.type == "meta" or not values.is_floating_point() or not values.numel():
+            continue  # offloaded, or quantised
+        if not torch.stack(torch.aminmax(values)).isfinite().all():
+            raise LiftError(
+                f"cannot load the weights of {name}: {tensor} holds NaN or infinity at "
+                f"{dtype_name(values.dtype)}; the file is damaged, or this dtype too narrow for it"
             )
 
 

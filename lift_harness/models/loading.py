@@ -35,10 +35,10 @@ from lift_harness.models.checkpoint import (
     BUILT_IN,
     INDEX,
     Header,
+    check_numbers,
     check_stored,
     check_tensors,
     commit_of,
-    dtype_name,
     find_folder,
     incomplete,
     member,
@@ -149,11 +149,12 @@ def load_model(
         convert(model, wanted)
     if native:
         check_head(model, places)
-    check_finite(model, name)
+    check_numbers(repr(name), chain(model.named_parameters(), model.named_buffers()))
     name_it(model, tokenizer, name, commit_of(folder))
     set_ids(model.config, ids, config, given)
     if peft is not None:
         model = add_adapter(model, peft, base=name, merge=quantisation is None)
+        check_numbers(f"{name!r} with {peft!r}", model.named_parameters())
     return (model if native else MaskedLM(model)).eval(), tokenizer
 
 
@@ -315,22 +316,6 @@ def check_head(model: Any, places: Any) -> None:
             f"device_map={places!r} offloads the output projection; give {name} a device of its own, "
             "or load_in_8bit in place of offloading"
         )
-
-
-@torch.no_grad()
-def check_finite(model: nn.Module, name: str) -> None:
-    """Refuse weights with NaN or infinity, which would decode to nothing and score 0.
-
-    The extremes of a tensor show both, and are read at the speed of memory (isfinite makes a copy).
-    """
-    for tensor, parameter in chain(model.named_parameters(), model.named_buffers()):
-        if parameter.device.type == "meta" or not parameter.is_floating_point() or not parameter.numel():
-            continue  # offloaded, or quantised
-        if not torch.stack(torch.aminmax(parameter)).isfinite().all():
-            raise LiftError(
-                f"cannot load the weights of {name!r}: {tensor} holds NaN or infinity at "
-                f"{dtype_name(parameter.dtype)}; the file is damaged, or this dtype too narrow for it"
-            )
 
 
 @torch.no_grad()
