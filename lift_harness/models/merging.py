@@ -16,7 +16,14 @@ import torch
 from lift_harness.errors import LiftError, first_line
 from lift_harness.files import give_usual_modes
 from lift_harness.models.adapters import cannot_fold, check_adapter
-from lift_harness.models.checkpoint import dtype_name, find_folder, read_headers, read_json, stored_dtype
+from lift_harness.models.checkpoint import (
+    dtype_name,
+    find_folder,
+    member,
+    read_headers,
+    read_json,
+    stored_dtype,
+)
 from lift_harness.models.loading import check_dtype, empty_model, load_model
 
 NOT_COPIED = ("*.safetensors", "*.safetensors.index.json", "*.bin", "*.bin.index.json", "README.md", ".*")
@@ -90,7 +97,7 @@ def copy_small_files(folder: Path, to: Path, dtype: torch.dtype) -> None:
             file.unlink()
     for file in folder.iterdir():
         if file.is_file() and not any(file.match(pattern) for pattern in NOT_COPIED):
-            shutil.copyfile(file, to / file.name)  # follows the links of the Hub's cache
+            shutil.copyfile(member(folder, file.name), to / file.name)  # follows the links of the Hub's cache
     config = read_json(to / "config.json")
     written = dtype_name(dtype)
     changed = {key: written for key in ("dtype", "torch_dtype") if key in config and config[key] != written}
