@@ -32,17 +32,15 @@ def folder(tmp_path):
     return Path(shutil.copytree(BUILT_IN["lift-tiny"], tmp_path / "model"))
 
 
-@pytest.fixture(scope="module")
-def worker():
-    made = bounded.KillableWorker(bounded.WORKER_SCRIPT, cpu_seconds=0.5, memory_bytes=1 << 30)
-    yield made
-    made.close()
-
-
 @pytest.fixture
-def impatient(worker, monkeypatch):
-    """Templates and patterns get half a second."""
-    monkeypatch.setattr(bounded, "WORKER", worker)
+def impatient(monkeypatch):
+    """Templates and patterns get half a second, and processes that are started for them."""
+    for worker in (bounded.TEMPLATES, bounded.PATTERNS):
+        worker.close()
+        monkeypatch.setattr(worker, "command", [*worker.command[:2], "0.5", str(1 << 30)])
+    yield
+    for worker in (bounded.TEMPLATES, bounded.PATTERNS):
+        worker.close()
 
 
 def change(file, **changes):
