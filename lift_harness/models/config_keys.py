@@ -53,7 +53,9 @@ def parameters(config_class: Any) -> dict[str, Any]:
     hints = get_type_hints(config_class.__init__)
     named = [name for name in inspect.signature(config_class).parameters if name != "kwargs"]
     published = getattr(config_class, "published", {})
-    of_values = {key: Any if value is None else type(value) for key, value in published.items()}
+    of_values: dict[str, Any] = {
+        key: Any if value is None else type(value) for key, value in published.items()
+    }
     of_values |= {
         key: kind | None for key, kind in of_values.items() if key in MAY_BE_NULL and kind is not Any
     }

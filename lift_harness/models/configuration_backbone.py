@@ -113,7 +113,7 @@ class BackboneConfig(PretrainedConfig):
             raise LiftError(f"config.json: {of} makes heads of an odd size")
         if self.rotary_size < 2 or self.rotary_size % 2:
             raise LiftError(
-                f"config.json: partial_rotary_factor={self.partial_rotary_factor} of {self.head_size} numbers "
+                f"config.json: partial_rotary_factor={self.partial_rotary_factor} of {self.head_size} "
                 f"makes {self.rotary_size} rotated numbers; it must be even and at least 2"
             )
         key = self.attribute_map.get("block_size", "block_size")
