@@ -49,8 +49,8 @@ def shown_keys(written: dict[str, Any], config_class: Any) -> dict[str, Any]:
 
 
 def parameters(config_class: Any) -> dict[str, Any]:
-    """The keys that a configuration class takes, and their types; those of `published` have their values'."""
-    hints = get_type_hints(config_class.__init__)
+    """The keys that a configuration class takes, with their types if it is ours (`published`: the values')."""
+    hints = get_type_hints(config_class.__init__) if is_ours(config_class) else {}
     named = [name for name in inspect.signature(config_class).parameters if name != "kwargs"]
     published = getattr(config_class, "published", {})
     of_values: dict[str, Any] = {
@@ -64,6 +64,11 @@ def parameters(config_class: Any) -> dict[str, Any]:
     return {name: hints.get(name, Any) for name in named} | of_values
 
 
+def is_ours(config_class: Any) -> bool:
+    """Whether a configuration class is one of the native families."""
+    return config_class.__module__.startswith("lift_harness.")
+
+
 def check_values(written: dict[str, Any], config_class: Any) -> None:
     """Refuse values of a wrong type, and numbers that no model has, before anything is made of them.
 
@@ -74,7 +79,7 @@ def check_values(written: dict[str, Any], config_class: Any) -> None:
     Raises:
         LiftError: naming the first such key, with its value.
     """
-    if config_class.__module__.startswith("lift_harness."):
+    if is_ours(config_class):
         for key, kind in parameters(config_class).items():
             value = written.get(key)
             # Ids may be lists, or null, of which `tokenization.resolve_ids` makes one.
