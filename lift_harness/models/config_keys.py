@@ -49,7 +49,7 @@ def shown_keys(written: dict[str, Any], config_class: Any) -> dict[str, Any]:
 
 
 def parameters(config_class: Any) -> dict[str, Any]:
-    """The keys that a configuration class takes, with their types if it is ours (`published`: the values')."""
+    """The keys that a configuration class takes, with their types if it is ours."""
     hints = get_type_hints(config_class.__init__) if is_ours(config_class) else {}
     named = [name for name in inspect.signature(config_class).parameters if name != "kwargs"]
     published = getattr(config_class, "published", {})
