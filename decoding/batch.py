@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from lift_harness.decoding.caches import CACHES, Store
-from lift_harness.decoding.request import Generation, Request
+from lift_harness.decoding.request import Generation, Request, check_finite
 from lift_harness.decoding.row import Row
 from lift_harness.decoding.transfer import numbers, on_device
 
@@ -245,7 +245,11 @@ class Batch:
         return Generation(ids, step, confidence, row.passes, replaced)
 
     def end_blocks(self, stop_ids: frozenset[int]) -> list[tuple[int, Generation]]:
-        """Move the rows whose block is full to their next; (index, result) of those that are finished."""
+        """Move the rows whose block is full to their next; (index, result) of those that are finished.
+
+        Raises:
+            LiftError: a finished one was decoded from logits that are no numbers.
+        """
         full = [row for row in self.rows if row.full]
         if not full:
             return []
@@ -259,8 +263,9 @@ class Batch:
             if row.block < len(row.blocks) and not ends(request, ids[first:end], stop_ids):
                 row.begin_block()
                 continue
-            text_end = request.end if request.infill else min(end, request.end)
-            finished.append((row.index, self.result(row, text_end)))
+            result = self.result(row, request.end if request.infill else min(end, request.end))
+            check_finite(request.name or f"request {row.index}", result.confidence)
+            finished.append((row.index, result))
             self.rows.remove(row)
         return finished
 

@@ -107,10 +107,14 @@ class BackboneConfig(PretrainedConfig):
                 f"num_key_value_heads={of_keys} do not divide; heads must divide hidden_size, "
                 "key/value heads must divide heads"
             )
+        if self.head_size % 2:
+            shared = f"hidden_size={self.hidden_size} in num_attention_heads={heads}"
+            of = f"head_dim={own_size}" if own_size else shared
+            raise LiftError(f"config.json: {of} makes heads of an odd size")
         if self.rotary_size < 2 or self.rotary_size % 2:
             raise LiftError(
-                f"config.json: partial_rotary_factor={self.partial_rotary_factor} of heads of "
-                f"{self.head_size} makes {self.rotary_size} rotated numbers; it must be even and at least 2"
+                f"config.json: partial_rotary_factor={self.partial_rotary_factor} of {self.head_size} "
+                f"makes {self.rotary_size} rotated numbers; it must be even and at least 2"
             )
         key = self.attribute_map.get("block_size", "block_size")
         if self.block_size is not None or self.published.get(key) is not None:

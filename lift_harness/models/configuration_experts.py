@@ -141,7 +141,7 @@ class LLaDAMoeConfig(BackboneConfig):
         "max_position_embeddings": 8192,
         "rms_norm_eps": 1e-5,
         "rope_theta": 50000.0,
-        "partial_rotary_factor": 1,
+        "partial_rotary_factor": 1.0,
         "attention_bias": False,
         "qk_layernorm": True,
         "clip_qkv": None,

@@ -11,32 +11,38 @@ from __future__ import annotations
 
 import importlib.util
 import re
+from itertools import chain
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
 from torch import nn
-from transformers import AutoConfig, AutoModelForMaskedLM, BitsAndBytesConfig
+from transformers import CONFIG_MAPPING, MODEL_FOR_MASKED_LM_MAPPING, BitsAndBytesConfig
 
 from lift_harness.errors import LiftError, first_line
-from lift_harness.models.adapters import add_adapter
+from lift_harness.models.adapters import add_adapter, check_adapter
 from lift_harness.models.backbone import BackboneLM
+from lift_harness.models.bare_folder import bare_folder
 from lift_harness.models.base import DiffusionLM
 from lift_harness.models.checkpoint import (
     BUILT_IN,
+    INDEX,
     Header,
+    check_numbers,
     check_stored,
     check_tensors,
     commit_of,
-    dtype_name,
     find_folder,
     incomplete,
+    member,
     quiet,
     read_headers,
     read_json,
     stored_dtype,
+    weight_files,
 )
-from lift_harness.models.config_keys import check_keys
+from lift_harness.models.config_keys import check_keys, check_values, shown_keys
 from lift_harness.models.configuration_backbone import BackboneConfig, check_block_size
 from lift_harness.models.families import MODEL_CLASSES, family_of
 from lift_harness.models.masked_lm import HEADS, MaskedLM
@@ -48,6 +54,7 @@ __all__ = ["BUILT_IN", "MODEL_CLASSES", "load_model"]
 ATTENTION = ("sdpa", "eager", "flash_attention_2")
 EXPERT = re.compile(r"\.mlp\.experts\.(\d+)\.")
 FLOATS = (torch.float32, torch.bfloat16, torch.float16)
+OFFLOADED: list[TemporaryDirectory[str]] = []  # folders of models that are in part on the disk, until the end
 
 
 def load_model(
@@ -109,6 +116,8 @@ def load_model(
     check_weights(name, empty, headers)
     tokenizer = load_tokenizer(folder, config["model_type"], chat_template)
     ids = resolve_ids(tokenizer, config, embedding_rows(empty), where=name, **given)
+    if peft is not None:
+        check_adapter(empty, peft)
 
     stored = stored_dtype(headers)
     if wanted is None:
@@ -118,7 +127,7 @@ def load_model(
     options: dict[str, Any] = {"device_map": places, "quantization_config": quantisation}
     options["state_dict"] = unstack(folder) if has_stacks(headers) else None
     model = read_weights(
-        type(empty) if native else AutoModelForMaskedLM,
+        type(empty),
         folder,
         name,
         config=empty.config,  # transformers lets the file's attention win over its own argument
@@ -130,11 +139,12 @@ def load_model(
         convert(model, wanted)
     if native:
         check_head(model, places)
-    check_finite(model, name)
+    check_numbers(repr(name), chain(model.named_parameters(), model.named_buffers()))
     name_it(model, tokenizer, name, commit_of(folder))
     set_ids(model.config, ids, config, given)
     if peft is not None:
         model = add_adapter(model, peft, base=name, merge=quantisation is None)
+        check_numbers(f"{name!r} with {peft!r}", model.named_parameters())
     return (model if native else MaskedLM(model)).eval(), tokenizer
 
 
@@ -154,24 +164,24 @@ def empty_model(folder: Path, name: str, block_size: int | None = None) -> tuple
     """
     if not (folder / "config.json").is_file():
         raise LiftError(f"model {name!r} has no config.json; give the folder of a checkpoint")
-    written = read_json(folder / "config.json")
+    written = read_json(member(folder, "config.json"))
     kind, family = written.get("model_type"), family_of(written)
-    if family is None and kind not in HEADS:
+    if family is None and (not isinstance(kind, str) or kind not in HEADS):
         raise LiftError(
             f"{name}: config.json says model_type={kind!r}, which lift-harness cannot decode; "
             f"known: {', '.join([*MODEL_CLASSES, *HEADS])} (to add one: docs/adding-a-model.md)"
         )
     try:
-        check_keys(written, None if family is None else family.config_class)
-        source: Any = AutoConfig if family is None else family.config_class
-        with quiet():
-            config = source.from_pretrained(str(folder))
+        config_class = CONFIG_MAPPING[kind] if family is None else family.config_class
+        check_values(written, config_class)
+        check_keys(written, None if family is None else config_class)
+        config = config_class.from_dict(shown_keys(written, config_class))
         config._attn_implementation = "eager"  # nothing is computed here: do not ask for flash_attn
         set_block_size(config, block_size)
         with torch.device("meta"):
             if family is not None:
                 return with_other_ends(written, folder), family(config)
-            return written, AutoModelForMaskedLM.from_config(config)
+            return written, MODEL_FOR_MASKED_LM_MAPPING[config_class](config)
     except LiftError:
         raise
     except Exception as error:  # what a wrong value raises depends on the value
@@ -183,7 +193,7 @@ def with_other_ends(written: dict[str, Any], folder: Path) -> dict[str, Any]:
     file, own = folder / "generation_config.json", written.get("eos_token_id")
     if own is None or not file.is_file():
         return written
-    ends = [*listed(own), *listed(read_json(file).get("eos_token_id"))]
+    ends = [*listed(own), *listed(read_json(member(folder, file.name)).get("eos_token_id"))]
     unique = list(dict.fromkeys(ends))
     return written | {"eos_token_id": unique} if len(unique) > 1 else written
 
@@ -314,17 +324,22 @@ def place(device: str | torch.device | None, quantised: bool) -> dict[str, Any] 
 
 def read_weights(model_class: Any, folder: Path, name: str, **options: Any) -> Any:
     """`from_pretrained` with errors of one line; everything that was asked for must be there."""
+    files, index = weight_files(folder)
+    bare = bare_folder(folder, [*files, INDEX] if index else files)
     try:
         with quiet():
             model, info = model_class.from_pretrained(
-                None if "state_dict" in options else str(folder),
+                None if "state_dict" in options else bare.name,
                 output_loading_info=True,
                 use_safetensors=True,
                 trust_remote_code=False,
                 **options,
             )
-    except (OSError, RuntimeError, ValueError, ImportError) as error:
-        raise LiftError(f"cannot load the weights of {name!r}: {first_line(error)}") from error
+    except Exception as error:  # what a damaged file raises depends on the damage
+        why = first_line(error).replace(bare.name, str(folder))
+        raise LiftError(f"cannot load the weights of {name!r}: {why}") from error
+    if any(parameter.device.type == "meta" for parameter in model.parameters()):
+        OFFLOADED.append(bare)  # accelerate reads these again and again
     if missing := sorted(info["missing_keys"]):
         raise incomplete(name, missing)
     return model
@@ -339,22 +354,6 @@ def check_head(model: Any, places: Any) -> None:
             f"device_map={places!r} offloads the output projection; give {name} a device of its own, "
             "or load_in_8bit in place of offloading"
         )
-
-
-@torch.no_grad()
-def check_finite(model: nn.Module, name: str) -> None:
-    """Refuse weights with NaN or infinity, which would decode to nothing and score 0.
-
-    The extremes of a tensor show both, and are read at the speed of memory (isfinite makes a copy).
-    """
-    for tensor, parameter in model.named_parameters():
-        if parameter.device.type == "meta" or not parameter.is_floating_point() or not parameter.numel():
-            continue  # offloaded, or quantised
-        if not torch.stack(torch.aminmax(parameter)).isfinite().all():
-            raise LiftError(
-                f"cannot load the weights of {name!r}: {tensor} holds NaN or infinity at "
-                f"{dtype_name(parameter.dtype)}; the file is damaged, or this dtype too narrow for it"
-            )
 
 
 @torch.no_grad()

@@ -14,7 +14,7 @@ from pathlib import Path
 from safetensors.torch import load_file
 from torch import Tensor
 
-from lift_harness.models.checkpoint import INDEX, SINGLE, Header, read_json
+from lift_harness.models.checkpoint import Header, member, weight_files
 
 STACKED = re.compile(r"(.+\.mlp\.experts)\.((?:gate|up|down)_proj)")
 
@@ -42,10 +42,9 @@ def has_stacks(headers: Mapping[str, Header]) -> bool:
 
 def unstack(folder: Path) -> dict[str, Tensor]:
     """The tensors of a folder under the official names: views of its mapped files."""
-    single = (folder / SINGLE).is_file()
-    files = [SINGLE] if single else sorted(set(read_json(folder / INDEX)["weight_map"].values()))
     official: dict[str, Tensor] = {}
-    for name, tensor in ((n, t) for file in files for n, t in load_file(folder / file).items()):
-        parts = names_of(name, len(tensor)) if tensor.ndim == 3 else None
-        official |= dict(zip(parts, tensor, strict=True)) if parts else {name: tensor}
+    for file in weight_files(folder)[0]:
+        for name, tensor in load_file(member(folder, file)).items():
+            parts = names_of(name, len(tensor)) if tensor.ndim == 3 else None
+            official |= dict(zip(parts, tensor, strict=True)) if parts else {name: tensor}
     return official
