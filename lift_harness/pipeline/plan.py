@@ -84,7 +84,13 @@ def plan(recipe: Recipe, only: str | None) -> Iterator[Stage]:
     Raises:
         LiftError: whatever `train-eval` would refuse that can be seen without the weights.
     """
-    from lift_harness.pipeline.data import check_settings, method_examples, recipe_data, split_records
+    from lift_harness.pipeline.data import (
+        check_priority,
+        check_settings,
+        method_examples,
+        recipe_data,
+        split_records,
+    )
     from lift_harness.pipeline.evaluation import check_evaluation
     from lift_harness.pipeline.train_eval import trained_ones
 
@@ -104,6 +110,7 @@ def plan(recipe: Recipe, only: str | None) -> Iterator[Stage]:
             if method.name not in lengths:  # the same for every seed
                 settings = recipe.training_of(method)
                 examples, _ = method_examples(records, tokenizer, settings, context, objective)
+                check_priority(examples)
                 lengths[method.name] = [len(example) for example in examples]
             yield training_stage(recipe, method, where, parameters, lengths[method.name])
         if evaluated:

@@ -162,6 +162,8 @@ def data_summary(data: Data, counts: TokenCounts, held_out: int = 0) -> Group:
     lines += [
         f"{part.source}: the first bad row: {part.first_bad}" for part in data.sources if part.first_bad
     ]
+    if outside := sum(part.no_priority for part in data.sources):
+        lines.append(f"outside of priority_share: {outside:,} records, in which no token is a priority token")
     if held_out:
         lines.append(f"for validation: {held_out:,} records")
     lines.append(f"sha256 {data.sha256}")

@@ -2,7 +2,7 @@
 
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -39,12 +39,27 @@ CASES = {
     "random3, rho=truncated:0.1": {"rho": "truncated:0.1"},
     "gift": {},
     "gift, nelbo": {"weight": "nelbo"},
+    "gift, entropy": {"metric": "entropy"},
+    "gift, nll": {"metric": "nll"},
+    "gift, SW": {"form": "weighting"},
+    "gift, SW, nll": {"form": "weighting", "metric": "nll"},
     "gift, release": {"variant": "release"},
     "cart": {},
     "cart, p=0.6": {"p": 0.6},
+    "dream": {},
+    "dream, p=0.1": {"p": 0.1},
     "density": {},
     "density, one view": {"complementary": False, "w": 3.5},
+    "density, w=0.5": {"w": 0.5},
+    "density, w=0.1, one view": {"w": 0.1, "complementary": False},
+    "density, w=10": {"w": 10},
     "density, hard": {"hard": True},
+    "density, t_range": {"t_range": [0.3, 0.8]},
+    "vanilla, t_range": {"t_range": [0.3, 0.8]},
+    "lift, t_range": {"t_range": [0.2, 0.9]},
+    "lift_a, release, t_range": {"t_range": [0.2, 0.9], "variant": "release"},
+    "random3, t_range": {"t_range": (0.5, 1.0)},
+    "gift, t_range": {"t_range": [0.0001, 0.5]},
 }
 CASES = {label: (label.split(",")[0], options) for label, options in CASES.items()}
 
@@ -76,6 +91,11 @@ class NothingMasked(NoiseKey):
 
 
 LENGTHS = [(5, 12), (3, 20), (8, 9), (2, 16), (6, 14), (1, 22)]
+
+
+def in_range(key, options):
+    """The key whose times are those of the options."""
+    return replace(key, t_range=tuple(options.get("t_range", key.t_range)))
 
 
 def two_views(name, options):
@@ -113,7 +133,7 @@ def test_equals_the_formulas_on_a_padded_batch_of_different_prompts(model, refer
     batch = make_batch(LENGTHS, pad_to=26)
     found = get_objective(name, **options)(model, batch, key)
     rel = 1e-4 if name == "gift" else 1e-6  # its weights follow from float32 entropies
-    assert_equals_slow(found, name, options, reference, batch, key, rel=rel)
+    assert_equals_slow(found, name, options, reference, batch, in_range(key, options), rel=rel)
 
 
 def test_equals_the_formulas_on_responses_of_one_token(model, reference, case):
@@ -121,7 +141,22 @@ def test_equals_the_formulas_on_responses_of_one_token(model, reference, case):
     batch, key = make_batch([(4, 1)] * 12), NoiseKey(1, 0)
     found = get_objective(name, **options)(model, batch, key)
     assert 0 < found.supervised[:12].sum() < 12
-    assert_equals_slow(found, name, options, reference, batch, key, rel=1e-4)
+    assert_equals_slow(found, name, options, reference, batch, in_range(key, options), rel=1e-4)
+
+
+def test_times_are_uniform_in_their_range_and_the_masks_are_keyed_as_ever(model):
+    batch, key = make_batch([(1, 2)] * 400), NoiseKey(3, 1)
+    drawn = (key.t(batch) - EPS) / (1 - EPS)
+    for name in OBJECTIVES:
+        found = get_objective(name, t_range=[0.3, 0.8])(model, batch, key)
+        torch.testing.assert_close(found.t[:400], 0.3 + 0.5 * drawn, rtol=1e-12, atol=0)
+        assert ((found.t + found.rho) <= 1).all()
+    assert torch.equal(get_objective("vanilla", t_range=None)(model, batch, key).t, key.t(batch))
+
+
+def test_the_random_regime_of_lift_is_all_of_a_middle_range(model):
+    found = get_objective("lift", H=5, t_range=[0.3, 0.7])(model, make_batch(LENGTHS), NoiseKey(3, 1))
+    assert (found.regime == 0).all() and found.confidence.isnan().all()
 
 
 def test_prompts_are_never_masked_and_only_hidden_tokens_are_learnt(model, case):
@@ -260,6 +295,7 @@ MIDDLE = (0.35, 0.5, 0.4, 0.6, 0.65, 0.5)
     [
         ("vanilla", {}, TIMES, [6]),
         ("cart", {}, TIMES, [6]),
+        ("dream", {}, TIMES, [6]),
         ("density", {}, TIMES, [12]),
         ("density", {"complementary": False}, TIMES, [6]),
         ("lift_a", {"H": 2}, TIMES, [6]),
@@ -275,6 +311,8 @@ MIDDLE = (0.35, 0.5, 0.4, 0.6, 0.65, 0.5)
         ("random2", {}, MIDDLE, [6, 6]),
         ("gift", {}, TIMES, [6, 6]),
         ("gift", {"variant": "release"}, TIMES, [6, 6]),
+        ("gift", {"metric": "nll"}, TIMES, [6, 6]),
+        ("gift", {"form": "weighting"}, TIMES, [6, 6]),
     ],
 )
 def test_passes_are_as_few_as_the_method_needs(llada, name, options, times, rows):
@@ -331,23 +369,35 @@ def test_a_row_is_masked_alike_alone_and_in_any_company(model, case):
             ("cart", {"p": p}, "p=.* between 0 and 1")
             for p in (0, 1, -0.1, 1.5, math.nan, math.inf, "0.1", True)
         ],
-        *[
-            ("density", {"w": w}, "w=.* at least 1")
-            for w in (0.9, 0, -2, math.nan, math.inf, "2", False, [2])
-        ],
+        *[("density", {"w": w}, "w=.* above 0") for w in (0, -0.5, -2, math.nan, math.inf, "2", False, [2])],
         ("density", {"hard": "yes"}, "hard='yes': must be true or false"),
         ("density", {"complementary": 0}, "complementary=0: must be true or false"),
         ("density", {"hard": True, "w": 3}, "w=3: hard: true is w -> infinity"),
         ("vanila", {}, "unknown objective 'vanila'; did you mean vanilla"),
         (["lift"], {}, "unknown objective"),
         (None, {}, "unknown objective None"),
-        ("vanilla", {"H": 3}, "objective 'vanilla' has no option 'H'; it has: none"),
-        ("lift", {"h": 3}, "objective 'lift' has no option 'h'; it has: H, rho, variant"),
-        ("topk", {"H": 3}, "objective 'topk' has no option 'H'; it has: rho"),
+        ("vanilla", {"H": 3}, "objective 'vanilla' has no option 'H'; it has: t_range"),
+        ("lift", {"h": 3}, "objective 'lift' has no option 'h'; it has: H, rho, variant, t_range"),
+        ("topk", {"H": 3}, "objective 'topk' has no option 'H'; it has: rho, t_range"),
+        *[
+            (name, {"t_range": value}, "t_range=.* within .0, 1., e.g. .0.3, 0.8.")
+            for name in ("vanilla", "density", "lift")
+            for value in ([0, 1], [0.8, 0.3], [0.5, 0.5], [0.3, 1.1], [-0.1, 0.5], [0.3, math.nan])
+        ],
+        *[
+            ("cart", {"t_range": value}, "t_range=.*: give the lowest and the highest t")
+            for value in (0.3, "0.3", [0.3], [0.1, 0.2, 0.3], ["0.3", "0.8"], [True, 1], {"low": 0.3})
+        ],
+        ("gift", {"metric": "surprise"}, "metric='surprise': must be sqrt_entropy or entropy or nll"),
+        ("gift", {"form": "both"}, "form='both': must be masking or weighting"),
+        ("gift", {"variant": "release", "metric": "nll"}, "metric='nll': variant: release has only sqrt_ent"),
+        ("gift", {"variant": "release", "form": "weighting"}, "form='weighting': variant: release has only"),
+        ("gift", {"form": "weighting", "weight": "nelbo"}, "weight='nelbo': form: weighting has weights of"),
+        *[("dream", {"p": p}, "p=.* between 0 and 1") for p in (0, 1)],
         (
             "gift",
             {"reference_model": None},
-            "has no option 'reference_model'; it has: weight, reference, variant",
+            "has no option 'reference_model'; it has: weight, reference, metric, form, variant, t_range",
         ),
     ],
 )
@@ -369,6 +419,6 @@ def test_the_documentation_shows_every_method_with_options_that_exist():
             assert name in title
             shown[name] += options
     for name, options in shown.items():
-        assert set(OBJECTIVES[name].options) == set(options)
+        assert set(OBJECTIVES[name].options) == {*options, "t_range"}  # which stands in "What all share"
         row = next(line for line in text.splitlines() if line.startswith(f"| [`{name}`]"))
         assert all(f"`{option}`" in row for option in options)

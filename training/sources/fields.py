@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Any
 
 from lift_harness.errors import LiftError, did_you_mean
@@ -154,7 +155,13 @@ def given_spans(row: Row, column: str, origin: str, text: str) -> Spans | None:
             raise LiftError(
                 f"{origin}: 'priority_spans' has {pair!r}, no [start, end] within {len(text)} characters"
             )
-    return tuple((start, end) for start, end in value)
+    spans = tuple((start, end) for start, end in value)
+    for one, other in pairwise(sorted(spans)):
+        if other[0] < one[1]:
+            raise LiftError(
+                f"{origin}: 'priority_spans' overlap: {list(one)} and {list(other)}; join them or cut one"
+            )
+    return spans
 
 
 def stripped(text: str, spans: Spans | None) -> tuple[str, Spans | None]:
