@@ -193,11 +193,16 @@ def data_preview(
 
 @recipes_app.command("list")
 def recipes_list() -> None:
-    """Name and purpose of each recipe."""
-    from lift_harness.pipeline.recipe import load_recipe, recipe_names
+    """Name and purpose of each recipe, by the paper and the table that it reproduces."""
+    from lift_harness.papers import PAPERS
+    from lift_harness.pipeline.recipe import recipes_by_paper
 
-    for name in recipe_names():
-        typer.echo(f"{name:20} {load_recipe(name).description}")
+    for paper, recipes in recipes_by_paper().items():
+        if paper:
+            typer.echo(f"\n{paper} ({PAPERS[paper]})")
+        for recipe in recipes:
+            table = recipe.reproduces.partition(", ")[2]
+            typer.echo(f"{recipe.name:29} {f'{table}: ' if table else ''}{recipe.description}")
 
 
 @recipes_app.command("show")

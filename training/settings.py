@@ -44,7 +44,7 @@ class DataSource(Strict):
     priority: Literal["math", "code", "auto"] | None = Field(
         None, description="rules for priority tokens where none are marked; null: those of the kind"
     )
-    priority_share: float = Field(1, gt=0, le=1, description="examples whose priority tokens count")
+    priority_share: float = Field(1, ge=0, le=1, description="examples whose priority tokens count")
     options: dict[str, Any] = Field({}, description="of a generator, e.g. {blanks: [4, 6]}")
 
     @model_validator(mode="after")

@@ -121,7 +121,7 @@ def training_stage(recipe: Recipe, method: Method, where: str, parameters: int, 
     """The training of one method."""
     settings = recipe.training_of(method)
     step = settings.batch_size * settings.gradient_accumulation_steps
-    steps = settings.max_steps or ceil(len(lengths) / step) * ceil(settings.epochs)
+    steps = settings.max_steps or ceil(ceil(len(lengths) / step) * settings.epochs)
     rows = steps * step if settings.max_steps else round(len(lengths) * settings.epochs)
     mean = settings.pad_to or sum(lengths) / len(lengths)
     trained, scored = method.build_objective().passes

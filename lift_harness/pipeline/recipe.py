@@ -18,6 +18,7 @@ import yaml
 
 from lift_harness.console import yaml_value
 from lift_harness.errors import LiftError, did_you_mean
+from lift_harness.papers import PAPERS
 from lift_harness.pipeline.schema import Recipe, merged, validated
 
 RECIPES = Path(__file__).parent.parent / "recipes"
@@ -26,6 +27,23 @@ RECIPES = Path(__file__).parent.parent / "recipes"
 def recipe_names() -> list[str]:
     """The recipes inside the package."""
     return sorted(file.stem for file in RECIPES.glob("*.yaml"))
+
+
+def recipes_by_paper() -> dict[str, list[Recipe]]:
+    """The recipes inside the package by paper ("": of none), in the order of its tables."""
+    papers: dict[str, list[Recipe]] = {"": [], **{paper: [] for paper in PAPERS}}
+    for recipe in map(load_recipe, recipe_names()):
+        papers[recipe.reproduces.partition(",")[0]].append(recipe)
+    for recipes in papers.values():
+        recipes.sort(key=lambda recipe: place(recipe.reproduces))
+    return papers
+
+
+def place(reproduces: str) -> tuple[str, int]:
+    """What a table or figure is sorted by: its kind (appendices, figures, tables) and its number."""
+    _, _, what = reproduces.partition(", ")
+    kind, _, number = what.partition(" ")
+    return kind.removesuffix("s"), next((int(n) for n in re.findall(r"\d+", number)), 0)
 
 
 def load_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
@@ -75,10 +93,11 @@ def read(name: str, below: tuple[str, ...] = ()) -> dict[str, Any]:
 def inherited(base: dict[str, Any], own: Mapping[str, Any], file: Path) -> dict[str, Any]:
     """What a recipe takes over of its base: not what says something about the base itself.
 
-    That is its description, and its name, in whose place that of the recipe's file comes; and the GPU hours
-    of its methods, where the recipe trains another model, on other data or otherwise.
+    That is its description, what it reproduces, and its name, in whose place that of the recipe's file
+    comes; and the GPU hours of its methods, where the recipe trains another model, on other data or
+    otherwise.
     """
-    taken = {key: value for key, value in base.items() if key != "description"}
+    taken = {key: value for key, value in base.items() if key not in ("description", "reproduces")}
     taken["name"] = re.sub(r"[^\w.-]+", "-", file.stem).lstrip("._-") or base.get("name")
     methods = base.get("methods")
     if isinstance(methods, list) and own.keys() & {"model", "data", "training"}:

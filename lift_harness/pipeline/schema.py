@@ -107,6 +107,7 @@ class Recipe(Strict):
 
     name: str = Field(pattern=r"^[A-Za-z0-9][\w.-]*$", description="names the default output folder")
     description: str = Field("", description="a line; made from the recipe, if it has none")
+    reproduces: str = Field("", description='a paper and its tables, e.g. "LIFT, tables 1 and 3"')
     seed: int = Field(0, ge=0, lt=2**31)
     seeds: int = Field(1, ge=1, le=1000, description="trainings of each method: with seed, seed + 1, ...")
     model: str | NewModel = "lift-tiny"
