@@ -1,4 +1,4 @@
-"""Every method of every table of the papers trains and evaluates, in two steps on the model of the package."""
+"""Every method of every table of the papers trains and evaluates, in two steps on `lift-tiny`."""
 
 import math
 
@@ -16,7 +16,7 @@ def methods_of_tables():
     for name in recipe_names():
         recipe = load_recipe(name)
         for method in recipe.methods if recipe.reproduces else ():
-            full = recipe.training_of(method).lora is None and not method.objective.name == "density"
+            full = recipe.training_of(method).lora is None and method.objective.name != "density"
             found.setdefault((str(sorted(method.objective.model_dump().items())), full), method)
     return [
         Method(name=f"m{i}", objective=method.objective, training={"lora": None} if full else {})

@@ -6,6 +6,7 @@ import re
 import pytest
 import yaml
 
+from lift_harness.cli_experiments import recipes_list
 from lift_harness.errors import LiftError
 from lift_harness.pipeline.evaluation import evaluation_key
 from lift_harness.pipeline.manifest import task_sources
@@ -132,9 +133,9 @@ def tables_of(paper):
 
 
 def test_every_table_of_the_papers_has_its_recipe():
-    """But LIFT's word clouds (9), hyper-parameters (11), and GIFT's (5, 6), minutes (4) and RL (7)."""
+    """But LIFT's word clouds (9), hyper-parameters (11), and GIFT's (5, 6), reinforcement learning (7)."""
     assert tables_of("LIFT")["table"] == {1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 13}
-    assert tables_of("GIFT") == {"table": {1, 2, 3, 8, 9, 10}}
+    assert tables_of("GIFT") == {"table": {1, 2, 3, 4, 8, 9, 10}}
     assert tables_of("density") == {"table": {1, 2}, "figure": {3, 4}}
     assert {recipe.name for recipe in recipes_by_paper()[""]} == {"quickstart", "lift-tiny-base"}
     names = set(recipe_names())
@@ -224,7 +225,7 @@ def test_gifts_recipes_are_its_tables():
     objectives = [method.objective.model_dump() for method in load_recipe("gift-s1k-ablation").methods]
     assert {"name": "gift", "metric": "nll"} in objectives and {"name": "dream"} in objectives
     assert {"name": "gift", "form": "weighting"} in objectives
-    assert load_recipe("gift-s1k-star").methods[1].build_objective().needs_reference
+    assert load_recipe("gift-s1k-reference").methods[1].build_objective().needs_reference
 
 
 def test_the_density_papers_recipes_are_its_tables():
@@ -248,8 +249,26 @@ def test_the_density_papers_recipes_are_its_tables():
     assert weights("density-code-20") == [None, 2] and weights("density-code-100") == [2]
 
 
+def test_gifts_hours_are_those_of_what_its_table_4_trained():
+    for name in (name for name in recipe_names() if name.startswith("gift")):
+        hours = [method.gpu_hours for method in load_recipe(name).methods]
+        expected = {"gift-s1k": [3.1, 3.8], "gift-s1k-5shot": [3.1, 3.8], "gift-tulu3-10k": [3.7, 3.5]}
+        assert hours == expected.get(name, [None] * len(hours)), name
+
+
+def test_the_list_has_every_recipe_once_below_its_paper(capsys):
+    recipes_list()
+    blocks = capsys.readouterr().out.split("\n\n")
+    assert [block.split(" ")[0] for block in blocks[1:]] == ["LIFT", "GIFT", "density"]
+    lines = [line for block in blocks for line in block.splitlines() if " (arXiv" not in line]
+    assert sorted(line.split()[0] for line in lines) == recipe_names()
+    assert re.search(r"^GIFT \(arXiv 2509.20863\)\n", blocks[2])
+    assert re.search(r"^gift-s1k-ablation +tables 2 and 8: LLaDA-8B-Instruct on s1K: GIFT", blocks[2], re.M)
+    assert blocks[1].index("llada-8b-s1k-h ") < blocks[1].index("llada-8b-s1k-epochs")  # 6 before 10
+
+
 def test_what_a_recipe_reproduces_is_not_what_one_on_top_of_it_does(write):
-    assert load_recipe("gift-s1k").reproduces == "GIFT, table 1"
+    assert load_recipe("gift-s1k").reproduces == "GIFT, tables 1 and 4"
     assert load_recipe(write("mine", base="gift-s1k", name="mine")).reproduces == ""
 
 
