@@ -15,7 +15,10 @@ from lift_harness.compare.paper_tables import (
     DREAM_BASE,
     LLADA,
     LLADA_BASE,
+    OPENR1_3K,
     S1K,
+    S1K_1_1,
+    TULU3_10K,
     Column,
     Quoted,
     Rows,
@@ -23,7 +26,6 @@ from lift_harness.compare.paper_tables import (
 )
 from lift_harness.papers import GIFT
 
-S1K_1_1, OPENR1_3K, TULU3_10K = "s1K-1.1", "openr1-3k", "Tulu3-10k"
 COLUMNS = (
     *(Column(task, "acc", 512) for task in ("lift_sudoku", "lift_countdown")),
     *(Column(task, "acc", 256) for task in ("lift_gsm8k", "lift_math500")),

@@ -19,6 +19,8 @@ from lift_harness.papers import LIFT
 LLADA, LLADA_1_5, DREAM = "llada-8b-instruct", "llada-1.5", "dream-v0-instruct-7b"
 LLADA_BASE, DREAM_BASE, LLADA2_MINI = "llada-8b-base", "dream-v0-base-7b", "llada2.0-mini"
 S1K, KODCODE, LIFT_SFT_12K = "s1K", "KodCode", "LIFT-SFT-12K"
+S1K_1_1, OPENR1_3K, TULU3_10K = "s1K-1.1", "openr1-3k", "Tulu3-10k"
+EPOCHS = {KODCODE: 5, TULU3_10K: 5}  # elsewhere 20
 LENGTHS = (128, 256, 512)
 
 
@@ -50,6 +52,11 @@ class Quoted(NamedTuple):
     epochs: float | None = None
     paper: str = LIFT
     fewshot: int = 0
+
+    @property
+    def trained_for(self) -> float:
+        """Epochs of training."""
+        return self.epochs or EPOCHS.get(self.data, 20)
 
 
 class Column(NamedTuple):

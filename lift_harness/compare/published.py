@@ -10,7 +10,6 @@ import re
 from collections.abc import Collection
 
 from lift_harness.compare import density_tables, gift_tables, paper_tables
-from lift_harness.compare.gift_tables import OPENR1_3K, S1K_1_1, TULU3_10K
 from lift_harness.compare.paper_tables import (
     DREAM,
     DREAM_BASE,
@@ -22,8 +21,11 @@ from lift_harness.compare.paper_tables import (
     LLADA2_MINI,
     LLADA_1_5,
     LLADA_BASE,
+    OPENR1_3K,
     REASONING,
     S1K,
+    S1K_1_1,
+    TULU3_10K,
     Quoted,
 )
 from lift_harness.results.scores import Published

@@ -14,6 +14,7 @@ from lift_harness.compare.paper_tables import Quoted
 from lift_harness.compare.published import BY_LENGTH, LENGTHS, as_published, candidates
 from lift_harness.papers import DENSITY, GIFT, LIFT
 from lift_harness.results.logs import Evaluation, mapping
+from lift_harness.results.rows import Row
 from lift_harness.results.scores import Cell, Published, RowOnTask
 from lift_harness.tasks.catalog import task_config
 from lift_harness.tasks.wording import OWN, Wording
@@ -59,13 +60,22 @@ def quoted(row: RowOnTask, cell: Cell) -> tuple[Published | None, list[str]]:
     found.sort(key=lambda one: one.paper != row.row.paper)
     refused: list[list[str]] = []
     for number in found:
-        reasons: dict[str, None] = {}
+        reasons = dict.fromkeys(trained_otherwise(row.row, number))
         for evaluation in row.evaluations(cell.metric).values():
             reasons |= dict.fromkeys(unlike_the_table(evaluation, number))
         if not reasons:
             return as_published(number), []
         refused.append(list(reasons))
     return None, refused[0] if refused else []
+
+
+def trained_otherwise(row: Row, number: Quoted) -> Iterator[str]:
+    """Whether a row was trained for another time than those of a paper's table."""
+    steps, epochs = row.training.get("max_steps"), row.training.get("epochs")
+    if steps is not None:
+        yield f"trained for {steps} steps, not {number.trained_for:g} epochs"
+    elif epochs is not None and not same(epochs, number.trained_for):
+        yield f"trained for {epochs:g} epochs, not {number.trained_for:g}"
 
 
 def unlike_the_table(evaluation: Evaluation, number: Quoted) -> Iterator[str]:

@@ -39,6 +39,7 @@ class Row:
         model: the checkpoint it is, or was trained from.
         method: "base", "vanilla", "lift H=3", "lift H=3 rho=fixed:0.1", ... (`method_name`); None: not known.
         data: what it was trained on (`data_name` of each source of the recipe).
+        training: its settings, as far as the recipe says them.
         paper: whose table the recipe reproduces, as "arXiv 2605.22939"; None: nobody's.
         folders: of a run: seed -> the folder of its training and evaluation, evaluated or not.
         expected: task -> metric -> value that the run's own results.json has.
@@ -51,6 +52,7 @@ class Row:
     model: str | None = None
     method: str | None = None
     data: tuple[str, ...] = ()
+    training: Mapping[str, Any] = field(default_factory=dict)
     paper: str | None = None
     folders: dict[str, Path] = field(default_factory=dict)
     expected: dict[str, dict[str, float]] = field(default_factory=dict)
@@ -157,7 +159,9 @@ def run_rows(
             continue
         row = Row(name, folder, {}, model, notes=Notes(root=root))
         row.method = "base" if name == "base" else method_name(mapping(methods.get(name)).get("objective"))
-        row.data = () if name == "base" else tuple(sources)
+        if name != "base":
+            own = mapping(mapping(methods.get(name)).get("training"))
+            row.data, row.training = tuple(sources), {**mapping(recipe.get("training")), **own}
         row.paper = PAPERS.get(str(recipe.get("reproduces") or "").partition(",")[0])
         row.expected = {task: values_of(metrics) for task, metrics in mapping(scores.get(name)).items()}
         row.folders = method_folders(folder / name, recipe)

@@ -4,6 +4,7 @@ import re
 from itertools import groupby
 
 import pytest
+import yaml
 from support.eval_files import DECODING, answered, line, write_eval, write_run
 
 from lift_harness.compare import compare, density_tables, gift_tables, load
@@ -380,3 +381,39 @@ def test_a_part_of_a_data_set_is_not_that_data_set(tmp_path):
     assert data_name({"source": "s1k", "n": None, "where": {}, "seed": 3, "priority_share": 0.5}) == "s1k"
     assert data_name({"source": "tulu-3", "n": 10000}) == "tulu-3 n=10000"
     assert published(LLADA, "vanilla", TASK, "acc", data=[data_name({"source": "s1k", "n": 50})]) is None
+
+
+@pytest.mark.parametrize(
+    ("training", "own", "reason"),
+    [
+        ({"epochs": 20}, {}, None),
+        ({"epochs": 5.0}, {"epochs": 20}, None),
+        ({"epochs": 20, "max_steps": None}, {"epochs": 1}, "trained for 1 epochs, not 20"),
+        ({"epochs": 0.5}, {}, "trained for 0.5 epochs, not 20"),
+        ({"epochs": 20, "max_steps": 100}, {}, "trained for 100 steps, not 20 epochs"),
+    ],
+)
+def test_a_method_was_trained_as_long_as_that_of_the_table(tmp_path, training, own, reason):
+    methods = [("vanilla", {"name": "vanilla"})]
+    rows = {name: {"one-256": {TASK: answered(SIX)}} for name in ("base", "vanilla")}
+    run = write_run(tmp_path / "run", rows, model=LLADA, methods=methods, data=("s1k",))
+    recipe = yaml.safe_load((run / "recipe.yaml").read_text()) | {"training": training}
+    recipe["methods"][0]["training"] = own
+    (run / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    comparison = compare(load([run]))
+    assert comparison.cells["base", f"{TASK}@256", "acc"].published is not None
+    assert (comparison.cells["vanilla", f"{TASK}@256", "acc"].published is None) == (reason is not None)
+    assert [reason in note for note in comparison.notes] == ([True] if reason else [])
+
+
+def test_recipes_train_as_long_as_their_tables_say():
+    """Where a recipe's method has a number, it is trained for the table's epochs; table 10's are its own."""
+    for name in (name for name in recipe_names() if name != "llada-8b-s1k-epochs"):
+        recipe = load_recipe(name)
+        if not recipe.reproduces:
+            continue
+        data = [data_name(part) for part in recipe.model_dump(mode="json")["data"]]
+        for method in recipe.methods:
+            label = method_name(method.objective.model_dump())
+            for one in candidates(recipe.model, label, "lift_gsm8k", "acc", data=data):
+                assert recipe.training_of(method).epochs == one.trained_for, name
