@@ -24,6 +24,7 @@ from lift_harness.results.logs import (
 
 # What of a source of training data makes it another one.
 NARROWING = ("config", "split", "where", "below", "max_chars", "min_tokens", "max_tokens", "n")
+LONGEST_NAME = 255  # bytes that file systems take
 ResultsFile = tuple[Path, dict[str, Any]]  # a results_*.json and what it holds
 STAGES = ("train.json", "eval.json", "train", "eval")  # one of them is in the folder of a training
 
@@ -182,6 +183,8 @@ def method_folders(folder: Path, recipe: Mapping[str, Any]) -> dict[str, Path]:
 
     Where there are those of the recipe's seeds, others do not count: an earlier recipe left them.
     """
+    if len(folder.name.encode()) > LONGEST_NAME:
+        return {}  # a damaged recipe's method: to ask the file system for it is an error
     places = {"": folder, **seed_folders(folder)}
     trained = {seed: place for seed, place in places.items() if is_trained(place)}
     wanted = {seed: place for seed, place in trained.items() if trains_with(recipe, seed)}
