@@ -138,9 +138,8 @@ def summary(outcome: Outcome, records: Sequence[Record], model: str, output: Pat
         f"several places of it; overlapping in {quotes['overlapping']:,} examples (joined)"
     )
     lines.append(f"requests: {outcome.asked:,} sent, {outcome.cached:,} answered before ({cache})")
-    lines.append(
-        f"tokens of this run: {tokens(outcome.tokens)}; of the whole file: {tokens(outcome.tokens_of_all)}"
-    )
+    lines.append(f"tokens of this run: {tokens(outcome.tokens)}")
+    lines.append(f"tokens of the whole file: {tokens(outcome.tokens_of_all)}")
     return lines
 
 

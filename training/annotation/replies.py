@@ -98,9 +98,12 @@ class Replies:
         """(hash, reply) of a line."""
         try:
             entry = json.loads(line)
-            return entry.pop("key"), Reply(**entry)
+            key, reply = entry.pop("key"), Reply(**entry)
+            if not isinstance(key, str):
+                raise TypeError("its key is no text")
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise self.foreign(number, first_line(error)) from None
+        return key, reply
 
     def foreign(self, number: int, reason: str) -> LiftError:
         """What to say of a file that is none of ours."""

@@ -1,7 +1,7 @@
 """An OpenAI-compatible server (/v1/chat/completions): where it is, and what its answers mean.
 
-Three things may be wrong: this moment (`Again`: 408, 425, 429, 5xx), this request (`Unanswered`: other 4xx), or every
-request there will be (`LiftError`: a refused key, an unknown model, a wrong address).
+Three things may be wrong: this moment (`Again`: 408, 425, 429, 5xx), this request (`Unanswered`: other 4xx),
+or every request there will be (`LiftError`: a refused key, an unknown model, a wrong address).
 """
 
 from __future__ import annotations
