@@ -19,7 +19,7 @@ from lift_harness.training.annotation.replies import Replies
 from lift_harness.training.annotation.rules import Kind, messages
 from lift_harness.training.annotation.run import FAULTS, Outcome, annotate, examples, write_annotated
 from lift_harness.training.annotation.server import Server
-from lift_harness.training.priority import Span, priority_spans
+from lift_harness.training.priority import Span, rule_spans
 from lift_harness.training.settings import DataSource
 from lift_harness.training.sources import Record
 from lift_harness.training.sources.files import SUFFIXES
@@ -131,7 +131,7 @@ def summary(outcome: Outcome, records: Sequence[Record], model: str, output: Pat
     if outcome.marked_before:
         lines.append(f"as they came, with spans: {outcome.marked_before:,}")
     if outcome.faults:
-        lines.append(f"not annotated, so that the rules mark them in training: {faults(outcome)}")
+        lines.append(f"not annotated, so that in training the rules hold: {faults(outcome)}")
     quotes = outcome.quotes
     lines.append(
         f"quotes: {quotes['found']:,} found, {quotes['lost']:,} not in the answer, {quotes['unclear']:,} in "
@@ -175,8 +175,7 @@ def show_marks(source: DataSource, count: int, console: Console | None = None) -
     """Print the first examples as the rules mark them, and as the data does where it has spans."""
     console = console or Console()
     for record in examples(source, count):
-        kind = "auto" if record.kind == "chat" else record.kind
-        rules = priority_spans(record.response, kind)
+        rules = rule_spans(record.response, record.kind)
         say(console, f"--- {record.origin}\nby rule, {share(rules, record)}:\n{bracketed(rules, record)}")
         if record.spans is not None:
             spans = list(record.spans)

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pyarrow
 import pytest
@@ -22,6 +23,7 @@ from lift_harness.training.data import Collator, tokenize
 from lift_harness.training.objectives import Batch, NoiseKey, get_objective
 from lift_harness.training.sources import content_hash
 
+ROOT = Path(__file__).parents[2]
 KEY = "sk-secret-0123456789"
 CHAT = [{"prompt": f"q{i}", "response": f"so 2 + {i} = {i + 2} it is"} for i in range(8)]
 GSM8K = {"question": "Two and 3?", "answer": "Sum: 2+3=<<2+3=5>>5 now\n#### 5", "level": 7}
@@ -185,9 +187,7 @@ def test_a_second_model_fills_the_gaps(annotate, folder):
     data = write_rows(folder, CHAT)
     with ChatServer(lambda q, before: completion("no idea") if q == "q3" else mark(q, before)) as server:
         code, said = annotate(server, data)
-        assert (
-            code == 0 and "not annotated, so that the rules mark them in training: 1 with a malformed" in said
-        )
+        assert code == 0 and "not annotated, so that in training the rules hold: 1 with a malformed" in said
         assert f"{data}:4: the reply is no JSON: 'no idea'" in said
         assert rows_of("train-annotated.jsonl")[3]["priority_spans"] is None
         server.answer = mark
@@ -323,12 +323,28 @@ def test_what_would_be_asked(folder, monkeypatch, capsys):
 
 
 def test_marks_by_rule_and_of_the_data(annotate, folder, monkeypatch, capsys):
-    data = write_rows(folder, CHAT)
+    row = {"question": "2 + 3?", "reasoning": "so 2 + 3 = 5 it is", "answer": "5"}
+    data = write_rows(folder, [row])
     with ChatServer(lambda question, before: quoting("so", "it")) as server:
-        annotate(server, data, "--limit", "1")
+        annotate(server, data)
     shown = typed(monkeypatch, capsys, "data", "marks", "train-annotated.jsonl")
+    rest = "</reasoning>\n<answer>\n{}\n</answer>\n"
     assert shown == (
-        "--- train-annotated.jsonl:1\n"
-        "by rule, 28% of its characters:\nso [[2]] [[+]] [[0]] [[=]] [[2]] it is\n"
-        "in the data, 22% of its characters:\n[[so]] 2 + 0 = 2 [[it]] is\n"
+        "--- train-annotated.jsonl:1\nby rule, 24% of its characters:\nso [[2]] [[+]] [[3]] [[=]] [[5]] it is"
+        + rest.format(r"[[\boxed{5}]]")
+        + "in the data, 7% of its characters:\n[[so]] 2 + 3 = 5 [[it]] is"
+        + rest.format(r"\boxed{5}")
     )
+
+
+def test_the_rules_mark_nothing_of_a_chat(folder, monkeypatch, capsys):
+    data = write_rows(folder, CHAT)
+    assert "[[" not in typed(monkeypatch, capsys, "data", "marks", data)
+
+
+@pytest.mark.parametrize("kind", ["math", "code"])
+def test_the_page_shows_what_the_rules_mark(kind, monkeypatch, capsys):
+    page = (ROOT / "docs/training-data.md").read_text(encoding="utf-8")
+    monkeypatch.chdir(ROOT / "docs/annotation")
+    shown = typed(monkeypatch, capsys, "data", "marks", f"{kind}.jsonl", "--n", "10")
+    assert shown.count("--- ") == 10 and f"````text\n{shown}````\n" in page
