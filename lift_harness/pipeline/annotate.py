@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from lift_harness.console import say
-from lift_harness.errors import LiftError
+from lift_harness.errors import LiftError, Stopped
 from lift_harness.pipeline.recipe import apply_override
 from lift_harness.pipeline.schema import validated
 from lift_harness.training.annotation.replies import Replies
@@ -100,22 +101,28 @@ def annotate_source(
     console = console or Console()
     if not model:
         raise LiftError("--model is missing: a language model, by the name that the server has for it")
-    records = examples(source, limit)
     cache = cache or output.with_name(f"{output.name}.replies")
+    if cache == output:
+        raise LiftError(f"--cache {cache}: this is the output; give another name")
+    records = examples(source, limit)
     columns = (TextColumn("annotating"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     bar = Progress(*columns, console=console, disable=not console.is_terminal, transient=True)
     with Replies(cache) as replies, bar:
         task = bar.add_task("")
-        outcome = annotate(
-            records,
-            server,
-            model,
-            replies,
-            kind=kind,
-            request=request,
-            concurrency=concurrency,
-            progress=lambda done, total: bar.update(task, completed=done, total=total),
-        )
+        try:
+            outcome = annotate(
+                records,
+                server,
+                model,
+                replies,
+                kind=kind,
+                request=request,
+                concurrency=concurrency,
+                progress=lambda done, total: bar.update(task, completed=done, total=total),
+            )
+        except KeyboardInterrupt:
+            kept = f"{cache} keeps the replies, and the same command goes on there"
+            raise Stopped(f"Ctrl-C; {kept}", signal.SIGINT) from None
     if not outcome.spans and not outcome.marked_before:
         raise LiftError(f"no example was annotated, nothing is written: {faults(outcome)}")
     write_annotated(output, source, records, outcome)

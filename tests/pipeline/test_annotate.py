@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -200,36 +201,38 @@ def test_a_second_model_fills_the_gaps(annotate, folder):
 # ---------------------------------------------------------------- going on
 
 
-def test_a_killed_run_goes_on(annotate, folder):
-    """Ended in the middle without a word; what was answered is not asked again, and no half file is left."""
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_a_run_that_was_ended_goes_on(annotate, folder, how):
+    """Ended in the middle; what was answered is not asked again, and no half file is left."""
     data = write_rows(folder, CHAT)
+    released = threading.Event()
 
     def answer(question, before):
-        return "hang" if len(server.asked) > 5 and not released else mark(question, before)
+        return "hang" if len(server.asked) > 5 and not released.is_set() else mark(question, before)
 
-    released = []
     with ChatServer(answer) as server:
         words = ["-m", "lift_harness", "data", "annotate", data, "--endpoint", server.endpoint]
         words += ["--model", "judge", "--concurrency", "1", "--output", "out.jsonl"]
-        process = subprocess.Popen([sys.executable, *words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        process = subprocess.Popen([sys.executable, *words], stderr=subprocess.PIPE, text=True)
         for _ in range(600):
             if len(server.asked) > 5:
                 break
             time.sleep(0.1)
-        process.send_signal(signal.SIGKILL)
-        assert process.wait() == -signal.SIGKILL
-        assert sorted(path.name for path in folder.glob("out*")) == [
-            "out.jsonl.replies",
-            "out.jsonl.replies.lock",
-        ]
-        with open("out.jsonl.replies", "a") as stream:
-            stream.write('{"key": "12')  # killed while it wrote
-        released.append(True)
+        process.send_signal(how)
+        said = process.communicate()[1]
+        assert KEY not in said and not os.path.exists("out.jsonl")
+        if how == signal.SIGINT:
+            assert process.returncode == 130 and said.startswith("stopped: Ctrl-C; out.jsonl.replies keeps")
+        else:
+            assert process.returncode == -how
+            with open("out.jsonl.replies", "a") as stream:
+                stream.write('{"key": "12')  # killed while it wrote
+        released.set()
         code, said = annotate(server, data, "--output", "out.jsonl")
     assert code == 0 and "requests: 3 sent, 5 answered before (out.jsonl.replies)" in said
     assert "tokens of the whole file: 800 of prompts" in said
     assert [server.asked[f"q{i}"] for i in range(8)] == [1, 1, 1, 1, 1, 2, 1, 1]
-    assert len(rows_of("out.jsonl")) == 8
+    assert len(rows_of("out.jsonl")) == 8 and not list(folder.glob("*.lock"))
 
 
 def test_replies_may_be_kept_elsewhere(annotate, folder):
@@ -282,6 +285,7 @@ def test_a_server_of_no_use_is_one_line_and_leaves_no_file(annotate, folder, ans
         (["train.jsonl", "--output", "no/x.jsonl"], "there is no folder no; make it"),
         (["train.jsonl", "--output", "x.parquet"], "it will hold JSON lines; name it .jsonl"),
         (["train.jsonl", "--model", ""], "--model is missing"),
+        (["train.jsonl", "--output", "a.jsonl", "--cache", "a.jsonl"], "a.jsonl: this is the output"),
         (["train.jsonl", "--cache", "train.jsonl"], "train.jsonl:1: no reply of `data annotate`"),
     ],
 )

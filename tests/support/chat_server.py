@@ -3,6 +3,7 @@
 import json
 import threading
 from collections import Counter
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
@@ -83,7 +84,8 @@ class ChatServer:
             self.most_at_once = max(self.most_at_once, self.open)
         try:
             found = http.path == "/v1/chat/completions"
-            self.respond(http, self.answer(question, before) if found else problem(404, "no such page"))
+            with suppress(ConnectionError):  # who asked may be gone
+                self.respond(http, self.answer(question, before) if found else problem(404, "no such page"))
         finally:
             with self.lock:
                 self.open -= 1

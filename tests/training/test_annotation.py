@@ -83,10 +83,25 @@ def test_what_is_sent(ask):
         ask(quick(server.endpoint + "/chat/completions"), "q", request={"max_tokens": 9, "temperature": None})
         ask(quick(server.endpoint), "q")
     (headers, body), (_, other) = server.requests
-    assert headers["Authorization"] == f"Bearer {KEY}" and "netrc" not in str(headers)
+    assert headers["Authorization"] == f"Bearer {KEY}"
     assert body.keys() == {"model", "messages", "max_tokens"} and body["model"] == "judge"
     assert other["temperature"] == 0
     assert body["messages"][1]["content"] == f"QUESTION\nq\n\nANSWER\n{ANSWER}"
+
+
+def test_by_way_of_a_proxy_and_past_netrc(ask, monkeypatch, tmp_path):
+    (tmp_path / ".netrc").write_text(
+        "machine far.invalid login me password other\ndefault login me password a\n"
+    )
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    with ChatServer(lambda question, before: quoting("5")) as server:
+        monkeypatch.setenv("http_proxy", server.endpoint.removesuffix("/v1"))
+        with pytest.raises(LiftError, match="404 Not Found: no such page"):  # it asks for the whole address
+            ask(quick("http://far.invalid/v1"), "q")
+        assert len(ask(quick(server.endpoint), "q").spans) == 1  # this machine's own needs no proxy
+    assert [headers["Authorization"] for headers, _ in server.requests] == [f"Bearer {KEY}"] * 2
 
 
 def test_without_a_key_none_is_sent(ask):

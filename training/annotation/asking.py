@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import urllib.request
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -28,7 +28,7 @@ Body = Mapping[str, Any]
 
 def ask_all(
     server: Server,
-    bodies: Mapping[str, Body],
+    bodies: Iterable[tuple[str, Body]],
     concurrency: int,
     received: Callable[[str, Reply], None],
     failed_before: Collection[str] = (),
@@ -37,7 +37,7 @@ def ask_all(
 
     Args:
         server: to ask.
-        bodies: the requests, by any name.
+        bodies: the requests, each with a name; taken as they are sent.
         concurrency: how many at a time at most, those that wait for their next try included.
         received: called with the name and the reply as soon as there is one, or none for good.
         failed_before: those that got no reply in an earlier run; their fault is taken to be their own.
@@ -50,13 +50,13 @@ def ask_all(
 
 async def asked(
     server: Server,
-    bodies: Mapping[str, Body],
+    bodies: Iterable[tuple[str, Body]],
     concurrency: int,
     received: Callable[[str, Reply], None],
     failed_before: Collection[str],
 ) -> None:
     """`ask_all`, on a loop of events."""
-    waiting = iter(bodies.items())
+    waiting = iter(bodies)
     in_a_row = 0
 
     async def work(client: Client) -> None:
@@ -78,7 +78,7 @@ async def asked(
     limit = aiohttp.ClientTimeout(total=server.timeout)
     async with aiohttp.ClientSession(timeout=limit, cookie_jar=aiohttp.DummyCookieJar()) as session:
         client = Client(server, session)
-        workers = [asyncio.create_task(work(client)) for _ in range(min(concurrency, len(bodies)))]
+        workers = [asyncio.create_task(work(client)) for _ in range(concurrency)]
         try:
             await asyncio.gather(*workers)
         finally:
@@ -155,10 +155,12 @@ async def read(response: aiohttp.ClientResponse) -> str:
 
 
 def proxy_of(url: str) -> str | None:
-    """The proxy that the environment names for an address.
+    """The proxy that the environment names for an address; none for this machine.
 
     Not aiohttp's own `trust_env`: it reads ~/.netrc too, and then refuses to send the key.
     """
     parts = urlsplit(url)
-    bypassed = urllib.request.proxy_bypass(parts.hostname or "")
-    return None if bypassed else urllib.request.getproxies().get(parts.scheme)
+    host = parts.hostname or ""
+    if host in ("localhost", "127.0.0.1", "::1") or urllib.request.proxy_bypass(host):
+        return None
+    return urllib.request.getproxies().get(parts.scheme)

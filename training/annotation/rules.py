@@ -36,7 +36,8 @@ FORM = (
     "question, comments, and tags like <answer>. Prefer several short parts to whole sentences or blocks.\n"
     'Reply with one JSON object and nothing else: {"spans": ["...", "..."]}. Every string is copied out of '
     "the answer character by character, without anything shortened or corrected; the strings stand in the "
-    "order of the answer and do not overlap. Do not solve the question, and do not judge the answer."
+    "order of the answer and do not overlap; backslashes and quotation marks are escaped as JSON wants it. "
+    "Do not solve the question, and do not judge the answer."
 )
 
 

@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -109,23 +110,24 @@ def annotate(
         LiftError: the server cannot be used.
     """
     unmarked = [record for record in records if record.spans is None]
-    asking = [body_of(record, model, kind, request or {}) for record in unmarked]
-    keys = [key_of(body) for body in asking]
-    bodies = dict(zip(keys, asking, strict=True))  # the copies of an example are one request
-    before = {key: replies.known[key] for key in bodies if key in replies.known}
+    body = partial(body_of, model=model, kind=kind, request=request or {})
+    keys = [key_of(body(record)) for record in unmarked]
+    wanted = dict(zip(keys, unmarked, strict=True))  # the copies of an example are one request
+    before = {key: replies.known[key] for key in wanted if key in replies.known}
     failed_before = {key for key, reply in before.items() if reply.unanswered is not None}
-    missing = {key: body for key, body in bodies.items() if key not in before or key in failed_before}
-    outcome = Outcome(marked_before=len(records) - len(unmarked), cached=len(bodies) - len(missing))
-    progress(outcome.cached, len(bodies))
+    missing = [key for key in wanted if key not in before or key in failed_before]
+    outcome = Outcome(marked_before=len(records) - len(unmarked), cached=len(wanted) - len(missing))
+    progress(outcome.cached, len(wanted))
 
     def received(key: str, reply: Reply) -> None:
         replies.add(key, reply)
         count_tokens(outcome.tokens, reply)
         outcome.asked += 1
-        progress(outcome.cached + outcome.asked, len(bodies))
+        progress(outcome.cached + outcome.asked, len(wanted))
 
-    ask_all(server, missing, concurrency, received, failed_before)
-    for key in bodies:
+    bodies = ((key, body(wanted[key])) for key in missing)  # made as they are sent: texts take memory
+    ask_all(server, bodies, concurrency, received, failed_before)
+    for key in wanted:
         count_tokens(outcome.tokens_of_all, replies.known[key])
     for record, key in zip(unmarked, keys, strict=True):
         judge(record, replies.known[key], outcome)
