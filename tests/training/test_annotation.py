@@ -197,6 +197,14 @@ def test_a_server_that_stops_answering_ends_the_run_and_the_next_goes_on(ask):
     assert all(server.asked[name] == 1 for name in names[:6])
 
 
+def test_failures_in_between_do_not_end_the_run(ask):
+    names = [f"q{i}" for i in range(14)]
+    with ChatServer(
+        lambda question, before: problem(500) if int(question[1:]) % 2 else quoting("5")
+    ) as server:
+        assert len(ask(quick(server.endpoint, tries=1), *names, concurrency=1).faults) == 7
+
+
 def test_rows_that_are_too_long_do_not_end_the_run_once_one_was_answered(ask):
     names = ["good", *(f"q{i}" for i in range(9))]
     with ChatServer(
