@@ -160,17 +160,27 @@ def selected(methods: list[dict[str, Any]], select: Any, where: str) -> list[dic
 # ---------------------------------------------------------------- --set
 
 
-def apply_override(raw: dict[str, Any], override: str) -> None:
-    """Set one `dotted.key=value` in a raw recipe; a number in the key indexes a list."""
+def apply_override(
+    raw: dict[str, Any], override: str, option: str = "--set", example: str = "training.max_steps=100"
+) -> None:
+    """Set one `dotted.key=value` in a raw recipe; a number in the key indexes a list.
+
+    Args:
+        raw: changed.
+        override: as it was typed.
+        option: of which command line option, for messages.
+        example: of what could be typed.
+    """
     key, equals, value = override.partition("=")
+    where = f"{option} {override!r}"
     if not equals or not key:
-        raise LiftError(f"--set {override!r}: write key=value, e.g. --set training.max_steps=100")
+        raise LiftError(f"{where}: write key=value, e.g. {option} {example}")
     try:
         parsed = yaml_value(value)
     except yaml.YAMLError as error:
         said = " ".join(str(error).split())
-        raise LiftError(f"--set {override!r}: the value is not YAML: {said}") from error
-    set_value(raw, key, parsed, f"--set {override!r}")
+        raise LiftError(f"{where}: the value is not YAML: {said}") from error
+    set_value(raw, key, parsed, where)
 
 
 def set_value(raw: dict[str, Any], key: str, value: Any, where: str) -> None:

@@ -2,8 +2,6 @@
 
 import json
 import re
-import sys
-import types
 from collections import Counter
 from dataclasses import replace
 
@@ -17,6 +15,7 @@ from lift_harness.models.chat import encode_example
 from lift_harness.pipeline.data import new_tokenizer, tokenizer_of
 from lift_harness.pipeline.preview import AtTime, hidden_tokens, preview, preview_recipe
 from lift_harness.pipeline.recipe import load_recipe
+from lift_harness.training import priority
 from lift_harness.training.data import Collator, Example, TokenCounts, describe, least, tokenize
 from lift_harness.training.objectives import Batch, NoiseKey, get_objective
 from lift_harness.training.settings import DataSource
@@ -159,8 +158,8 @@ def rules(monkeypatch):
     def token_flags(offsets, spans):
         return [any(a < end and start < b for start, end in spans) for a, b in offsets]
 
-    module = types.SimpleNamespace(priority_spans=priority_spans, token_flags=token_flags)
-    monkeypatch.setitem(sys.modules, "lift_harness.training.priority", module)
+    monkeypatch.setattr(priority, "priority_spans", priority_spans)
+    monkeypatch.setattr(priority, "token_flags", token_flags)
 
 
 def chosen(tokenizer, record, **options):

@@ -29,6 +29,7 @@ TEXT_PARTS = (None, "text", "input_text", "output_text")  # kinds of parts of a 
 NO_PLACE = (
     "'priority_spans' count in a response or a reasoning of its own; this row has neither (kind: chat does)"
 )
+SPANS_OF = "priority_spans_of"  # a column: the hash of the response, which the spans then count in
 EXACT = 2**53  # the whole numbers up to this have a float of their own
 
 
@@ -140,6 +141,11 @@ def tests_of(row: Row, field: str, origin: str) -> list[str]:
     if isinstance(value, list) and all(isinstance(item, str) for item in value):
         return value
     return assertions(text_of(row, field, origin))
+
+
+def span_column(columns: Mapping[str, str]) -> str:
+    """The column of marked spans, of a layout's (part -> column)."""
+    return columns.get("priority_spans", "priority_spans")
 
 
 def given_spans(row: Row, column: str, origin: str, text: str) -> Spans | None:

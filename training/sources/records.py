@@ -61,6 +61,11 @@ def content(record: Record) -> bytes:
     return canonical(record.messages, record.prefix, record.response, *form)
 
 
+def response_hash(record: Record) -> str:
+    """16 hex digits of the sha256 of a response, beside spans that are characters of it."""
+    return sha256(record.response.encode()).hexdigest()[:16]
+
+
 def number(data: bytes, *key: Any) -> int:
     """63 bits of the sha256 of `key` and `data`: an int64 tensor holds it."""
     return int.from_bytes(sha256(canonical(*key) + data).digest()[:8], "big") >> 1

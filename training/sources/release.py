@@ -18,6 +18,7 @@ from lift_harness.training.sources.fields import (
     Spans,
     given_spans,
     is_missing,
+    span_column,
     text_of,
     turns_of,
 )
@@ -64,7 +65,7 @@ def released_record(
     if "question" not in columns or kind == "chat":
         raise LiftError(f"{origin}: format=release is of questions and answers; conversations have no other")
     question = text_of(row, columns["question"], origin)
-    spans, column = None, columns.get("priority_spans", "priority_spans")
+    spans, column = None, span_column(columns)
     if "reasoning" not in columns and not is_missing(row.get(column)):
         raise LiftError(f"{origin}: {NO_PLACE}")
     if kind == "code" and "reasoning" not in columns:
