@@ -2,8 +2,8 @@
 
     python benchmarks/logs.py FOLDER [--rows 200000] [--methods 1] [--only compare]
 
-Writes a run of a base model and some methods, which answered rows / (methods + 1) problems each, and a log of all
-rows for `score`. Rows have the fields and the sizes of GSM8K's as lm-eval logs them.
+Writes a run of a base model and some methods, which answered rows / (methods + 1) problems each, and a log of
+all rows for `score`. Rows have the fields and the sizes of GSM8K's as lm-eval logs them.
 """
 
 from __future__ import annotations
