@@ -9,17 +9,9 @@ from typing import Any
 import yaml
 
 from lift_harness.errors import LiftError
+from lift_harness.results.aggregates import model_of, read_results
 from lift_harness.results.layout import ONE
-from lift_harness.results.logs import (
-    LOG,
-    Evaluation,
-    Notes,
-    mapping,
-    model_of,
-    read_items,
-    read_object,
-    read_results,
-)
+from lift_harness.results.logs import LOG, Evaluation, Notes, mapping, read_items, read_object
 from lift_harness.results.rows import ResultsFile, Row, newest, results_files, run_rows
 
 UNNAMED = "answers"  # the task of logs that do not say which they are of
