@@ -138,7 +138,7 @@ def kept(rule: Rule, rank: int, label: str) -> bool:
 def said(rule: Rule) -> list[str]:
     """What to say when whole texts or problems are left out."""
     if rule.listed is not None:
-        texts = f", the texts of the first {rule.problems:,}" if rule.problems else ""
+        texts = f", the one answer's text of the first {rule.problems:,}" if rule.problems else ""
         here = f"the verdicts on the first {rule.listed:,} problems of each task are here{texts}"
         return [f"Of too many problems {here if rule.listed else 'none is here'}; the tables count all."]
     if rule.problems is not None:

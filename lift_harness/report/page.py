@@ -84,7 +84,7 @@ def page_data(folder: Path) -> dict[str, Any]:
         "frequency": frequencies(run),
         "header": header(run, problems),
     }
-    run.notes.add(*leave_out(data, MAX_BYTES // 2))
+    run.notes[:0] = leave_out(data, MAX_BYTES // 2)
     data["browser"] = browser(run, problems, MAX_BYTES - size(data) - 200_000)
     data["notes"] = list(map(Cut(500), run.notes[:MOST_NOTES]))
     if len(run.notes) > MOST_NOTES:
