@@ -5,12 +5,14 @@
 
 import json
 import random
+import tracemalloc
 
 import pytest
 from support.eval_files import DECODING, LATER, TIME, answered, write_eval, write_log, write_run
 
 from lift_harness.compare import load
 from lift_harness.errors import LiftError
+from lift_harness.results.logs import Notes, read_items
 from lift_harness.results.scores import RowOnTask
 
 
@@ -365,3 +367,17 @@ def test_what_lm_eval_really_writes_is_read(tmp_path):
     for metric in ("acc", "solved", "format", "pass@1", "pass@2", "avg@2"):
         assert found.cells["b", "lift_sudoku_mini", metric].value == pytest.approx(theirs[f"{metric},none"])
     assert not found.refusals and not found.notes  # the same problems, prompts and settings
+
+
+def test_a_log_takes_less_memory_than_its_file(tmp_path):
+    """What a run of 200,000 answers needs is measured by benchmarks/logs.py; here a hundredth of it."""
+    lines = answered([i % 2 for i in range(2000)], prompt="Solve it. " * 150)
+    log = write_log(tmp_path / "samples_lift_gsm8k_2026-01-02T03-04-05.678901.jsonl", lines)
+    tracemalloc.start()
+    try:
+        items, _ = read_items(log, Notes())
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(items) == 2000 and log.stat().st_size > 4e6
+    assert peak < 1.2 * log.stat().st_size
