@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from hashlib import sha256
 from pathlib import Path
+from sys import intern
 from typing import Any, NamedTuple
 
 from lift_harness.results.metrics import SAMPLED
@@ -190,7 +191,7 @@ def read_item(line: Mapping[str, Any]) -> Item:
     """One line of a log."""
     doc = mapping(line.get("doc"))
     judged = doc.get("verdicts")
-    row = {key: value for key, value in doc.items() if key != "verdicts"}
+    row = {intern(key): value for key, value in doc.items() if key != "verdicts"}  # one text for all lines
     doc_id = str(line.get("doc_id", ""))
     if row:
         key = hashed(SORTED.encode(row))

