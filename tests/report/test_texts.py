@@ -69,6 +69,13 @@ def test_a_text_of_a_megabyte_is_cut_in_its_middle_and_the_page_says_so(tmp_path
     ]
 
 
+@pytest.mark.parametrize(("n", "cut"), [(20_000, False), (20_001, True)])
+def test_a_text_of_20000_characters_is_whole(tmp_path, n, cut):
+    write_evaluation(tmp_path / "base", "task", [sample_line(0, ["a" * n], [1.0])])
+    data = page_data(tmp_path)["browser"]
+    assert (data["items"][0]["answers"][0][4] != ["a" * n]) == bool(data["left_out"]) == cut
+
+
 def test_texts_give_way_to_verdicts_when_there_are_too_many(tmp_path):
     """36 MB of answers: under 15 MB, all verdicts, the whole texts of as much as the rule says."""
     text = "<|endoftext|>" * 20 + "word " * 150
@@ -182,6 +189,8 @@ def test_too_many_histories_leave_the_later_samples_out(tmp_path):
     write_log(tmp_path / "base" / "eval" / "traces.jsonl", traces)
     browser = page_data(tmp_path)["browser"]
     n = len(browser["traces"])
+    one = size(browser["traces"][0])
+    assert n * one <= 3_000_000 < (n + 1) * one + 1000  # as docs/report.md says
     assert 30 < n < 80 and f"{120 - n} of 120 decoding histories are left out." in browser["left_out"]
     assert all(trace["label"] == 0 for trace in browser["traces"][:40])
 

@@ -185,6 +185,19 @@ def test_the_sums_of_many_problems_have_the_distribution_of_the_bootstrap(many):
     assert both == pytest.approx(400 * np.cov(x, y, bias=True), rel=0.05, abs=3)
 
 
+def test_up_to_so_many_problems_are_drawn_one_by_one():
+    """3,355, as docs/comparing.md says: what a change of the limit would change."""
+    assert statistics.MANY == 3355
+
+    def one_by_one(n):
+        random, right = np.random.default_rng(n), np.arange(n) % 2 == 0
+        return [right[random.integers(0, n, n)].sum() for _ in range(3)]
+
+    for n, same in ((3355, True), (3356, False)):
+        right = (np.arange(n) % 2 == 0).astype(float)
+        assert (list(statistics.resampled(right)[0][:3]) == one_by_one(n)) == same
+
+
 def test_many_problems_of_as_many_kinds_are_drawn_one_by_one(many):
     x = np.random.default_rng(0).random(40)
     assert statistics._resampled_together([x]) is None
