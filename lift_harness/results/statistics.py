@@ -161,8 +161,8 @@ def _drawn(n: int) -> list[NDArray[np.uint16]]:
 def resampled(*columns: Array) -> list[Array]:
     """The sums of each column [n] over the problems of each resample, [RESAMPLES] each."""
     n = len(columns[0])
-    if n > MANY and (sums := _resampled_together(columns)):
-        return sums
+    if n > MANY and (together := _resampled_together(columns)):
+        return together
     table = np.stack(columns, axis=1)  # [n, columns]
     draws = _drawn(n) if n * RESAMPLES <= KEPT else _draw(n)
     sums = np.concatenate([counts.astype(np.float64) @ table for counts in draws])

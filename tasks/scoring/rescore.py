@@ -66,7 +66,7 @@ def scored_rows(
     task: str, path: Path, benchmark: Benchmark, prefix: str, values: list[dict[str, Any]]
 ) -> Iterator[Row]:
     """The lines of a log with their metrics, one at a time; the metrics go to `values`, too."""
-    numbered = read_log(path, task)
+    numbered: Iterable[tuple[int, Row]] = read_log(path, task)
     if benchmark.prepare:  # all side by side, once all lines are known to be in order
         numbered = list(numbered)
         with contextlib.suppress(LiftError, TypeError, ValueError, KeyError):  # `score_row` says which row
