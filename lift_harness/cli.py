@@ -13,8 +13,9 @@ from typing import Annotated
 import typer
 
 from lift_harness import __version__
-from lift_harness.cli_experiments import experiments
+from lift_harness.cli_experiments import check_one_of, experiments
 from lift_harness.errors import LiftError, Stopped
+from lift_harness.files import check_writable
 
 app = typer.Typer(
     help="Train and evaluate masked diffusion language models.",
@@ -77,6 +78,7 @@ def eval_command(
     confirm_run_unsafe_code: Unsafe = False,
 ) -> None:
     """Evaluate a checkpoint on the project's tasks, with any number of samples a problem."""
+    check_writable(output, folder=True)
     from rich.console import Console
 
     from lift_harness.lm.evaluation import evaluate_model
@@ -144,6 +146,8 @@ def analyze_command(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace it.")] = False,
 ) -> None:
     """Measure how sure a model is of rare and of frequent tokens, by diffusion time."""
+    check_one_of(resume, overwrite)
+    check_writable(output, folder=True)
     from rich.console import Console
 
     from lift_harness.analysis.arguments import Options
@@ -181,13 +185,16 @@ def generate_command(
     raw: Annotated[bool, typer.Option("--raw", help="Send the prompt without the chat template.")] = False,
     system: System = None,
     prefix: Prefix = "",
-    delay: Annotated[float, typer.Option(min=0, help="Seconds a picture of --show stays, at least.")] = 0.05,
+    delay: Annotated[
+        float | None, typer.Option(min=0, help="Seconds a picture of --show stays, at least (default: 0.05).")
+    ] = None,
     json_: Annotated[bool, typer.Option("--json", help="Print JSON, with every step.")] = False,
 ) -> None:
     """Answer a prompt."""
-    from lift_harness.interactive.generate import print_answer
+    from lift_harness.interactive.generate import check_options, print_answer
     from lift_harness.interactive.session import open_session
 
+    check_options(raw=raw, system=system, show=show, as_json=json_, delay=delay)
     settings = [*(set_ or ()), *([gen_kwargs] if gen_kwargs else ())]
     text = read_stdin() if prompt == "-" else prompt
     session = open_session(
@@ -283,6 +290,7 @@ def merge_command(
     revision: Annotated[str | None, typer.Option(help="Of a Hub id.")] = None,
 ) -> None:
     """Write a base and an adapter as one checkpoint in the official format."""
+    check_writable(out, folder=True)
     from lift_harness.models.merging import merge
 
     typer.echo(merge(base, adapter, out, dtype=dtype, max_shard_size=max_shard_size, revision=revision))

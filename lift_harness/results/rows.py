@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from lift_harness.papers import PAPERS
-from lift_harness.results.layout import ONE, length_of, seed_folders, task_at
+from lift_harness.results.aggregates import read_results
+from lift_harness.results.layout import ONE, is_plain, length_of, seed_folders, task_at
 from lift_harness.results.logs import (
     LOG,
     RESULTS,
@@ -18,13 +19,11 @@ from lift_harness.results.logs import (
     number,
     read_items,
     read_object,
-    read_results,
     whole,
 )
 
 # What of a source of training data makes it another one.
 NARROWING = ("config", "split", "where", "below", "max_chars", "min_tokens", "max_tokens", "n")
-LONGEST_NAME = 255  # bytes that file systems take
 ResultsFile = tuple[Path, dict[str, Any]]  # a results_*.json and what it holds
 STAGES = ("train.json", "eval.json", "train", "eval")  # one of them is in the folder of a training
 
@@ -165,7 +164,7 @@ def run_rows(
             row.data, row.training = tuple(sources), {**mapping(recipe.get("training")), **own}
         row.paper = PAPERS.get(str(recipe.get("reproduces") or "").partition(",")[0])
         row.expected = {task: values_of(metrics) for task, metrics in mapping(scores.get(name)).items()}
-        row.folders = method_folders(folder / name, recipe)
+        row.folders = method_folders(folder / name, recipe) if is_plain(name) else {}
         for seed, arm in row.folders.items():
             if evaluations := list(evaluations_of(arm, row.notes)):
                 row.seeds[seed] = evaluations
@@ -183,8 +182,6 @@ def method_folders(folder: Path, recipe: Mapping[str, Any]) -> dict[str, Path]:
 
     Where there are those of the recipe's seeds, others do not count: an earlier recipe left them.
     """
-    if len(folder.name.encode()) > LONGEST_NAME:
-        return {}  # a damaged recipe's method: to ask the file system for it is an error
     places = {"": folder, **seed_folders(folder)}
     trained = {seed: place for seed, place in places.items() if is_trained(place)}
     wanted = {seed: place for seed, place in trained.items() if trains_with(recipe, seed)}
