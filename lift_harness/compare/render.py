@@ -11,11 +11,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import zip_longest
 from typing import Any
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.text import Text
 
 from lift_harness.compare.comparison import Comparison, Difference
 from lift_harness.compare.tables import Entry, Grid, grids, notes
+from lift_harness.console import Console
 from lift_harness.results.scores import Cell
 from lift_harness.results.statistics import Interval
 

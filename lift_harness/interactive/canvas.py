@@ -7,10 +7,10 @@ from collections.abc import Collection, Sequence
 from itertools import groupby
 from typing import Any
 
-from rich.console import Console
 from rich.style import Style
 from rich.text import Text
 
+from lift_harness.console import Console
 from lift_harness.decoding import DecodingConfig, Generation
 from lift_harness.models.chat import stop_ids
 

@@ -12,12 +12,13 @@ from itertools import groupby
 from typing import Any
 
 import torch
-from rich.console import Console, Group
+from rich.console import Group
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 from torch import Tensor, nn
 
+from lift_harness.console import Console
 from lift_harness.errors import LiftError, did_you_mean
 from lift_harness.pipeline.data import method_examples, recipe_data, split_records
 from lift_harness.pipeline.schema import Recipe

@@ -6,8 +6,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from lift_harness.errors import LiftError
 from lift_harness.results.layout import ONE
 from lift_harness.results.logs import (
@@ -21,6 +19,7 @@ from lift_harness.results.logs import (
     read_results,
 )
 from lift_harness.results.rows import ResultsFile, Row, newest, results_files, run_rows
+from lift_harness.yaml_values import read_yaml
 
 UNNAMED = "answers"  # the task of logs that do not say which they are of
 MAKES = "give a run folder of train-eval, an lm-eval output folder, a results_*.json or a *.scored.jsonl"
@@ -171,8 +170,8 @@ def rows_of_run(folder: Path, only: str | None = None) -> list[Row]:
 def read_recipe(file: Path, notes: Notes) -> dict[str, Any]:
     """The recipe as it was resolved; {} where there is none."""
     try:
-        return mapping(yaml.safe_load(file.read_text(encoding="utf-8")))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        return mapping(read_yaml(file))
+    except (OSError, LiftError):
         notes.add(f"{file} cannot be read: model and methods of this run are not known")
         return {}
 

@@ -1,0 +1,98 @@
+"""YAML from outside: recipes, and values on the command line."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from lift_harness.errors import LiftError
+from lift_harness.files import DEPTH, nested_too_deeply, read_text
+
+TEXT = 1 << 20  # bytes: some seconds of PyYAML's time
+VALUES = 200_000  # with each alias in full
+
+
+class Loader(yaml.SafeLoader):
+    """YAML of bounded size and nesting, in which no key stands twice."""
+
+    def get_single_node(self) -> yaml.Node | None:
+        """The document, which is looked at before anything is made of it."""
+        node = super().get_single_node()
+        if node is not None:
+            count_values(node)
+        return node
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """A mapping; of two equal keys the first would be lost without a word."""
+        own = [key for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
+        seen: set[Any] = set()
+        for key in own:
+            name = self.construct_object(key, deep=True)
+            if isinstance(name, (str, int)) and name in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"the key {name!r} stands twice")
+            seen.update([name] if isinstance(name, (str, int)) else [])
+        return super().construct_mapping(node, deep)
+
+
+def count_values(node: yaml.Node) -> None:
+    """Refuse a document that is nested too deeply, or whose aliases make few lines very large.
+
+    Raises:
+        LiftError: either, or an alias inside what it stands for.
+    """
+    sizes: dict[yaml.Node, int] = {}  # of each node, with its aliases in full
+    open_nodes: set[yaml.Node] = set()
+
+    def size(node: yaml.Node, depth: int) -> int:
+        if depth > DEPTH or node in open_nodes:
+            raise LiftError(nested_too_deeply())
+        if node not in sizes:
+            open_nodes.add(node)
+            sizes[node] = 1 + sum(size(child, depth + 1) for child in children(node))
+            open_nodes.remove(node)
+        return sizes[node]
+
+    if size(node, 0) > VALUES:
+        raise LiftError(f"more than {VALUES:,} values, aliases in full")
+
+
+def children(node: yaml.Node) -> list[yaml.Node]:
+    """The keys and values of a mapping, the items of a list."""
+    if isinstance(node, yaml.MappingNode):
+        return [part for pair in node.value for part in pair]
+    return node.value if isinstance(node, yaml.SequenceNode) else []
+
+
+def read_yaml(file: Path, called: str | None = None) -> Any:
+    """What a YAML file holds.
+
+    Raises:
+        OSError: it is not there, or may not be read.
+        LiftError: no file, too large, nested too deeply, not UTF-8, no YAML, or with a key twice.
+    """
+    return parse_yaml(read_text(file, called, TEXT), called or str(file))
+
+
+def parse_yaml(text: str, called: str) -> Any:
+    """What a YAML text holds; errors as `read_yaml`."""
+    if len(text) > TEXT:
+        raise LiftError(f"{called}: larger than {TEXT:,} bytes, more than is read")
+    try:
+        return yaml.load(text, Loader)  # noqa: S506 (a SafeLoader)
+    except RecursionError as error:
+        raise LiftError(f"{called}: {nested_too_deeply()}") from error
+    except LiftError as error:
+        raise LiftError(f"{called}: {error}") from error
+    except (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError) as error:
+        # Beside its own errors PyYAML lets through what Python says of `!!int ""`, 2026-99-99 and the like.
+        raise LiftError(f"{called}: not YAML: {' '.join(str(error).split())}") from error
+
+
+def yaml_value(text: str, called: str) -> Any:
+    """A YAML value; 1e-3 is a number, which YAML 1.1 takes for a text. Errors as `parse_yaml`."""
+    if re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)[eE][+-]?\d+", text.strip()):
+        return float(text)
+    return parse_yaml(text, called)
