@@ -20,6 +20,7 @@ from rich.segment import Segment
 
 STEERING = ("Cc", "Cf", "Cs", "Zl", "Zp")  # categories: controls, formats, surrogates, separators of lines
 WITHOUT_WIDTH = "\u034f\u115f\u1160\u17b4\u17b5\u3164\uffa0"  # letters and marks that show nothing
+LINE = 4000  # characters of an error message
 UNUSUAL = re.compile(r"[^\n\t\x20-\x7e]")
 
 
@@ -29,7 +30,8 @@ def visible(text: str) -> str:
 
 
 def one_line(text: str) -> str:
-    """The same on one line."""
+    """The same on one line, which shows of a value of some thousand characters the two ends."""
+    text = text if len(text) <= LINE else f"{text[: LINE // 2]} ... {text[-LINE // 2 :]}"
     return visible(text).replace("\n", "\\n")
 
 

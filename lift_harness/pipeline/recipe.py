@@ -138,7 +138,7 @@ def selected(methods: list[dict[str, Any]], select: Any, where: str) -> list[dic
     if not isinstance(names, list) or not names:
         raise LiftError(f"{where}: select={select!r}: give a list of methods: {', '.join(by_name)}")
     for name in names:
-        if name not in by_name:
+        if not isinstance(name, str) or name not in by_name:
             raise LiftError(f"{where}: select: no method {name!r}; {did_you_mean(str(name), by_name)}")
     return [by_name[name] for name in names]
 
