@@ -199,6 +199,7 @@ def _adapter(report: CheckpointReport, empty: Any, peft: str | None) -> None:
         return
     config = read_adapter_config(peft)
     shapes = adapter_shapes(peft)
+    check_adapter(empty, peft)
     report.adapter = {
         "folder": peft,
         "kind": config.get("peft_type"),
@@ -211,7 +212,6 @@ def _adapter(report: CheckpointReport, empty: Any, peft: str | None) -> None:
     trained_on = report.adapter["trained_on"]
     if trained_on and not same_base(trained_on, report.model):
         report.notes.append(f"the adapter was trained on {trained_on}, not on {report.model}")
-    check_adapter(empty, peft)
     if why := cannot_fold(empty, peft):
         report.notes.append(f"the adapter stays beside the weights, and cannot be merged: {why}")
 

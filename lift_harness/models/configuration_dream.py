@@ -72,6 +72,11 @@ class DreamConfig(PretrainedConfig):
                 f"num_key_value_heads={key_value_heads} do not divide; heads must divide hidden_size, "
                 "key/value heads must divide heads"
             )
+        if hidden_size // num_attention_heads % 2:
+            raise LiftError(
+                f"config.json: hidden_size={hidden_size} in num_attention_heads={num_attention_heads} makes "
+                "heads of an odd size"
+            )
         self.vocab_size = vocab_size
         self.hidden_size = hidden_size
         self.intermediate_size = intermediate_size

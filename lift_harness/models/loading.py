@@ -10,31 +10,45 @@ dtype is made one parameter after the other; on a GPU each tensor goes there dir
 from __future__ import annotations
 
 import importlib.util
+from itertools import chain
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
 from torch import nn
-from transformers import AutoConfig, AutoModel, AutoModelForMaskedLM, BitsAndBytesConfig, PreTrainedModel
+from transformers import (
+    CONFIG_MAPPING,
+    MODEL_FOR_MASKED_LM_MAPPING,
+    AutoConfig,
+    AutoModel,
+    AutoModelForMaskedLM,
+    BitsAndBytesConfig,
+    PreTrainedModel,
+)
 
 from lift_harness.errors import LiftError, first_line
-from lift_harness.models.adapters import add_adapter
+from lift_harness.models.adapters import add_adapter, check_adapter
+from lift_harness.models.bare_folder import bare_folder
 from lift_harness.models.base import DiffusionLM
 from lift_harness.models.checkpoint import (
     BUILT_IN,
+    INDEX,
     Header,
+    check_numbers,
     check_stored,
     check_tensors,
     commit_of,
-    dtype_name,
     find_folder,
     incomplete,
+    member,
     quiet,
     read_headers,
     read_json,
     stored_dtype,
+    weight_files,
 )
-from lift_harness.models.config_keys import check_keys
+from lift_harness.models.config_keys import check_keys, check_values, shown_keys
 from lift_harness.models.configuration_dream import DreamConfig
 from lift_harness.models.configuration_llada import LLaDAConfig
 from lift_harness.models.masked_lm import HEADS, MaskedLM
@@ -53,6 +67,7 @@ for _config, _model in ((LLaDAConfig, LLaDAModelLM), (DreamConfig, DreamModel)):
 
 ATTENTION = ("sdpa", "eager", "flash_attention_2")
 FLOATS = (torch.float32, torch.bfloat16, torch.float16)
+OFFLOADED: list[TemporaryDirectory[str]] = []  # folders of models that are in part on the disk, until the end
 
 
 def load_model(
@@ -112,6 +127,8 @@ def load_model(
     check_weights(name, empty, headers)
     tokenizer = load_tokenizer(folder, config["model_type"], chat_template)
     ids = resolve_ids(tokenizer, config, embedding_rows(empty), where=name, **given)
+    if peft is not None:
+        check_adapter(empty, peft)
 
     stored = stored_dtype(headers)
     if wanted is None:
@@ -120,7 +137,7 @@ def load_model(
     mapped = native and places is None and stored in FLOATS
     options: dict[str, Any] = {"device_map": places, "quantization_config": quantisation}
     model = read_weights(
-        type(empty) if native else AutoModelForMaskedLM,
+        type(empty),
         folder,
         name,
         config=empty.config,  # transformers lets the file's attention win over its own argument
@@ -132,11 +149,12 @@ def load_model(
         convert(model, wanted)
     if native:
         check_head(model, places)
-    check_finite(model, name)
+    check_numbers(repr(name), chain(model.named_parameters(), model.named_buffers()))
     name_it(model, tokenizer, name, commit_of(folder))
     set_ids(model.config, ids, config, given)
     if peft is not None:
         model = add_adapter(model, peft, base=name, merge=quantisation is None)
+        check_numbers(f"{name!r} with {peft!r}", model.named_parameters())
     return (model if native else MaskedLM(model)).eval(), tokenizer
 
 
@@ -151,21 +169,23 @@ def empty_model(folder: Path, name: str) -> tuple[dict[str, Any], Any]:
     """
     if not (folder / "config.json").is_file():
         raise LiftError(f"model {name!r} has no config.json; give the folder of a checkpoint")
-    written = read_json(folder / "config.json")
+    written = read_json(member(folder, "config.json"))
     kind = written.get("model_type")
-    if kind not in MODEL_CLASSES and kind not in HEADS:
+    if not isinstance(kind, str) or (kind not in MODEL_CLASSES and kind not in HEADS):
         raise LiftError(
             f"{name}: config.json says model_type={kind!r}, which lift-harness cannot decode; "
             f"known: {', '.join([*MODEL_CLASSES, *HEADS])} (to add one: docs/adding-a-model.md)"
         )
     try:
-        check_keys(written, MODEL_CLASSES[kind].config_class if kind in MODEL_CLASSES else None)
-        config = AutoConfig.from_pretrained(str(folder), trust_remote_code=False)
+        config_class = CONFIG_MAPPING[kind]
+        check_values(written, config_class)
+        check_keys(written, config_class if kind in MODEL_CLASSES else None)
+        config = config_class.from_dict(shown_keys(written, config_class))
         config._attn_implementation = "eager"  # nothing is computed here: do not ask for flash_attn
         with torch.device("meta"):
             if kind in MODEL_CLASSES:
                 return written, MODEL_CLASSES[kind](config)
-            return written, AutoModelForMaskedLM.from_config(config)
+            return written, MODEL_FOR_MASKED_LM_MAPPING[config_class](config)
     except LiftError:
         raise
     except Exception as error:  # what a wrong value raises depends on the value
@@ -266,17 +286,22 @@ def place(device: str | torch.device | None, quantised: bool) -> dict[str, Any] 
 
 def read_weights(model_class: Any, folder: Path, name: str, **options: Any) -> Any:
     """`from_pretrained` with errors of one line; everything that was asked for must be there."""
+    files, index = weight_files(folder)
+    bare = bare_folder(folder, [*files, INDEX] if index else files)
     try:
         with quiet():
             model, info = model_class.from_pretrained(
-                str(folder),
+                bare.name,
                 output_loading_info=True,
                 use_safetensors=True,
                 trust_remote_code=False,
                 **options,
             )
     except (OSError, RuntimeError, ValueError, ImportError) as error:
-        raise LiftError(f"cannot load the weights of {name!r}: {first_line(error)}") from error
+        why = first_line(error).replace(bare.name, str(folder))
+        raise LiftError(f"cannot load the weights of {name!r}: {why}") from error
+    if any(parameter.device.type == "meta" for parameter in model.parameters()):
+        OFFLOADED.append(bare)  # accelerate reads these again and again
     if missing := sorted(info["missing_keys"]):
         raise incomplete(name, missing)
     return model
@@ -291,22 +316,6 @@ def check_head(model: Any, places: Any) -> None:
             f"device_map={places!r} offloads the output projection; give {name} a device of its own, "
             "or load_in_8bit in place of offloading"
         )
-
-
-@torch.no_grad()
-def check_finite(model: nn.Module, name: str) -> None:
-    """Refuse weights with NaN or infinity, which would decode to nothing and score 0.
-
-    The extremes of a tensor show both, and are read at the speed of memory (isfinite makes a copy).
-    """
-    for tensor, parameter in model.named_parameters():
-        if parameter.device.type == "meta" or not parameter.is_floating_point() or not parameter.numel():
-            continue  # offloaded, or quantised
-        if not torch.stack(torch.aminmax(parameter)).isfinite().all():
-            raise LiftError(
-                f"cannot load the weights of {name!r}: {tensor} holds NaN or infinity at "
-                f"{dtype_name(parameter.dtype)}; the file is damaged, or this dtype too narrow for it"
-            )
 
 
 @torch.no_grad()

@@ -250,7 +250,7 @@ def test_a_config_that_is_not_json(small):
 def test_a_config_of_wrong_kinds_of_values(small):
     config = json.loads((small / "config.json").read_text())
     (small / "config.json").write_text(json.dumps(config | {"n_layers": "two"}))
-    assert "config.json makes no llada model" in error_of(small)
+    assert "config.json: n_layers='two' must be of type int" in error_of(small)
 
 
 def test_without_a_network_the_alternatives_are_named():
