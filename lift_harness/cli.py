@@ -13,9 +13,10 @@ from typing import Annotated
 import typer
 
 from lift_harness import __version__
-from lift_harness.cli_experiments import experiments
+from lift_harness.cli_experiments import check_one_of, experiments
 from lift_harness.console import one_line, plain_output
 from lift_harness.errors import LiftError, Stopped
+from lift_harness.files import check_writable
 
 app = typer.Typer(
     help="Train and evaluate masked diffusion language models.",
@@ -78,6 +79,7 @@ def eval_command(
     confirm_run_unsafe_code: Unsafe = False,
 ) -> None:
     """Evaluate a checkpoint on the project's tasks, with any number of samples a problem."""
+    check_writable(output, folder=True)
     from lift_harness.console import Console
     from lift_harness.lm.evaluation import evaluate_model
     from lift_harness.pipeline.report import score_tables
@@ -144,6 +146,8 @@ def analyze_command(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace it.")] = False,
 ) -> None:
     """Measure how sure a model is of rare and of frequent tokens, by diffusion time."""
+    check_one_of(resume, overwrite)
+    check_writable(output, folder=True)
     from lift_harness.analysis.arguments import Options
     from lift_harness.analysis.run import analyze, show
     from lift_harness.console import Console
@@ -281,6 +285,7 @@ def merge_command(
     revision: Annotated[str | None, typer.Option(help="Of a Hub id.")] = None,
 ) -> None:
     """Write a base and an adapter as one checkpoint in the official format."""
+    check_writable(out, folder=True)
     from lift_harness.models.merging import merge
 
     typer.echo(merge(base, adapter, out, dtype=dtype, max_shard_size=max_shard_size, revision=revision))

@@ -9,6 +9,7 @@ from typing import Annotated, Literal, cast
 import typer
 
 from lift_harness.errors import LiftError
+from lift_harness.files import check_writable
 
 experiments = typer.Typer()
 recipes_app = typer.Typer(help="The recipes inside the package.", no_args_is_help=True)
@@ -81,8 +82,10 @@ def run_recipe(
         raise LiftError(f"--only {only}: give train or eval")
     if strategy not in STRATEGIES:
         raise LiftError(f"--strategy {strategy}: give one of {', '.join(STRATEGIES)}")
+    check_one_of(resume, overwrite)
     loaded = load_recipe(recipe, set_ or [])
     folder = output or Path("runs") / loaded.name
+    check_writable(folder, folder=True)
     if dry_run:
         from lift_harness.pipeline.plan import show_plan
 
@@ -98,6 +101,12 @@ def run_recipe(
         train_eval(loaded, folder, resume=resume, overwrite=overwrite, only=kind)
 
 
+def check_one_of(resume: bool, overwrite: bool) -> None:
+    """Refuse to keep and to replace what is in a folder."""
+    if resume and overwrite:
+        raise LiftError("--resume keeps what is in the folder, --overwrite replaces it; give one of them")
+
+
 @experiments.command("reproduce")
 def reproduce_command(
     run: Annotated[Path, typer.Argument(help="A run's folder, or its manifest.json.")],
@@ -105,6 +114,7 @@ def reproduce_command(
     anyway: Annotated[bool, typer.Option("--anyway", help="Also where the environment differs.")] = False,
 ) -> None:
     """Run an experiment again, and compare every number with what it gave."""
+    check_writable(output, folder=True)
     from lift_harness.pipeline.reproduce import reproduce
 
     if not reproduce(run, output, anyway=anyway):

@@ -6,10 +6,12 @@ what has no end (/dev/zero) or waits for a writer (a pipe). Only the standard li
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import stat
+import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -21,20 +23,25 @@ LINE = 16 << 20  # bytes of a line of JSON
 DEPTH = 100  # lists and mappings in one another; Python gives up at some 300, in the middle of things
 
 
-def whole(file: Path, write: Callable[[Path], Any]) -> None:
+def whole(file: Path, write: Callable[[Path], Any], *, named: bool = False) -> None:
     """Let `write(path)` make the file beside its place, then put it there: whole or not at all.
 
-    A link stays one. What is no file (/dev/stdout) is written to as it is.
+    Args:
+        file: the place. A link there is replaced, wherever it leads: the folder may be somebody else's.
+        write: makes the file at the path that it is given.
+        named: the user named the file itself. Then a link stays one, and what is no file (/dev/stdout) is
+            written to as it is.
 
     Raises:
         OSError: as `write`, and for a folder; nothing is left behind.
     """
-    if file.exists() and not file.is_file():
+    if named and file.exists() and not file.is_file():
         write(file)
         return
-    file = file.resolve()
+    file = file.resolve() if named else file
     part = file.with_name(f"{file.name}.part")
     try:
+        part.unlink(missing_ok=True)  # it may be a link, too
         write(part)
         os.replace(part, file)
     except BaseException:
@@ -42,9 +49,45 @@ def whole(file: Path, write: Callable[[Path], Any]) -> None:
         raise
 
 
-def write_whole(file: Path, text: str) -> None:
-    """A text file, in UTF-8 and with the line ends it has, whole or not at all."""
-    whole(file, lambda part: part.write_text(text, encoding="utf-8", newline="\n"))
+def write_whole(file: Path, text: str, *, named: bool = False) -> None:
+    """A text file, in UTF-8 and with the line ends it has, as `whole` writes it."""
+    whole(file, lambda part: part.write_text(text, encoding="utf-8", newline="\n"), named=named)
+
+
+def check_writable(*places: Path | None, folder: bool = False, named: bool = True) -> None:
+    """Refuse what a command could not write in the end, before it begins to work.
+
+    Args:
+        places: files; None is none.
+        folder: they are folders, to be made where they are not there.
+        named: as `whole` takes it.
+
+    Raises:
+        LiftError: one cannot be written: no folder, no permission, no space left, something else is there.
+    """
+    for place in filter(None, places):
+        try:
+            (_try_folder if folder else _try_file)(place.resolve() if named else place)
+        except OSError as error:
+            raise LiftError(f"{place}: cannot be written: {error.strerror}; give another place") from error
+
+
+def _try_file(file: Path) -> None:
+    if file.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    if file.exists() and not os.access(file, os.W_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    if file.is_file() or not file.exists():
+        _try(file.parent)
+
+
+def _try_folder(folder: Path) -> None:
+    _try(next(path for path in (folder, *folder.absolute().parents) if path.exists()))
+
+
+def _try(folder: Path) -> None:
+    with tempfile.TemporaryFile(dir=folder) as probe:
+        probe.write(bytes(4096))
 
 
 def write_json(file: Path, data: Any) -> None:

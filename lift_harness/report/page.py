@@ -13,7 +13,7 @@ from typing import Any
 
 from lift_harness import __version__
 from lift_harness.errors import LiftError
-from lift_harness.files import write_whole
+from lift_harness.files import check_writable, write_whole
 from lift_harness.report.answers import read_problems
 from lift_harness.report.breakdown import breakdowns, by_generation_length
 from lift_harness.report.embed import browser, encode, size
@@ -43,10 +43,13 @@ def write_report(run_folder: Path, output: Path | None = None) -> Path:
     Raises:
         LiftError: the folder is not a run, or the file cannot be written.
     """
+    named = output is not None
+    file = Path(run_folder) / "report.html" if output is None else Path(output)
+    if Path(run_folder).is_dir():
+        check_writable(file, named=named)
     page = render(page_data(Path(run_folder)))
-    file = Path(output) if output else Path(run_folder) / "report.html"
     try:
-        write_whole(file, page)
+        write_whole(file, page, named=named)
     except OSError as error:
         raise LiftError(
             f"report {str(file)!r} cannot be written ({error.strerror}); give another file"

@@ -10,6 +10,7 @@ import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -122,6 +123,7 @@ class Evaluation:
         n_total: problems of the whole task.
         settings: {"decoding": {...}, "generation": {...}, "dtype", "instruction", "question" (its template),
             "subset", "version", "fewshot", "sandbox"}, each only where it is known.
+        made: what `scores` has computed from the items, once they are there.
     """
 
     task: str
@@ -133,8 +135,9 @@ class Evaluation:
     n_items: int | None = None
     n_total: int | None = None
     settings: dict[str, Any] = field(default_factory=dict)
+    made: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
 
-    @property
+    @cached_property
     def samples(self) -> int:
         """Answers a problem: the fewest, should they differ."""
         if self.items:
@@ -142,7 +145,7 @@ class Evaluation:
         sampled = filter(None, map(SAMPLED.fullmatch, self.aggregates))
         return max((int(match[2]) for match in sampled), default=1)
 
-    @property
+    @cached_property
     def one_text(self) -> bool:
         """Whether the several answers to each problem are one text: nothing was sampled."""
         return are_one_text(item.texts for item in self.items.values())

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lift_harness.results.layout import ONE, length_of, seed_folders, task_at
+from lift_harness.results.layout import ONE, is_plain, length_of, seed_folders, task_at
 from lift_harness.results.logs import (
     LOG,
     RESULTS,
@@ -145,7 +145,7 @@ def run_rows(
         row.method = "base" if name == "base" else method_name(mapping(methods.get(name)).get("objective"))
         row.data = () if name == "base" else tuple(sources)
         row.expected = {task: values_of(metrics) for task, metrics in mapping(scores.get(name)).items()}
-        row.folders = method_folders(folder / name, recipe)
+        row.folders = method_folders(folder / name, recipe) if is_plain(name) else {}
         for seed, arm in row.folders.items():
             if evaluations := list(evaluations_of(arm, row.notes)):
                 row.seeds[seed] = evaluations

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from lift_harness.errors import LiftError
-from lift_harness.files import numbered_lines, parse_json, whole
+from lift_harness.files import check_writable, numbered_lines, parse_json, whole
 from lift_harness.tasks.benchmarks import Benchmark, load_benchmark
 from lift_harness.tasks.catalog import task_config
 from lift_harness.tasks.scoring.verdicts import judge
@@ -40,9 +40,12 @@ def score_file(
     """
     config = task_config(task)
     benchmark, prefix = load_benchmark(config["benchmark"]), config.get("gen_prefix") or ""
+    named = output is not None
+    target = Path(samples).with_suffix(".scored.jsonl") if output is None else Path(output)
+    if Path(samples).exists():
+        check_writable(target, named=named)
     numbered = list(read_log(Path(samples)))
     rows = [row for _, row in numbered]
-    target = Path(output) if output is not None else Path(samples).with_suffix(".scored.jsonl")
     used = {}
     if benchmark.ready:
         used["sandbox"] = benchmark.ready(allow_unisolated)
@@ -52,7 +55,7 @@ def score_file(
     values = [score_row(row, benchmark, prefix, f"{samples}: line {line}") for line, row in numbered]
     for row in rows:
         row["task"] = task
-    write_log(target, rows)
+    write_log(target, rows, named)
     n = len(rows[0]["resps"][0])
     summary = {"task": task, "problems": len(rows), "samples": n, "output": str(target)}
     return {**summary, **used, "metrics": aggregate(benchmark, values)}
@@ -116,8 +119,8 @@ def _short(value: Any) -> str:
     return text if len(text) <= most else text[: most - 3] + "..."
 
 
-def write_log(path: Path, rows: list[Row]) -> None:
-    """Write the lines, all or none."""
+def write_log(path: Path, rows: list[Row], named: bool) -> None:
+    """Write the lines, all or none; `named` as `whole` takes it."""
 
     def write(part: Path) -> None:
         with part.open("w", encoding="utf-8") as file:
@@ -125,7 +128,7 @@ def write_log(path: Path, rows: list[Row]) -> None:
                 file.write(json.dumps(row) + "\n")  # escaped: an answer may hold half a surrogate pair
 
     try:
-        whole(path, write)
+        whole(path, write, named=named)
     except OSError as error:
         raise LiftError(f"{path}: cannot be written: {error.strerror}") from error
 

@@ -1,4 +1,4 @@
-"""Checkpoints and adapters with something wrong in any of their files: read by every command that loads one."""
+"""Checkpoints and adapters with something wrong in any file: read by every command that loads one."""
 
 import shutil
 

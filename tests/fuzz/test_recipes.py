@@ -1,4 +1,4 @@
-"""Recipes, their data and their prompts with something wrong in them: read by every command that reads them."""
+"""Recipes, their data and prompts with something wrong in them: read by every command that reads them."""
 
 import json
 

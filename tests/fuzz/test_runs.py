@@ -1,4 +1,4 @@
-"""compare, report, score and reproduce on a run of someone else's with something wrong in any of its files."""
+"""compare, report, score and reproduce on a run with something wrong in any of its files."""
 
 import pytest
 from support.eval_files import LATER, answered, write_eval

@@ -274,7 +274,7 @@ READ = {
 
 
 def mutations(file: Path, count: int, seed: int = 0) -> Iterator[tuple[str, bytes]]:
-    """(what was done, the bytes) of so many ways in which a file can be wrong; three of four are well formed."""
+    """(what was done, the bytes) of so many ways to be wrong; three of four are well formed."""
     draw = random.Random(f"{file.name} {seed}")
     content = file.read_bytes()
     load, dump = READ.get(file.suffix, (None, None))
