@@ -132,7 +132,10 @@ def member(folder: Path, name: str) -> Path:
     if Path(name).name != name or "\\" in name or "\0" in name:
         raise LiftError(f"{folder}: names the file {name!r}, a path; only its own files are read")
     file = folder / name
-    real, inside = file.resolve(), folder.resolve()
+    try:
+        real, inside = file.resolve(), folder.resolve()
+    except (RuntimeError, ValueError, OSError) as error:  # a link to itself, half a surrogate pair
+        raise LiftError(f"{folder}: the file {name!r} cannot be read: {first_line(error)}") from error
     in_cache = real.parent.name == "blobs" and real.parent.parent.name.startswith("models--")
     blobs = folder.parent.parent / "blobs"  # of a snapshot, wherever the cache keeps them
     in_cache = in_cache or (commit_of(folder) is not None and real.parent == blobs.resolve())
@@ -205,7 +208,10 @@ def weight_files(folder: Path) -> tuple[list[str], dict[str, str]]:
     if (folder / SINGLE).is_file():
         files = [SINGLE]
     elif index.is_file():
-        where = read_json(member(folder, INDEX)).get("weight_map") or {}
+        listed = read_json(member(folder, INDEX))
+        if not isinstance(listed.get("metadata"), dict):  # transformers writes to it
+            raise LiftError(f"{index}: its metadata is no object; copy it again")
+        where = listed.get("weight_map") or {}
         if not isinstance(where, dict) or not where or {type(file) for file in where.values()} != {str}:
             raise LiftError(f"{index}: its weight_map names no shards; copy the whole checkpoint")
         files = sorted(set(where.values()))
