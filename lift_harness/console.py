@@ -17,10 +17,13 @@ from typing import Any, TextIO
 
 import rich.console
 from rich.segment import Segment
+from rich.text import Text
 
 STEERING = ("Cc", "Cf", "Cs", "Zl", "Zp")  # categories: controls, formats, surrogates, separators of lines
 WITHOUT_WIDTH = "\u034f\u115f\u1160\u17b4\u17b5\u3164\uffa0"  # letters and marks that show nothing
 LINE = 4000  # characters of an error message
+FORMULA = ("=", "+", "-", "@", "\t")  # what begins with one, a spreadsheet computes
+NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 UNUSUAL = re.compile(r"[^\n\t\x20-\x7e]")
 
 
@@ -43,11 +46,23 @@ def shown(character: str) -> str:
     return "".join(f"\\u{units[i : i + 2].hex()}" for i in range(0, len(units), 2))
 
 
+def csv_cell(value: Any) -> Any:
+    """A value for a CSV file: before a text that a spreadsheet would compute stands an apostrophe."""
+    if not isinstance(value, str):
+        return value
+    text = visible(value)
+    return f"'{text}" if text.startswith(FORMULA) and not NUMBER.fullmatch(text) else text
+
+
 class Console(rich.console.Console):
     """Rich's console for text from anywhere: no markup, no emoji codes, nothing that steers."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(markup=False, emoji=False, **options)
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """A string as text, escaped before it is laid out."""
+        return super().render_str(visible(text), **options)
 
     def render(
         self,

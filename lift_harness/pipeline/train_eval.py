@@ -15,7 +15,7 @@ import yaml
 from rich.text import Text
 
 from lift_harness import __version__
-from lift_harness.console import Console
+from lift_harness.console import Console, visible
 from lift_harness.errors import LiftError, Stopped
 from lift_harness.files import write_json, write_whole
 from lift_harness.lm.evaluation import Scores
@@ -216,7 +216,7 @@ def finish(run: Run, results: dict[str, Any]) -> None:
     if results["scores"]:
         write_json(run.output / "results.json", results)
         page = markdown(run.recipe, rows_of(run.output, results), results, run.stages)
-        write_whole(run.output / "report.md", page)
+        write_whole(run.output / "report.md", visible(page))
         write_report(run.output)
 
 
