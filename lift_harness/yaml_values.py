@@ -11,12 +11,25 @@ import yaml
 from lift_harness.errors import LiftError
 from lift_harness.files import DEPTH, nested_too_deeply, read_text
 
-TEXT = 1 << 20  # bytes: some seconds of PyYAML's time
-VALUES = 200_000  # with each alias in full
+TEXT = 1 << 20  # bytes
+VALUES = 50_000  # keys, values and lists, with each alias in full: some seconds of PyYAML's time
 
 
 class Loader(yaml.SafeLoader):
     """YAML of bounded size and nesting, in which no key stands twice."""
+
+    depth, values = 0, 0  # of what is being composed
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        """A value, counted before what is in it is read: PyYAML's time grows with the square of the depth."""
+        self.depth, self.values = self.depth + 1, self.values + 1
+        if self.depth > DEPTH + 1:
+            raise LiftError(nested_too_deeply())
+        if self.values > VALUES:
+            raise LiftError(too_many_values())
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
 
     def get_single_node(self) -> yaml.Node | None:
         """The document, which is looked at before anything is made of it."""
@@ -56,7 +69,12 @@ def count_values(node: yaml.Node) -> None:
         return sizes[node]
 
     if size(node, 0) > VALUES:
-        raise LiftError(f"more than {VALUES:,} values, aliases in full")
+        raise LiftError(too_many_values())
+
+
+def too_many_values() -> str:
+    """The end of a message."""
+    return f"more than {VALUES:,} values, each alias in full"
 
 
 def children(node: yaml.Node) -> list[yaml.Node]:

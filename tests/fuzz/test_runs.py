@@ -1,5 +1,7 @@
 """compare, report, score and reproduce on a run with something wrong in any of its files."""
 
+import shutil
+
 import pytest
 from support.eval_files import LATER, answered, write_eval
 from support.fuzzing import command, complaints
@@ -27,6 +29,8 @@ FILES = {
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     folder = write_large_run(tmp_path_factory.mktemp("fuzz") / "run", 8, samples=2, sampled=4, traces=2)
+    for method in ("gift", "lift-h3"):
+        shutil.rmtree(folder / method)
     write_eval(folder / "base/eval/one", {"lift_gsm8k": answered([1, 0, 1, 1])}, time=LATER)
     return folder
 
