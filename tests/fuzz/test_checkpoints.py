@@ -13,7 +13,7 @@ FILES = {
     "base/chat_template.jinja": (16, "doctor", "generate"),
     "base/model.safetensors.index.json": (40, "doctor", "generate"),
     "base/model-00001-of-00002.safetensors": (16, "doctor", "generate"),
-    "adapter/adapter_config.json": (60, "doctor-adapter", "generate-adapter"),
+    "adapter/adapter_config.json": (40, "doctor-adapter", "generate-adapter"),
     "adapter/adapter_model.safetensors": (16, "doctor-adapter", "generate-adapter"),
 }
 
