@@ -110,6 +110,8 @@ def read_adapter_config(folder: str) -> dict[str, Any]:
     config = read_json(member(Path(folder), file.name))
     if not isinstance(trained_on := config.get("base_model_name_or_path"), str | None):
         raise LiftError(f"{file}: base_model_name_or_path={trained_on!r:.60} is no name")
+    if isinstance(saved := config.get("modules_to_save"), str):  # peft would take its letters for names
+        raise LiftError(f"{file}: modules_to_save={saved!r:.60} must be a list of names")
     return config
 
 

@@ -17,9 +17,8 @@ MEMORY = 2 << 30
 LONGEST = 1 << 23  # characters of a rendered chat
 AT_ONCE = 100
 
-WORKER = KillableWorker(
-    Path(__file__).with_name("bounded_worker.py"), cpu_seconds=SECONDS, memory_bytes=MEMORY
-)
+WORKER_SCRIPT = Path(__file__).with_name("bounded_worker.py")
+WORKER = KillableWorker(WORKER_SCRIPT, cpu_seconds=SECONDS, memory_bytes=MEMORY)
 
 
 class TemplateFails(LiftError):

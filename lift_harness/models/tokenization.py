@@ -113,8 +113,8 @@ def named_class(folder: Path) -> str | None:
         if not isinstance(named, str) or (named not in SAME_AS and named.removesuffix("Fast") not in CLASSES):
             raise LiftError(
                 f"no tokenizer in {str(folder)!r}: its class {named!r} in {file} is not known, and code of a "
-                "checkpoint's own is not run; convert it to a tokenizer.json of PreTrainedTokenizerFast, or add "
-                "its like to SAME_AS in models/tokenization.py"
+                "checkpoint's own is not run; convert it to a tokenizer.json (PreTrainedTokenizerFast), or "
+                "add its like to SAME_AS in models/tokenization.py"
             )
         return named
     return None
