@@ -1,4 +1,4 @@
-"""What `score`, `compare` and `report` take on a run with many logged samples: seconds and memory of each.
+"""What `score`, `compare` and `report` take on a run with many logged samples: time and memory of each.
 
     python benchmarks/logs.py FOLDER [--rows 200000] [--methods 1] [--only compare]
 
@@ -98,15 +98,15 @@ def write_run(folder: Path, rows: int, methods: int) -> None:
     write_log(folder / "all.jsonl", rows_of("base", rows))
 
 
-def measure(command: list[str]) -> tuple[float, float]:
-    """Seconds and peak memory in GB of a command and of the processes that it waited for."""
+def measure(command: list[str]) -> tuple[float, float, float]:
+    """Seconds, seconds of processor time and peak memory in GB of a command and of what it waited for."""
     start = time.perf_counter()
     process = subprocess.Popen([sys.executable, "-m", "lift_harness", *command], stdout=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise SystemExit(f"{' '.join(command)}: exit code {process.returncode}")
-    return time.perf_counter() - start, usage.ru_maxrss / 1e6
+    return time.perf_counter() - start, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1e6
 
 
 def main() -> None:
@@ -125,11 +125,11 @@ def main() -> None:
         "compare": ["compare", str(run)],
         "report": ["report", str(run)],
     }
-    print("command    seconds   GB")
+    print("command    seconds     CPU   GB")
     for name, command in commands.items():
         if wanted.only in (None, name):
-            seconds, peak = measure(command)
-            print(f"{name:10} {seconds:7.1f} {peak:4.2f}", flush=True)
+            seconds, cpu, peak = measure(command)
+            print(f"{name:10} {seconds:7.1f} {cpu:7.1f} {peak:4.2f}", flush=True)
     if (run / "report.html").exists():
         print(f"report.html: {(run / 'report.html').stat().st_size / 1e6:.1f} MB")
 

@@ -184,13 +184,16 @@ def generate_command(
     raw: Annotated[bool, typer.Option("--raw", help="Send the prompt without the chat template.")] = False,
     system: System = None,
     prefix: Prefix = "",
-    delay: Annotated[float, typer.Option(min=0, help="Seconds a picture of --show stays, at least.")] = 0.05,
+    delay: Annotated[
+        float | None, typer.Option(min=0, help="Seconds a picture of --show stays, at least (default: 0.05).")
+    ] = None,
     json_: Annotated[bool, typer.Option("--json", help="Print JSON, with every step.")] = False,
 ) -> None:
     """Answer a prompt."""
-    from lift_harness.interactive.generate import print_answer
+    from lift_harness.interactive.generate import check_options, print_answer
     from lift_harness.interactive.session import open_session
 
+    check_options(raw=raw, system=system, show=show, as_json=json_, delay=delay)
     settings = [*(set_ or ()), *([gen_kwargs] if gen_kwargs else ())]
     text = read_stdin() if prompt == "-" else prompt
     session = open_session(

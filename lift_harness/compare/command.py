@@ -12,6 +12,7 @@ from lift_harness.compare.render import FORMATS, SUFFIXES, as_rich, render
 from lift_harness.console import Console
 from lift_harness.errors import LiftError, did_you_mean
 from lift_harness.files import check_writable, write_whole
+from lift_harness.results.logs import without_collector
 from lift_harness.results.read import load
 
 
@@ -54,13 +55,12 @@ def run_compare(
     if output and flips and output.resolve() == flips.resolve():
         raise LiftError(f"--output and --flips both name {output}; give two files")
     check_writable(output, flips)
-    comparison = compare(
-        load(paths, named(names)),
-        baseline=baseline,
-        tasks=listed(tasks),
-        metrics=listed(metrics),
-        anyway=anyway,
-    )
+    wanted_tasks, wanted_metrics, called = listed(tasks), listed(metrics), named(names)
+    with without_collector():
+        rows = load(paths, called)
+        comparison = compare(
+            rows, baseline=baseline, tasks=wanted_tasks, metrics=wanted_metrics, anyway=anyway
+        )
     everything = metrics is not None
     if flips:
         kept = [flip for flip in comparison.flips if everything or flip.metric in comparison.shown(flip.task)]

@@ -171,6 +171,10 @@ def compare(
         for ours in those:
             add_values(ours, wanted, comparison)
         theirs = next((ours for ours in those if ours.row is base), None)
+        if differences and theirs is None:
+            comparison.notes.append(
+                f"the baseline {base.name} has no results of {task}: no differences there"
+            )
         for ours in those:
             if differences and theirs and ours is not theirs:
                 add_differences(ours, theirs, wanted, comparison)

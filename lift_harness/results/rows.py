@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from lift_harness.results.aggregates import read_results
 from lift_harness.results.layout import ONE, is_plain, length_of, seed_folders, task_at
 from lift_harness.results.logs import (
     LOG,
@@ -17,7 +18,6 @@ from lift_harness.results.logs import (
     number,
     read_items,
     read_object,
-    read_results,
     whole,
 )
 
