@@ -38,17 +38,6 @@ class Loader(yaml.SafeLoader):
             count_values(node)
         return node
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """A mapping; of two equal keys the first would be lost without a word."""
-        own = [key for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
-        seen: set[Any] = set()
-        for key in own:
-            name = self.construct_object(key, deep=True)
-            if isinstance(name, (str, int)) and name in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"the key {name!r} stands twice")
-            seen.update([name] if isinstance(name, (str, int)) else [])
-        return super().construct_mapping(node, deep)
-
 
 def count_values(node: yaml.Node) -> None:
     """Refuse a document that is nested too deeply, or whose aliases make few lines very large.
@@ -63,6 +52,7 @@ def count_values(node: yaml.Node) -> None:
         if depth > DEPTH or node in open_nodes:
             raise LiftError(nested_too_deeply())
         if node not in sizes:
+            check_keys(node)
             open_nodes.add(node)
             sizes[node] = 1 + sum(size(child, depth + 1) for child in children(node))
             open_nodes.remove(node)
@@ -70,6 +60,16 @@ def count_values(node: yaml.Node) -> None:
 
     if size(node, 0) > VALUES:
         raise LiftError(too_many_values())
+
+
+def check_keys(node: yaml.Node) -> None:
+    """Refuse a mapping with a key twice: the first value would be lost without a word."""
+    seen: set[tuple[str, str]] = set()
+    for key, _ in node.value if isinstance(node, yaml.MappingNode) else ():
+        if isinstance(key, yaml.ScalarNode) and key.value != "<<":
+            if (key.tag, key.value) in seen:
+                raise LiftError(f"the key {key.value!r} stands twice")
+            seen.add((key.tag, key.value))
 
 
 def too_many_values() -> str:

@@ -114,7 +114,7 @@ def test_aliases_are_bounded(text):
 
 
 def test_ordinary_aliases_and_merges_are_as_yaml_has_them():
-    text = "a: &a {b: 1, c: [1, 2]}\nd: {<<: *a, b: 2}\ne: *a\n"
+    text = "a: &a {b: 1, c: [1, 2]}\nd: &d {<<: *a, b: 2}\ne: *a\nf: {<<: *d, c: 3}\ng: {<<: [*a, *d]}\n"
     assert parse_yaml(text, "x") == yaml.safe_load(text)
 
 
