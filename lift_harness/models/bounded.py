@@ -17,8 +17,10 @@ MEMORY = 2 << 30
 LONGEST = 1 << 23  # characters of a rendered chat
 AT_ONCE = 100
 
-WORKER_SCRIPT = Path(__file__).with_name("bounded_worker.py")
-WORKER = KillableWorker(WORKER_SCRIPT, cpu_seconds=SECONDS, memory_bytes=MEMORY)
+TEMPLATES, PATTERNS = (
+    KillableWorker(Path(__file__).with_name(f"{what}_worker.py"), cpu_seconds=SECONDS, memory_bytes=MEMORY)
+    for what in ("template", "pattern")
+)
 
 
 class TemplateFails(LiftError):
@@ -37,13 +39,13 @@ def render(tokenizer: Any, conversations: Sequence[list[dict[str, str]]], **how:
         TemplateFails: see there.
     """
     template = tokenizer.get_chat_template()
-    question = {"do": "render", "template": template, "longest": LONGEST, "how": how}
+    question = {"template": template, "longest": LONGEST, "how": how}
     question["tokens"] = tokenizer.special_tokens_map
     texts: list[str] = []
     for first in range(0, len(conversations), AT_ONCE):
         chats = list(conversations[first : first + AT_ONCE])
         try:
-            texts += _ask({**question, "chats": chats}, "the chat template")
+            texts += _ask(TEMPLATES, {**question, "chats": chats}, "the chat template")
         except LiftError as error:
             raise TemplateFails(str(error)) from error
     return texts
@@ -58,10 +60,8 @@ def check_patterns(where: str, patterns: Iterable[str], names: Iterable[str]) ->
         names: of a model's modules, which peft compares with them.
     """
     if patterns := sorted(set(patterns)):
-        question = {"do": "match", "patterns": patterns, "names": list(names)}
-        _ask(
-            question, f"{where}: the comparison of its patterns ({shown(patterns)}) with the model's modules"
-        )
+        what = f"{where}: the comparison of its patterns ({shown(patterns)}) with the model's modules"
+        _ask(PATTERNS, {"patterns": patterns, "names": list(names)}, what)
 
 
 def shown(patterns: Sequence[str]) -> str:
@@ -70,8 +70,8 @@ def shown(patterns: Sequence[str]) -> str:
     return repr(longest if len(longest) <= 60 else f"{longest[:60]}...")
 
 
-def _ask(question: dict[str, Any], what: str) -> Any:
-    reply = WORKER.ask(question)
+def _ask(worker: KillableWorker, question: dict[str, Any], what: str) -> Any:
+    reply = worker.ask(question)
     if reply is None:
         raise LiftError(
             f"{what} does not come to an end within {SECONDS} s of processor time and {MEMORY >> 30} GiB"

@@ -129,13 +129,13 @@ def member(folder: Path, name: str) -> Path:
     Raises:
         LiftError: a path in place of a name, no file, or one that lies elsewhere.
     """
-    if Path(name).name != name or "\\" in name or "\0" in name:
-        raise LiftError(f"{folder}: names the file {name!r}, a path; only its own files are read")
+    if Path(name).name != name or len(name) > 200 or "\\" in name or "\0" in name:
+        raise LiftError(f"{folder}: names the file {name!r:.200}, a path; only its own files are read")
     file = folder / name
     try:
         real, inside = file.resolve(), folder.resolve()
-    except (RuntimeError, ValueError, OSError) as error:  # a link to itself, half a surrogate pair
-        raise LiftError(f"{folder}: the file {name!r} cannot be read: {first_line(error)}") from error
+    except (OSError, RuntimeError, ValueError) as error:  # a link to itself, half a surrogate pair
+        raise LiftError(f"{file} is no file ({first_line(error)}); copy it again") from error
     in_cache = real.parent.name == "blobs" and real.parent.parent.name.startswith("models--")
     blobs = folder.parent.parent / "blobs"  # of a snapshot, wherever the cache keeps them
     in_cache = in_cache or (commit_of(folder) is not None and real.parent == blobs.resolve())

@@ -19,8 +19,8 @@ from safetensors.torch import save_file
 SONG = "import os; open(os.environ['CANARY'], 'a').write('{}\\n')\n"
 PYTHON = (
     "__init__", "configuration_x", "custom_generate/__init__", "custom_generate/generate", "dataset",
-    "generate", "handler", "kernel/__init__", "modeling_llada", "modeling_x", "pipeline", "processing_x", "setup",
-    "tokenization_x", "train",
+    "generate", "handler", "kernel/__init__", "modeling_llada", "modeling_x", "pipeline", "processing_x",
+    "setup", "tokenization_x", "train",
 )  # fmt: skip
 AUTO_MAP = {
     "AutoConfig": "configuration_x.X",
