@@ -14,6 +14,7 @@ import typer
 
 from lift_harness import __version__
 from lift_harness.cli_experiments import check_one_of, experiments
+from lift_harness.console import one_line, plain_output
 from lift_harness.errors import LiftError, Stopped
 from lift_harness.files import check_writable
 
@@ -79,8 +80,7 @@ def eval_command(
 ) -> None:
     """Evaluate a checkpoint on the project's tasks, with any number of samples a problem."""
     check_writable(output, folder=True)
-    from rich.console import Console
-
+    from lift_harness.console import Console
     from lift_harness.lm.evaluation import evaluate_model
     from lift_harness.pipeline.report import score_tables
 
@@ -148,10 +148,9 @@ def analyze_command(
     """Measure how sure a model is of rare and of frequent tokens, by diffusion time."""
     check_one_of(resume, overwrite)
     check_writable(output, folder=True)
-    from rich.console import Console
-
     from lift_harness.analysis.arguments import Options
     from lift_harness.analysis.run import analyze, show
+    from lift_harness.console import Console
 
     options = Options(
         model=model,
@@ -249,8 +248,7 @@ def doctor_command(
     """Check this installation, or say what a checkpoint is, takes and has wrong (without loading weights)."""
     import json
 
-    from rich.console import Console
-
+    from lift_harness.console import Console
     from lift_harness.doctor.report import Report
 
     if model is None:
@@ -298,21 +296,27 @@ def merge_command(
 
 def main() -> None:
     """Run the command line: bad input is one line on standard error and exit code 2."""
+    with plain_output():
+        run()
+
+
+def run() -> None:
+    """The command line with its exit codes."""
     try:
         app()
     except KeyboardInterrupt:
         sys.stderr.write("stopped: Ctrl-C; the same command goes on where it was\n")
         sys.exit(130)
     except Stopped as stop:
-        sys.stderr.write(f"stopped: {stop}\n")
+        sys.stderr.write(f"stopped: {one_line(str(stop))}\n")
         sys.exit(stop.exit_code)
     except LiftError as error:
-        sys.stderr.write(f"error: {error}\n")
+        sys.stderr.write(f"error: {one_line(str(error))}\n")
         sys.exit(2)
     except BrokenPipeError:  # the reader has enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except OSError as error:  # a full disk, a folder that may not be written to
         where = f"{error.filename}: " if error.filename else ""
-        sys.stderr.write(f"error: {where}{error.strerror or error}\n")
+        sys.stderr.write(f"error: {one_line(f'{where}{error.strerror or error}')}\n")
         sys.exit(2)

@@ -1,4 +1,8 @@
-"""Files that are whole or not there, and what is in them by hash. Only the standard library."""
+"""Files that are whole or not there, what is in them by hash, and reading within bounds.
+
+Whatever comes from outside is read here (YAML: `yaml_values`): of bounded size and nesting, and never from
+what has no end (/dev/zero) or waits for a writer (a pipe). Only the standard library.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +12,15 @@ import json
 import os
 import stat
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from lift_harness.errors import LiftError
+
+DOCUMENT = 64 << 20  # bytes of a file that is read whole
+LINE = 16 << 20  # bytes of a line of JSON
+DEPTH = 100  # lists and mappings in one another; Python gives up at some 300, in the middle of things
 
 
 def whole(file: Path, write: Callable[[Path], Any], *, named: bool = False) -> None:
@@ -82,11 +90,6 @@ def _try(folder: Path) -> None:
         probe.write(bytes(4096))
 
 
-def read_json(file: Path) -> Any:
-    """What a JSON file holds."""
-    return json.loads(file.read_text(encoding="utf-8"))
-
-
 def write_json(file: Path, data: Any) -> None:
     """JSON, indented, whole or not at all."""
     write_whole(file, json.dumps(data, indent=2, ensure_ascii=False) + "\n")
@@ -115,3 +118,125 @@ def files_sha256(*files: Path) -> str:
             while chunk := handle.read(1 << 22):
                 digest.update(chunk)
     return digest.hexdigest()
+
+
+# ---------------------------------------------------------------- reading within bounds
+
+
+def check_regular(file: Path, called: str | None = None) -> None:
+    """Refuse, before it is opened, what is no file.
+
+    Raises:
+        OSError: nothing is there, or it may not be looked at.
+        LiftError: a folder, a device, a pipe or a socket.
+    """
+    try:
+        mode = file.stat().st_mode
+    except ValueError as error:  # a null byte in the path
+        raise LiftError(f"{called or file}: no path: {error}") from error
+    if not stat.S_ISREG(mode):
+        kind = "a folder" if stat.S_ISDIR(mode) else "a device, a pipe or a socket"
+        raise LiftError(f"{called or file}: {kind} and not a file")
+
+
+def read_bytes(file: Path, called: str | None = None, most: int = DOCUMENT) -> bytes:
+    """All of a file.
+
+    Args:
+        file: the file.
+        called: how messages name it; by default its path.
+        most: bytes that it may have.
+
+    Raises:
+        OSError: it is not there, or may not be read.
+        LiftError: it is no file, or has more bytes.
+    """
+    check_regular(file, called)
+    with file.open("rb") as stream:
+        return bounded(stream, called or str(file), most)
+
+
+def bounded(stream: IO[bytes], called: str, most: int = DOCUMENT) -> bytes:
+    """All that is left in a stream, which may say nothing of its size (a .gz)."""
+    content = stream.read(most + 1)
+    if len(content) > most:
+        raise LiftError(f"{called}: larger than {most:,} bytes, more than is read")
+    return content
+
+
+def read_text(file: Path, called: str | None = None, most: int = DOCUMENT) -> str:
+    """The text of a file; arguments and errors as `read_bytes`, and a LiftError where it is not UTF-8."""
+    return decoded(read_bytes(file, called, most), called or str(file))
+
+
+def decoded(content: bytes, called: str) -> str:
+    """Bytes as text, with or without a mark of their order before it."""
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise LiftError(f"{called}: not UTF-8 ({error.reason} at byte {error.start})") from error
+
+
+def read_json(file: Path, called: str | None = None) -> Any:
+    """What a JSON file holds; errors as `read_text` and `parse_json`."""
+    return parse_json(read_text(file, called), called or str(file))
+
+
+def parse_json(text: str, called: str) -> Any:
+    """What a JSON text holds.
+
+    Raises:
+        LiftError: no JSON, or lists and objects more than DEPTH deep.
+    """
+    try:
+        value = json.loads(text)
+    except RecursionError as error:
+        raise LiftError(f"{called}: {nested_too_deeply()}") from error
+    except ValueError as error:  # a number of thousands of digits, too
+        raise LiftError(f"{called}: not JSON: {error}") from error
+    if text.count("[") + text.count("{") > DEPTH:
+        check_depth(value, called)
+    return value
+
+
+def check_depth(value: Any, called: str) -> None:
+    """Refuse what is nested more than DEPTH deep: copies, hashes and comparisons of it would fail later."""
+    level = [value]
+    for _ in range(DEPTH + 1):
+        level = [child for parent in level for child in children(parent)]
+        if not level:
+            return
+    raise LiftError(f"{called}: {nested_too_deeply()}")
+
+
+def children(value: Any) -> Iterable[Any]:
+    """What a list or a mapping holds."""
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()
+
+
+def nested_too_deeply() -> str:
+    """The end of a message."""
+    return f"lists and mappings in one another, more than {DEPTH} deep"
+
+
+def numbered_lines(file: Path, called: str | None = None) -> Iterator[tuple[int, bytes]]:
+    r"""The lines of a file, from 1, with their \n, which alone ends a line.
+
+    Raises:
+        OSError, LiftError: as `read_bytes`; a line has more than LINE bytes.
+    """
+    check_regular(file, called)
+    with file.open("rb") as stream:
+        yield from lines_of(stream, called or str(file))
+
+
+def lines_of(stream: IO[bytes], called: str) -> Iterator[tuple[int, bytes]]:
+    """The lines of a stream, as `numbered_lines`."""
+    number = 0
+    while line := stream.readline(LINE + 1):
+        number += 1
+        if len(line) > LINE:
+            raise LiftError(f"{called}:{number}: a line of more than {LINE:,} bytes, more than is read")
+        yield number, line

@@ -58,8 +58,7 @@ def test_a_folder_of_a_group_stays_one(tmp_path, umask):
 
 def test_a_run_leaves_no_file_that_others_may_not_read(tmp_path, umask):
     """Adapter, whole checkpoint, resumable checkpoints, merged checkpoint."""
-    from rich.console import Console
-
+    from lift_harness.console import Console
     from lift_harness.models.merging import merge
     from lift_harness.pipeline.recipe import load_recipe
     from lift_harness.pipeline.train_eval import train_eval

@@ -7,10 +7,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
-
 from lift_harness.compare.comparison import Comparison, Flip, compare
 from lift_harness.compare.render import FORMATS, SUFFIXES, as_rich, render
+from lift_harness.console import Console
 from lift_harness.errors import LiftError, did_you_mean
 from lift_harness.files import check_writable, write_whole
 from lift_harness.results.logs import without_collector

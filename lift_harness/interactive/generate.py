@@ -8,11 +8,10 @@ import sys
 import time
 from typing import Any
 
-from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from lift_harness.console import say
+from lift_harness.console import Console, say
 from lift_harness.decoding import Generation
 from lift_harness.errors import LiftError
 from lift_harness.interactive import canvas

@@ -9,9 +9,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import yaml
-
-from lift_harness.console import yaml_value
 from lift_harness.decoding import DecodingConfig, Generation, Request, run
 from lift_harness.decoding.config import merge
 from lift_harness.decoding.request import excess_tokens
@@ -19,6 +16,7 @@ from lift_harness.decoding.schedules import PLANNED
 from lift_harness.errors import LiftError, did_you_mean, first_line
 from lift_harness.models import load_model
 from lift_harness.models.chat import before_end, encode_prompt, render_chat, stop_ids
+from lift_harness.yaml_values import yaml_value
 
 OnStep = Callable[[Generation], None]
 Message = dict[str, str]
@@ -188,6 +186,6 @@ def parse_value(text: str) -> Any:
     if text == "None":
         return None
     try:
-        return yaml_value(text)
-    except yaml.YAMLError:
+        return yaml_value(text, text)
+    except LiftError:  # no YAML: a text
         return text

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import shutil
 import warnings
 from collections import Counter
@@ -81,7 +82,7 @@ def tasks_by_length(entries: Sequence[str]) -> dict[int | None, list[str]]:
     by_length: dict[int | None, dict[str, None]] = {}
     for entry in entries:
         name, at, length = entry.partition("@")
-        if at and (not length.isdecimal() or int(length) < 2):
+        if at and not re.fullmatch(r"[1-9]\d{0,8}", length) or length == "1":
             raise LiftError(f"eval.tasks: {entry!r}: after @ comes a gen_length, e.g. {name}@256")
         tasks = by_length.setdefault(int(length) if at else None, {})
         tasks.update(dict.fromkeys(expand([name])))

@@ -13,10 +13,9 @@ from dataclasses import dataclass, replace
 from math import ceil
 from pathlib import Path
 
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
+from lift_harness.console import Console
 from lift_harness.pipeline.schema import EvalSettings, Method, NewModel, Recipe
 
 PART = 0.4  # of the rate of a large matrix product
@@ -50,7 +49,7 @@ def show_plan(recipe: Recipe, output: Path, only: str | None, console: Console |
     console = console or Console()
     stages = list(plan(recipe, only))
     device, rate = flops_per_second()
-    table = Table(title=f"{recipe.name}: {escape(recipe.description)}", title_justify="left")
+    table = Table(title=f"{recipe.name}: {recipe.description}", title_justify="left")
     for column in ("stage", "what", "items", "passes", "time", "memory"):
         table.add_column(column, justify="left" if column in ("stage", "what") else "right")
     for stage in stages:

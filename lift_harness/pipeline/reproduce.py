@@ -6,9 +6,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from lift_harness import __version__
+from lift_harness.console import Console
 from lift_harness.errors import LiftError
 from lift_harness.files import read_json
 from lift_harness.pipeline.hardware import hardware, packages

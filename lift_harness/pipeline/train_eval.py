@@ -12,10 +12,10 @@ from statistics import mean, stdev
 from typing import Any, Literal
 
 import yaml
-from rich.console import Console
-from rich.markup import escape
+from rich.text import Text
 
 from lift_harness import __version__
+from lift_harness.console import Console, visible
 from lift_harness.errors import LiftError, Stopped
 from lift_harness.files import write_json, write_whole
 from lift_harness.lm.evaluation import Scores
@@ -76,8 +76,8 @@ def train_eval(
         display.lead(lambda: cleanup.enter_context(sole_writer(output)))
         cleanup.enter_context(no_trace_of_bad_input(output))
         display.lead(lambda: prepare_output(output, recipe_text(recipe), resume, overwrite))
-        title = f"[bold]{recipe.name}[/bold]: {escape(recipe.description)}"
-        display.console.print(f"{title}\noutput: {escape(str(output))}")
+        title = Text.assemble((recipe.name, "bold"), f": {recipe.description}\noutput: {output}")
+        display.console.print(title)
         run = Run(recipe, output, data, model, display)
         if only == "eval":
             run.check_trained()
@@ -216,7 +216,7 @@ def finish(run: Run, results: dict[str, Any]) -> None:
     if results["scores"]:
         write_json(run.output / "results.json", results)
         page = markdown(run.recipe, rows_of(run.output, results), results, run.stages)
-        write_whole(run.output / "report.md", page)
+        write_whole(run.output / "report.md", visible(page))
         write_report(run.output)
 
 

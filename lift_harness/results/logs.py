@@ -18,6 +18,8 @@ from pathlib import Path
 from sys import intern
 from typing import Any, NamedTuple
 
+from lift_harness.errors import LiftError
+from lift_harness.files import numbered_lines, parse_json, read_bytes
 from lift_harness.results.metrics import SAMPLED
 from lift_harness.tasks.passk import are_one_text
 
@@ -314,40 +316,49 @@ def without_collector() -> Iterator[None]:
 def read_lines(file: Path, notes: Notes) -> Iterator[dict[str, Any]]:
     """The objects of a JSON-lines file, none where there is no file; what cannot be read is noted."""
     broken = 0
+    called = notes.name(file)
     try:
-        # Only \n ends a line: JSON may hold the other characters that Python takes for an end.
-        with file.open(encoding="utf-8", errors="replace", newline="\n") as stream:
-            for text in filter(str.strip, stream):
-                try:
-                    line = json.loads(text)
-                except (ValueError, RecursionError):
-                    line = None
-                if isinstance(line, dict):
-                    yield line
-                else:
-                    broken += 1
+        for _, text in numbered_lines(file, called):
+            if not text.strip():
+                continue
+            if (line := line_object(text)) is not None:
+                yield line
+            else:
+                broken += 1
     except FileNotFoundError:
         return
     except OSError as error:
-        notes.add(f"{notes.name(file)} cannot be read: {error.strerror}")
+        notes.add(f"{called} cannot be read: {error.strerror}")
+    except LiftError as error:  # no file, or a line without end
+        notes.add(str(error))
     if broken:
-        notes.add(f"{notes.name(file)}: {broken} of its lines cannot be read and are left out")
+        notes.add(f"{called}: {broken} of its lines cannot be read and are left out")
+
+
+def line_object(text: bytes) -> dict[str, Any] | None:
+    """The object in a line of JSON; None where there is none."""
+    try:
+        line = parse_json(text.decode("utf-8", errors="replace"), "line")
+    except LiftError:
+        return None
+    return line if isinstance(line, dict) else None
 
 
 def read_object(file: Path, notes: Notes) -> dict[str, Any]:
     """The object in a JSON file, {} where there is no file; what cannot be read is noted."""
+    called = notes.name(file)
     try:
-        data = json.loads(file.read_text(encoding="utf-8", errors="replace"))
+        data = parse_json(read_bytes(file, called).decode("utf-8", errors="replace"), called)
     except FileNotFoundError:
         return {}
     except OSError as error:
-        notes.add(f"{notes.name(file)} cannot be read: {error.strerror}")
+        notes.add(f"{called} cannot be read: {error.strerror}")
         return {}
-    except (ValueError, RecursionError):
-        notes.add(f"{notes.name(file)} is not JSON and was not read")
+    except LiftError as error:
+        notes.add(f"{error}; it was not read")
         return {}
     if not isinstance(data, dict):
-        notes.add(f"{notes.name(file)} holds no object and was not read")
+        notes.add(f"{called} holds no object and was not read")
         return {}
     return data
 

@@ -6,13 +6,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from lift_harness.errors import LiftError
 from lift_harness.results.aggregates import model_of, read_results
 from lift_harness.results.layout import ONE
 from lift_harness.results.logs import LOG, Evaluation, Notes, mapping, read_items, read_object
 from lift_harness.results.rows import ResultsFile, Row, newest, results_files, run_rows
+from lift_harness.yaml_values import read_yaml
 
 UNNAMED = "answers"  # the task of logs that do not say which they are of
 MAKES = "give a run folder of train-eval, an lm-eval output folder, a results_*.json or a *.scored.jsonl"
@@ -185,8 +184,8 @@ def rows_of_run(folder: Path, only: str | None = None) -> list[Row]:
 def read_recipe(file: Path, notes: Notes) -> dict[str, Any]:
     """The recipe as it was resolved; {} where there is none."""
     try:
-        return mapping(yaml.safe_load(file.read_text(encoding="utf-8")))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        return mapping(read_yaml(file))
+    except (OSError, LiftError):
         notes.add(f"{file} cannot be read: model and methods of this run are not known")
         return {}
 

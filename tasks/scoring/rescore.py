@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from lift_harness.errors import LiftError
-from lift_harness.files import check_writable, whole
+from lift_harness.files import check_writable, numbered_lines, parse_json, whole
 from lift_harness.results.logs import LOG
 from lift_harness.tasks.benchmarks import Benchmark, load_benchmark
 from lift_harness.tasks.catalog import task_config, task_names
@@ -113,10 +113,9 @@ def check_task(path: Path, row: Row, task: str) -> None:
 def _rows(path: Path) -> Iterator[tuple[int, Row]]:
     line = 0
     try:
-        with path.open("rb") as file:
-            for line, text in enumerate(file, start=1):
-                if text.strip():
-                    yield line, _checked(text.decode("utf-8"), f"{path}: line {line}")
+        for line, text in numbered_lines(path):
+            if text.strip():
+                yield line, _checked(text.decode("utf-8"), f"{path}: line {line}")
     except OSError as error:
         raise LiftError(
             f"{path}: {error.strerror}; give a log that lm-eval wrote with --log_samples"
@@ -126,10 +125,7 @@ def _rows(path: Path) -> Iterator[tuple[int, Row]]:
 
 
 def _checked(text: str, where: str) -> Row:
-    try:
-        row = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise LiftError(f"{where}: not JSON ({error})") from error
+    row = parse_json(text, where)
     if not isinstance(row, dict):
         raise LiftError(f"{where}: not an object with doc and resps but {type(row).__name__}")
     if not isinstance(row.get("doc"), dict):

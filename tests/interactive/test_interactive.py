@@ -11,8 +11,8 @@ import time
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from rich.console import Console
 
+from lift_harness.console import Console
 from lift_harness.decoding import DecodingConfig, Generation, Request, run
 from lift_harness.errors import LiftError
 from lift_harness.interactive import canvas
@@ -244,7 +244,7 @@ def test_colours_run_from_red_to_green():
 
 
 def test_nothing_in_a_text_steers_the_terminal():
-    assert canvas.visible("a\x1b[2Jb\tc\nd\x07") == "a\\x1b[2Jb    c\nd\\x07"
+    assert canvas.visible("a\x1b[2Jb\tc\nd\x07") == "a\\u001b[2Jb    c\nd\\u0007"
 
 
 def test_a_tall_canvas_is_cut_to_the_terminal():

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from rich.console import Console
 
+from lift_harness.console import Console
 from lift_harness.errors import LiftError
 from lift_harness.pipeline.data import limits
 from lift_harness.pipeline.plan import plan

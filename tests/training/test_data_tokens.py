@@ -8,8 +8,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from rich.console import Console
 
+from lift_harness.console import Console
 from lift_harness.errors import LiftError
 from lift_harness.models.chat import encode_example
 from lift_harness.pipeline.data import new_tokenizer, tokenizer_of
@@ -295,7 +295,7 @@ def test_text_does_not_steer_the_terminal(tokenizer):
         [Record((("user", "\x1b[2J[red]a[/red]"),), "\x1b]0;x\x07", "", "chat", "x:1")], tokenizer
     )
     text = shown(tokenizer, examples, plain=True, t=0.001)
-    assert "\x1b" not in text and "\x07" not in text and r"\x1b[2J[red]a[/red]" in text
+    assert "\x1b" not in text and "\x07" not in text and r"\u001b[2J[red]a[/red]" in text
 
 
 def recipe_with(sources):

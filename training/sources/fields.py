@@ -96,7 +96,7 @@ def messages_of(row: Row, column: str, origin: str) -> list[tuple[str, str]]:
             raise LiftError(f"{where} must be an object with role and content, not {type(message).__name__}")
         names = ("from", "value") if "from" in message else ("role", "content")
         role = require(message, names[0], where)
-        if role not in ROLES:
+        if not isinstance(role, str) or role not in ROLES:
             raise LiftError(f"{where}: unknown role {role!r}; {did_you_mean(str(role), ROLES)}")
         said.append((ROLES[role], message_text(message, names[1], where)))
     return said

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from lift_harness.errors import LiftError
+from lift_harness.files import read_text
 from lift_harness.training.sources.fields import (
     NO_PLACE,
     Row,
@@ -38,10 +39,9 @@ def read_instruction(given: str) -> str:
     if "\n" in given or words:
         return given
     try:
-        text = Path(given).expanduser().read_bytes().decode("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "not UTF-8"
-        raise LiftError(f"instruction={given!r}: {reason}; give a text file, or the text") from error
+        text = read_text(Path(os.path.expanduser(given)), f"instruction={given!r}")
+    except OSError as error:
+        raise LiftError(f"instruction={given!r}: {error.strerror}; give a text file, or the text") from error
     if not text.strip():
         raise LiftError(f"instruction={given!r}: empty; give a file that holds the text")
     return text
