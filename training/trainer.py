@@ -87,6 +87,17 @@ class ObjectiveTrainer(Trainer):
         """The number of the epoch, also in a resumed one."""
         return int(self.state.epoch or 0)
 
+    def get_batch_samples(self, *args: Any, **kwargs: Any) -> tuple[list[Any], Any]:
+        """The micro-batches of a step; none after the last.
+
+        The Trainer asks whether it is at its end only after a step: one that goes on from the checkpoint of
+        the last step, inside an epoch, would take another.
+        """
+        if self.state.global_step >= self.state.max_steps:
+            self.control.should_training_stop = True
+            return [], None
+        return super().get_batch_samples(*args, **kwargs)
+
     def compute_loss(
         self,
         model: nn.Module,
