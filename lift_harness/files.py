@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +60,30 @@ def give_usual_modes(folder: Path) -> None:
             mode = path.stat().st_mode & 0o7000 | (0o777 if path.is_dir() else 0o666) & ~mask
             if mode != stat.S_IMODE(path.stat().st_mode):
                 path.chmod(mode)
+
+
+def listing(root: Path, files: Iterable[Path]) -> dict[str, list[Any]]:
+    """Name below a folder -> [bytes, sha256] of some files in it: what `damage` compares with."""
+    return {
+        file.relative_to(root).as_posix(): [file.stat().st_size, files_sha256(file)] for file in sorted(files)
+    }
+
+
+def damage(root: Path, listed: dict[str, list[Any]]) -> str | None:
+    """What is wrong with files that `listing` was made of; None: nothing.
+
+    Raises:
+        OSError, ValueError, TypeError, AttributeError: a file cannot be read, or the list is none.
+    """
+    for name, (size, sha256) in listed.items():
+        file = root / name
+        if not file.is_file():
+            return f"{name} is missing"
+        if file.stat().st_size != size:
+            return f"{name} has {file.stat().st_size} bytes instead of {size}"
+        if files_sha256(file) != sha256:
+            return f"{name} is not as it was written"
+    return None
 
 
 def files_sha256(*files: Path) -> str:

@@ -15,6 +15,7 @@ from transformers import TrainerCallback, TrainingArguments, set_seed
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from lift_harness.errors import LiftError
+from lift_harness.files import write_whole
 from lift_harness.training import checkpoints
 from lift_harness.training.data import Example
 from lift_harness.training.objectives import Loss, Objective
@@ -127,9 +128,9 @@ def train(
     by_t = trainer.statistics.confidence_by_t(trainer.total)
     if trainer.is_world_process_zero():
         passes = {"forward_passes": sequences, "tokens": tokens}
-        (output / PASSES).write_text(json.dumps(passes) + "\n", encoding="utf-8")
+        write_whole(output / PASSES, json.dumps(passes) + "\n")
     if by_t and trainer.is_world_process_zero():
-        (output / CONFIDENCE).write_text(json.dumps(by_t) + "\n", encoding="utf-8")
+        write_whole(output / CONFIDENCE, json.dumps(by_t) + "\n")
     return trainer.model, [line for line in trainer.state.log_history if LOGGED & line.keys()]
 
 
