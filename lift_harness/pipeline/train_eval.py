@@ -17,7 +17,7 @@ from rich.markup import escape
 
 from lift_harness import __version__
 from lift_harness.errors import LiftError, Stopped
-from lift_harness.files import write_json, write_whole
+from lift_harness.files import files_sha256, write_json, write_whole
 from lift_harness.lm.evaluation import Scores
 from lift_harness.pipeline.display import Display
 from lift_harness.pipeline.evaluation import (
@@ -215,9 +215,12 @@ def mean_scores(by_seed: Sequence[Scores]) -> Scores:
 
 def finish(run: Run, results: dict[str, Any]) -> None:
     """Write what sums the run up."""
-    write_json(run.output / "manifest.json", manifest(run.recipe, run.stages, run.data, run.model))
+    made_of = manifest(run.recipe, run.stages, run.data, run.model)
     if results["scores"]:
         write_json(run.output / "results.json", results)
+        made_of["results_sha256"] = files_sha256(run.output / "results.json")
+    write_json(run.output / "manifest.json", made_of)
+    if results["scores"]:
         page = markdown(run.recipe, rows_of(run.output, results), results, run.stages)
         write_whole(run.output / "report.md", page)
         write_report(run.output)

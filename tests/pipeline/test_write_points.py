@@ -1,0 +1,107 @@
+"""Stopped dead at every kind of write and started again, a command leaves what an uninterrupted one does."""
+
+import gc
+import os
+import shutil
+from collections import deque
+from functools import partial
+
+import pytest
+from rich.console import Console
+from support.forking import fork, outcome
+from support.write_points import STOPPED, contents, list_writes, stop_at, telling
+
+from lift_harness.analysis.arguments import Options
+from lift_harness.analysis.run import analyze
+from lift_harness.compare.command import run_compare
+from lift_harness.lm.evaluation import evaluate_model
+from lift_harness.pipeline.recipe import load_recipe
+from lift_harness.pipeline.train_eval import train_eval
+from lift_harness.report import write_report
+from lift_harness.results.read import load
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="needs fork and /proc"),
+]
+
+# Two steps of four an epoch, one problem, two passes: a second a run.
+TINY = [
+    *("select=[lift-h3]", "training.max_steps=2", "training.save_steps=1", "training.batch_size=2"),
+    *("training.lora.r=2", "data.0.n=6", "data.1.n=2", "eval.limit=1", "eval.samples=0"),
+    *("eval.tasks=[lift_sudoku_mini]", "training.lr_scheduler=constant"),
+    "eval.gen_kwargs={gen_length: 16, steps: 2, block_length: 16}",
+]
+SAME = r"(base|lift-h3)/|(?<=checkpoint-)\d"
+
+
+def quiet():
+    return Console(quiet=True)
+
+
+def run(folder, sets=TINY):
+    train_eval(load_recipe("quickstart", sets), folder, console=quiet())
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """An uninterrupted run; and all that is imported on the way is there for the processes that are forked."""
+    folder = tmp_path_factory.mktemp("whole") / "run"
+    run(folder)
+    gc.collect()
+    gc.freeze()  # or each of them looks through it again
+    yield folder
+    gc.unfreeze()
+
+
+def attempt(command, again, compared, expected, folder, stop):
+    """Stop a command at a write, do it again, and compare: 0 if the end is the same."""
+    number, begun = stop
+    if outcome(fork(lambda: stop_at(folder, number, begun) or command(folder) or 0)) != STOPPED:
+        raise AssertionError("was not stopped")
+    again(folder)
+    found = compared(folder)
+    assert found.keys() == expected.keys()
+    for name, content in found.items():
+        assert content == expected[name], name
+    return 0
+
+
+def stop_everywhere(command, tmp_path, compared=contents, again=None, prepare=None, least=1):
+    """Stop a command at each kind of write, two at a time, each in a folder of its own.
+
+    Args:
+        command: is called with a folder.
+        compared: what of that folder must be the same in the end, by name.
+        again: how it is called afterwards, where not in the same way.
+        prepare: makes the folder; None: the command does.
+        least: kinds of writes that there are.
+    """
+    prepare, again = prepare or (lambda folder: None), again or command
+    whole, lines = tmp_path / "whole" / "run", tmp_path / "lines"
+    whole.parent.mkdir()
+    prepare(whole)
+    assert outcome(fork(lambda: list_writes(whole, lines) or command(whole) or 0)) == 0
+    expected, written = compared(whole), lines.read_text().splitlines()
+    stops = telling(written, SAME)
+    assert len(stops) >= least
+    waiting, running, failed = deque(stops), {}, []
+    while waiting or running:
+        while waiting and len(running) < 2:
+            stop = waiting.popleft()
+            folder = tmp_path / f"stopped-{stop[0]}-{stop[1]}" / "run"
+            folder.parent.mkdir()
+            prepare(folder)
+            work = partial(attempt, command, again, compared, expected, folder, stop)
+            running[fork(work)] = folder, stop
+        pid, status = os.wait()
+        folder, (number, begun) = running.pop(pid)
+        if status:
+            failed.append(f"{'begun' if begun else 'before'} {number}: {written[number]}")
+        else:
+            shutil.rmtree(folder.parent)
+    assert not failed, failed
+
+
+def test_train_eval(finished, tmp_path):
+    stop_everywhere(run, tmp_path, least=80)
