@@ -14,7 +14,7 @@ import typer
 
 from lift_harness import __version__
 from lift_harness.cli_experiments import experiments
-from lift_harness.errors import LiftError, Stopped
+from lift_harness.errors import LiftError, Stopped, first_line, out_of_memory
 
 app = typer.Typer(
     help="Train and evaluate masked diffusion language models.",
@@ -23,6 +23,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(experiments)
+
+NOT_ENOUGH = (
+    "out of memory; lower batch_size, gen_length or max_length, take a smaller model or dtype, or allow more "
+    "memory (ulimit -v)"
+)
 
 DecodingSet = Annotated[
     list[str] | None,
@@ -304,7 +309,13 @@ def main() -> None:
     except BrokenPipeError:  # the reader has enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
-    except OSError as error:  # a full disk, a folder that may not be written to
+    except (MemoryError, RuntimeError, ImportError, OSError) as error:
+        if out_of_memory(error):
+            sys.stderr.write(f"error: {NOT_ENOUGH} ({first_line(error)})\n")
+            sys.exit(2)
+        if not isinstance(error, OSError):
+            raise
+        # A full disk, a folder that may not be written to.
         where = f"{error.filename}: " if error.filename else ""
         sys.stderr.write(f"error: {where}{error.strerror or error}\n")
         sys.exit(2)

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import stat
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +62,7 @@ def give_usual_modes(folder: Path) -> None:
                 path.chmod(mode)
 
 
-def listing(root: Path, files: Iterable[Path]) -> dict[str, list[Any]]:
+def listing(root: Path, files: list[Path]) -> dict[str, list[Any]]:
     """Name below a folder -> [bytes, sha256] of some files in it: what `damage` compares with."""
     return {
         file.relative_to(root).as_posix(): [file.stat().st_size, files_sha256(file)] for file in sorted(files)

@@ -2,6 +2,7 @@
 
 import gc
 import os
+import re
 import shutil
 from collections import deque
 from functools import partial
@@ -22,12 +23,14 @@ from lift_harness.results.read import load
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.timeout(900),  # a minute and a half where nothing else runs
     pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="needs fork and /proc"),
 ]
 
 # Two steps of four an epoch, one problem, two passes: a second a run.
 TINY = [
-    *("select=[lift-h3]", "training.max_steps=2", "training.save_steps=1", "training.batch_size=2"),
+    *("select=[lift-h3]", "training.max_steps=2", "training.save_steps=1"),
+    "training.batch_size=2",
     *("training.lora.r=2", "data.0.n=6", "data.1.n=2", "eval.limit=1", "eval.samples=0"),
     *("eval.tasks=[lift_sudoku_mini]", "training.lr_scheduler=constant"),
     "eval.gen_kwargs={gen_length: 16, steps: 2, block_length: 16}",
@@ -67,7 +70,7 @@ def attempt(command, again, compared, expected, folder, stop):
     return 0
 
 
-def stop_everywhere(command, tmp_path, compared=contents, again=None, prepare=None, least=1):
+def stop_everywhere(command, tmp_path, compared=contents, again=None, prepare=None, least=1, only=""):
     """Stop a command at each kind of write, two at a time, each in a folder of its own.
 
     Args:
@@ -76,6 +79,7 @@ def stop_everywhere(command, tmp_path, compared=contents, again=None, prepare=No
         again: how it is called afterwards, where not in the same way.
         prepare: makes the folder; None: the command does.
         least: kinds of writes that there are.
+        only: a pattern of those that are looked at.
     """
     prepare, again = prepare or (lambda folder: None), again or command
     whole, lines = tmp_path / "whole" / "run", tmp_path / "lines"
@@ -83,7 +87,7 @@ def stop_everywhere(command, tmp_path, compared=contents, again=None, prepare=No
     prepare(whole)
     assert outcome(fork(lambda: list_writes(whole, lines) or command(whole) or 0)) == 0
     expected, written = compared(whole), lines.read_text().splitlines()
-    stops = telling(written, SAME)
+    stops = [stop for stop in telling(written, SAME) if re.search(only, written[stop[0]])]
     assert len(stops) >= least
     waiting, running, failed = deque(stops), {}, []
     while waiting or running:
@@ -105,3 +109,60 @@ def stop_everywhere(command, tmp_path, compared=contents, again=None, prepare=No
 
 def test_train_eval(finished, tmp_path):
     stop_everywhere(run, tmp_path, least=80)
+
+
+def test_train_eval_that_takes_the_best_step(finished, tmp_path):
+    """With checkpoints that stay, and an evaluation at each; only what only this one writes."""
+    best = ["validation=2", "training.eval_steps=1", "training.select=best", "training.save_total_limit=null"]
+    command = partial(run, sets=[*TINY, *best])
+    stop_everywhere(command, tmp_path, only=r"checkpoint-|log\.jsonl|train\.json")
+
+
+def test_eval(finished, tmp_path):
+    """What a stopped one left stays, and does not count."""
+
+    def command(folder):
+        settings = "gen_length=16,steps=2,block_length=16"
+        evaluate_model(
+            "lift-tiny",
+            ["sudoku_mini"],
+            model_args="",
+            gen_kwargs=settings,
+            batch_size="1",
+            limit=1,
+            output=folder,
+        )
+
+    def values(folder):
+        (row,) = load([folder])
+        return {task.task: [task.n_items, task.items] for task in row.evaluations} | {"": len(row.tasks)}
+
+    stop_everywhere(command, tmp_path, compared=values, least=6)
+
+
+def test_analyze(finished, tmp_path):
+    def command(folder, resume=False):
+        options = Options("lift-tiny", "arithmetic", examples=4, save_every=1, bootstrap=10, batch_tokens=64)
+        analyze(options, folder, resume=resume, console=quiet())
+
+    def again(folder):
+        begun = any(folder.rglob("state.*")) or any(folder.rglob("*.json"))
+        command(folder, resume=begun)
+
+    stop_everywhere(command, tmp_path, again=again, least=15)
+
+
+@pytest.mark.parametrize("name", ["report.html", "table.md", "flips.jsonl"])
+def test_report_and_compare(finished, tmp_path, name):
+    def prepare(folder):
+        shutil.copytree(finished, folder)
+
+    def command(folder):
+        if name == "report.html":
+            write_report(folder)
+        elif name == "table.md":
+            run_compare([folder], output=folder / name, console=quiet())
+        else:
+            run_compare([folder], flips=folder / name, console=quiet())
+
+    stop_everywhere(command, tmp_path, prepare=prepare, least=2)

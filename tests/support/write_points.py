@@ -2,7 +2,7 @@
 
 The moments are seen from outside of what is tested: Python's audit events of files and folders, SQLite's
 trace of statements, and the two functions that write in native code. A process that stops right before a moment has just
-finished the one before it; one that has begun a moment leaves a file that is opened and not written.
+finished the one before it; one that has begun a moment leaves a file with its first byte.
 """
 
 import json
@@ -10,13 +10,13 @@ import os
 import re
 import sqlite3
 import sys
-from pathlib import Path
 
 import safetensors.torch
 import torch
 from support.report_runs import embedded
 
 STOPPED = 77  # the exit code
+OPENED = ("open", "append", "native")
 PATHS = {"os.rename": 2, "os.remove": 1, "os.mkdir": 1, "os.rmdir": 1, "os.truncate": 1, "os.chmod": 1}
 SELDOM = re.compile(r"\d{4}-\d\d-\d\dT[\d.:-]+|\d{2,}")  # times and process ids, in the names of files
 
@@ -84,11 +84,9 @@ def stop_at(folder, n, begun):
     def reached(what, path):
         nonlocal count
         if count == n:
-            if begun and what in ("open", "native"):
-                Path(path).write_bytes(b"")
-            if begun and what == "append":
-                with open(path, "ab") as file:
-                    file.write(b'{"ste')
+            if begun:
+                with open(path, "ab" if what == "append" else "wb") as file:
+                    file.write(b"{")
             os._exit(STOPPED)
         count += 1
 
@@ -106,21 +104,20 @@ def note(file, line):
 
 
 def telling(lines, same):
-    """(number, whether begun) of the writes to stop at: the first and the last of each kind, of folders the first.
+    """(number, whether begun) of the writes to stop at: the first and the last of each kind.
 
     Writes are of a kind when they differ in a time, a process or what the pattern `same` finds; and what is
-    removed from one folder is.
+    removed from one folder is. A file is opened, which tells the same as right before it, and more.
     """
     kinds = {}
     for number, line in enumerate(lines):
         kind = re.sub(same, "", SELDOM.sub("N", line))
-        what = kind.split()[0]
-        kinds.setdefault(os.path.dirname(kind) if what == "os.remove" else kind, []).append(number)
+        removed = kind.startswith("os.remove")
+        kinds.setdefault(os.path.dirname(kind) if removed else kind, []).append(number)
     chosen = set()
     for kind, numbers in kinds.items():
         chosen |= {numbers[0]} if kind.startswith("os.mkdir") else {numbers[0], numbers[-1]}
-    opened = [number for number in chosen if lines[number].split()[0] in ("open", "append", "native")]
-    return sorted([*((number, False) for number in chosen), *((number, True) for number in opened)])
+    return [(number, lines[number].startswith(OPENED)) for number in sorted(chosen)]
 
 
 def rows(database):
