@@ -309,13 +309,12 @@ def main() -> None:
     except BrokenPipeError:  # the reader has enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
-    except (MemoryError, RuntimeError, ImportError, OSError) as error:
-        if out_of_memory(error):
+    except Exception as error:
+        if out_of_memory(error):  # each library has its own class for it
             sys.stderr.write(f"error: {NOT_ENOUGH} ({first_line(error)})\n")
-            sys.exit(2)
-        if not isinstance(error, OSError):
+        elif isinstance(error, OSError):  # a full disk, a folder that may not be written to
+            where = f"{error.filename}: " if error.filename else ""
+            sys.stderr.write(f"error: {where}{error.strerror or error}\n")
+        else:
             raise
-        # A full disk, a folder that may not be written to.
-        where = f"{error.filename}: " if error.filename else ""
-        sys.stderr.write(f"error: {where}{error.strerror or error}\n")
         sys.exit(2)

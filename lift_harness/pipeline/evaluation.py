@@ -174,6 +174,7 @@ def evaluate_checkpoint(
                 counted = [name for name in metrics if run.samples is None or "@" in name]
                 scores.setdefault(run.name(task), {}).update({name: metrics[name] for name in counted})
     os.replace(part / traced, folder / traced)
+    lm.responses.close()  # also in a process that had no problem to answer
     total = dict(lm.ranks.sum(cost))
     if lm.rank == 0:
         part.rmdir()

@@ -149,7 +149,8 @@ class Run:
             key = training_key(self.recipe, method, seed, self.data, self.model)
             found: Found = self.display.ask(partial(find_stage, self.output / where, "train", key))
             if not found.record:
-                why = f"not done in {self.output / where}" if not found.damage else f"damaged ({found.damage})"
+                not_done = f"not done in {self.output / where}"
+                why = f"damaged ({found.damage})" if found.damage else not_done
                 raise LiftError(f"{where}: train is {why}, and --only leaves it out; run without --only")
             self.display.skip(f"{where}: train")
             self.stages[f"{where}/train"] = found.record

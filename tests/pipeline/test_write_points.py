@@ -4,20 +4,20 @@ import gc
 import os
 import re
 import shutil
+import signal
 from collections import deque
 from functools import partial
 
 import pytest
 from rich.console import Console
-from support.forking import fork, outcome
-from support.write_points import STOPPED, contents, list_writes, stop_at, telling
+from support.forking import fork, fork_ranks, outcome
+from support.tiny_runs import run
+from support.write_points import STOPPED, contents, list_writes, stop_at, stop_where, telling
 
 from lift_harness.analysis.arguments import Options
 from lift_harness.analysis.run import analyze
 from lift_harness.compare.command import run_compare
 from lift_harness.lm.evaluation import evaluate_model
-from lift_harness.pipeline.recipe import load_recipe
-from lift_harness.pipeline.train_eval import train_eval
 from lift_harness.report import write_report
 from lift_harness.results.read import load
 
@@ -27,14 +27,6 @@ pytestmark = [
     pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="needs fork and /proc"),
 ]
 
-# Two steps of four an epoch, one problem, two passes: a second a run.
-TINY = [
-    *("select=[lift-h3]", "training.max_steps=2", "training.save_steps=1"),
-    "training.batch_size=2",
-    *("training.lora.r=2", "data.0.n=6", "data.1.n=2", "eval.limit=1", "eval.samples=0"),
-    *("eval.tasks=[lift_sudoku_mini]", "training.lr_scheduler=constant"),
-    "eval.gen_kwargs={gen_length: 16, steps: 2, block_length: 16}",
-]
 SAME = r"(base|lift-h3)/|(?<=checkpoint-)\d"
 
 
@@ -42,13 +34,9 @@ def quiet():
     return Console(quiet=True)
 
 
-def run(folder, sets=TINY):
-    train_eval(load_recipe("quickstart", sets), folder, console=quiet())
-
-
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    """An uninterrupted run; and all that is imported on the way is there for the processes that are forked."""
+    """An uninterrupted run; what is imported on the way is there for the processes that are forked."""
     folder = tmp_path_factory.mktemp("whole") / "run"
     run(folder)
     gc.collect()
@@ -114,8 +102,43 @@ def test_train_eval(finished, tmp_path):
 def test_train_eval_that_takes_the_best_step(finished, tmp_path):
     """With checkpoints that stay, and an evaluation at each; only what only this one writes."""
     best = ["validation=2", "training.eval_steps=1", "training.select=best", "training.save_total_limit=null"]
-    command = partial(run, sets=[*TINY, *best])
+    command = partial(run, sets=best)
     stop_everywhere(command, tmp_path, only=r"checkpoint-|log\.jsonl|train\.json")
+
+
+def test_two_processes(finished, tmp_path):
+    """The first one stops after each checkpoint, then before the record; then both come to the end."""
+
+    def launch(name, stop=None):
+        folder = tmp_path / name / "run"
+        folder.parent.mkdir(exist_ok=True)
+
+        def work(rank):
+            if stop and rank == 0:
+                stop_where(folder, stop)
+            run(folder, sets=["training.batch_size=1"])
+            return 0
+
+        first, second = fork_ranks(work)
+        code = outcome(first)
+        if stop:
+            os.kill(second, signal.SIGKILL)  # it waits for the first
+        return code, outcome(second), folder
+
+    *codes, whole = launch("whole")
+    assert codes == [0, 0]
+    for stop in (
+        r"os.rmdir lift-h3/train/part$",
+        r"os.rmdir lift-h3/train/part$",
+        r"open lift-h3/train.json",
+    ):
+        code, _, folder = launch("stopped", stop)
+        assert code == STOPPED
+    *codes, folder = launch("stopped")
+    assert codes == [0, 0]
+    found, expected = contents(folder), contents(whole)
+    assert {name for name in found if found[name] != expected.get(name)} == set()
+    assert found.keys() == expected.keys() and "lift-h3/train.json" in found
 
 
 def test_eval(finished, tmp_path):

@@ -1,8 +1,8 @@
-"""A process that stops dead at the n-th moment at which it writes below a folder.
+"""A process that stops dead at a moment at which it writes below a folder.
 
 The moments are seen from outside of what is tested: Python's audit events of files and folders, SQLite's
-trace of statements, and the two functions that write in native code. A process that stops right before a moment has just
-finished the one before it; one that has begun a moment leaves a file with its first byte.
+trace of statements, and the two functions that write in native code. A process that stops right before a
+moment has just finished the one before it; one that has begun it leaves a file with its first byte.
 """
 
 import json
@@ -89,6 +89,16 @@ def stop_at(folder, n, begun):
                     file.write(b"{")
             os._exit(STOPPED)
         count += 1
+
+    watch(folder, reached)
+
+
+def stop_where(folder, pattern):
+    """Stop this process before the first write whose line, as `list_writes` has it, holds a pattern."""
+
+    def reached(what, path):
+        if re.search(pattern, f"{what} {os.path.relpath(path, folder)}"):
+            os._exit(STOPPED)
 
     watch(folder, reached)
 
