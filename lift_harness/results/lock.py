@@ -93,13 +93,17 @@ def busy(folder: Path) -> str:
 
 def contents(folder: Path) -> list[Path]:
     """What is in a folder, but for the lock and files that a killed process left half written."""
-    others = [path for path in folder.iterdir() if path.name not in (LOCK, WRITER)]
-    return [path for path in others if path.suffix != ".part" or path.is_dir()]
+    return [path for path in everything(folder) if path.suffix != ".part" or path.is_dir()]
+
+
+def everything(folder: Path) -> list[Path]:
+    """What is in a folder, but for the lock."""
+    return [path for path in folder.iterdir() if path.name not in (LOCK, WRITER)]
 
 
 def clear(folder: Path, last: Collection[str] = ()) -> None:
     """Remove everything in a folder but the lock; at the end the files that tell whose folder it is."""
-    for path in sorted(contents(folder), key=lambda path: path.name in last):
+    for path in sorted(everything(folder), key=lambda path: path.name in last):
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
         else:

@@ -105,6 +105,7 @@ def test_clearing_leaves_the_lock_and_what_links_lead_to(tmp_path):
     with sole_writer(folder):
         (folder / "base" / "eval").mkdir(parents=True)
         (folder / "recipe.yaml").touch()
+        (folder / "recipe.yaml.part").touch()  # of a writer that was killed
         (folder / "link").symlink_to(tmp_path / "elsewhere")
         assert {path.name for path in contents(folder)} == {"base", "recipe.yaml", "link"}
         clear(folder)

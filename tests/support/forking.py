@@ -18,7 +18,7 @@ def fork(work) -> int:
     try:
         # tqdm's own lock is one for all processes: killed while it holds it, one would stop the others.
         tqdm.set_lock(threading.RLock())
-        code = work()
+        code = int(work())
     except BaseException:
         traceback.print_exc()
     finally:
