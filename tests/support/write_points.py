@@ -141,6 +141,7 @@ def rows(database):
 
 # ---------------------------------------------------------------- the same at the end
 
+COMMIT = re.compile(r", commit [0-9a-f]{12}( with uncommitted changes)?")
 # Of the clock, the memory, and the commit that is checked out.
 TIMES = {"seconds", "gpu_hours", "peak_memory_bytes", "made", "checksum", "costs", "code"}
 
@@ -168,7 +169,7 @@ def content(file):
     if file.suffix == ".json":
         return without_times(json.loads(file.read_text()))
     if file.suffix == ".html":
-        return without_times(embedded(file.read_text()))
+        return without_times(embedded(COMMIT.sub("", file.read_text())))
     if file.name == "report.md":
         return re.sub(r"(?s)## Wall time.*?##", "", file.read_text())
     return file.read_bytes()
