@@ -12,7 +12,7 @@ from lift_harness.decoding.batch import Batch, Row
 from lift_harness.decoding.config import DecodingConfig
 from lift_harness.decoding.engine import decode
 from lift_harness.decoding.request import Generation, Request, excess_tokens
-from lift_harness.errors import LiftError
+from lift_harness.errors import LiftError, out_of_memory
 
 OnDone = Callable[[int, Generation], None]
 
@@ -200,8 +200,3 @@ def cached(model: Any) -> int:
 def activations(model: Any) -> int:
     """Numbers that a pass holds of a column at a time, about: copies of its widest states."""
     return 16 * model.config.hidden_size + 4 * model.config.intermediate_size
-
-
-def out_of_memory(error: BaseException) -> bool:
-    """Whether a pass failed for want of memory, on a GPU or (a plain RuntimeError) on the CPU."""
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)

@@ -15,7 +15,7 @@ import typer
 from lift_harness import __version__
 from lift_harness.cli_experiments import check_one_of, experiments
 from lift_harness.console import one_line, plain_output
-from lift_harness.errors import LiftError, Stopped
+from lift_harness.errors import LiftError, Stopped, first_line, out_of_memory
 from lift_harness.files import check_writable
 
 app = typer.Typer(
@@ -25,6 +25,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(experiments)
+
+NOT_ENOUGH = (
+    "out of memory; lower batch_size, gen_length or max_length, take a smaller model or dtype, or allow more "
+    "memory (ulimit -v)"
+)
 
 DecodingSet = Annotated[
     list[str] | None,
@@ -316,7 +321,12 @@ def run() -> None:
     except BrokenPipeError:  # the reader has enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
-    except OSError as error:  # a full disk, a folder that may not be written to
-        where = f"{error.filename}: " if error.filename else ""
-        sys.stderr.write(f"error: {one_line(f'{where}{error.strerror or error}')}\n")
+    except Exception as error:
+        if out_of_memory(error):  # each library has its own class for it
+            sys.stderr.write(f"error: {one_line(f'{NOT_ENOUGH} ({first_line(error)})')}\n")
+        elif isinstance(error, OSError):  # a full disk, a folder that may not be written to
+            where = f"{error.filename}: " if error.filename else ""
+            sys.stderr.write(f"error: {one_line(f'{where}{error.strerror or error}')}\n")
+        else:
+            raise
         sys.exit(2)

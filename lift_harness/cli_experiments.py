@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Literal, cast
 
@@ -174,8 +175,10 @@ def report_command(
 ) -> None:
     """Make a run's report.html again, from what is in its folder."""
     from lift_harness.report import write_report
+    from lift_harness.results.lock import sole_writer
 
-    typer.echo(write_report(run, output))
+    with nullcontext() if output or not run.is_dir() else sole_writer(run):
+        typer.echo(write_report(run, output))
 
 
 @data_app.command("preview")

@@ -110,6 +110,30 @@ def give_usual_modes(folder: Path) -> None:
                 path.chmod(mode)
 
 
+def listing(root: Path, files: list[Path]) -> dict[str, list[Any]]:
+    """Name below a folder -> [bytes, sha256] of some files in it: what `damage` compares with."""
+    return {
+        file.relative_to(root).as_posix(): [file.stat().st_size, files_sha256(file)] for file in sorted(files)
+    }
+
+
+def damage(root: Path, listed: dict[str, list[Any]]) -> str | None:
+    """What is wrong with files that `listing` was made of; None: nothing.
+
+    Raises:
+        OSError, ValueError, TypeError, AttributeError: a file cannot be read, or the list is none.
+    """
+    for name, (size, sha256) in listed.items():
+        file = root / name
+        if not file.is_file():
+            return f"{name} is missing"
+        if file.stat().st_size != size:
+            return f"{name} has {file.stat().st_size} bytes instead of {size}"
+        if files_sha256(file) != sha256:
+            return f"{name} is not as it was written"
+    return None
+
+
 def files_sha256(*files: Path) -> str:
     """sha256 of the bytes of some files, one after the other."""
     digest = hashlib.sha256()

@@ -84,7 +84,7 @@ def analyze_into(
     chosen = [find_token(tokenizer, corpus.tokens.tolist(), text) for text in options.tokens]
     settings = measured_settings(options, model, corpus, times)
     if overwrite:
-        clear(output)
+        clear(output, last=(STATE, SUMMARY))
     drawn = f"{len(corpus.chosen):,} of them through {options.peft or options.model}"
     say(console, f"{options.data}: {corpus.total:,} examples, {drawn}")
     for note in corpus.notes:

@@ -9,10 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from lift_harness.console import say
+from lift_harness.console import Console, say
 from lift_harness.errors import LiftError, Stopped
 from lift_harness.pipeline.recipe import apply_override
 from lift_harness.pipeline.schema import validated

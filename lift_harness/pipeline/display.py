@@ -45,9 +45,17 @@ class Display:
             work()
         self.ranks.barrier()
 
+    def ask(self, work: Callable[[], Any]) -> Any:
+        """What the first process finds, for all of them: they cannot be of two minds."""
+        return self.ranks.broadcast(work() if self.ranks.rank == 0 else None)
+
     def skip(self, label: str) -> None:
         """Say that a stage was done by an earlier run."""
         self.console.print(f"  {label}: done before")
+
+    def redo(self, label: str, why: str) -> None:
+        """Say that a stage was done, but cannot be taken as it is."""
+        self.console.print(f"  {label}: done again: {why}", soft_wrap=True)
 
     @contextmanager
     def stage(self, label: str) -> Iterator[Callable[..., None]]:
