@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from lift_harness.errors import LiftError
 from lift_harness.models import bounded
 
-END_OF_TURN = ("<|eot_id|>", "<|im_end|>")
+END_OF_TURN = ("<|eot_id|>", "<|im_end|>", "<|role_end|>")
 
 
 def render_chat(tokenizer: Any, messages: list[dict[str, str]], add_generation_prompt: bool = True) -> str:

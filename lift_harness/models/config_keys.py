@@ -30,7 +30,9 @@ ENCODERS: dict[str, tuple[Any, ...]] = {"is_decoder": (False,), "position_embedd
 NOT_SHOWN = frozenset(("attn_implementation", "auto_map", "id2label", "label2id", "num_labels"))
 # More than any checkpoint has: a model of this many layers takes minutes to lay out, even without memory.
 MOST_LAYERS, LARGEST = 1_000, 1 << 31
-LAYERS = ("n_layers", "num_hidden_layers")
+MAY_BE_NULL = ("head_dim", "num_key_value_heads", "num_shared_experts")
+MAY_BE_ZERO = ("first_k_dense_replace", "num_shared_experts")
+LAYERS = ("n_layers", "num_hidden_layers", "num_experts")
 
 
 def shown_keys(written: dict[str, Any], config_class: Any) -> dict[str, Any]:
@@ -46,9 +48,25 @@ def shown_keys(written: dict[str, Any], config_class: Any) -> dict[str, Any]:
     return {key: value for key, value in written.items() if key in own}
 
 
-def parameters(config_class: Any) -> list[str]:
-    """The names that a configuration class takes."""
-    return [name for name in inspect.signature(config_class).parameters if name != "kwargs"]
+def parameters(config_class: Any) -> dict[str, Any]:
+    """The keys that a configuration class takes, with their types if it is ours."""
+    hints = get_type_hints(config_class.__init__) if is_ours(config_class) else {}
+    named = [name for name in inspect.signature(config_class).parameters if name != "kwargs"]
+    published = getattr(config_class, "published", {})
+    of_values: dict[str, Any] = {
+        key: Any if value is None else type(value) for key, value in published.items()
+    }
+    of_values |= {
+        key: kind | None for key, kind in of_values.items() if key in MAY_BE_NULL and kind is not Any
+    }
+    if published:
+        of_values["rope_parameters"] = dict | None  # transformers 5's form of the rotary keys
+    return {name: hints.get(name, Any) for name in named} | of_values
+
+
+def is_ours(config_class: Any) -> bool:
+    """Whether a configuration class is one of the native families."""
+    return config_class.__module__.startswith("lift_harness.")
 
 
 def check_values(written: dict[str, Any], config_class: Any) -> None:
@@ -61,15 +79,15 @@ def check_values(written: dict[str, Any], config_class: Any) -> None:
     Raises:
         LiftError: naming the first such key, with its value.
     """
-    if config_class.__module__.startswith("lift_harness."):
-        hints = get_type_hints(config_class.__init__)
-        for key in parameters(config_class):
+    if is_ours(config_class):
+        for key, kind in parameters(config_class).items():
             value = written.get(key)
             # Ids may be lists, or null, of which `tokenization.resolve_ids` makes one.
-            if key in written and not key.endswith("_token_id") and not is_of(hints[key], value):
-                kind = inspect.signature(config_class).parameters[key].annotation
-                raise LiftError(f"config.json: {key}={value!r:.60} must be of type {kind}")
-            if hints[key] in (int, int | None) and isinstance(value, int) and value < 1 and "_id" not in key:
+            if key in written and not key.endswith("_token_id") and not is_of(kind, value):
+                shown = getattr(kind, "__name__", kind)
+                raise LiftError(f"config.json: {key}={value!r:.60} must be of type {shown}")
+            least_one = kind in (int, int | None) and "_id" not in key and key not in MAY_BE_ZERO
+            if least_one and isinstance(value, int) and value < 1:
                 raise LiftError(f"config.json: {key}={value} must be at least 1")
     for key, number in numbers(written):
         most = MOST_LAYERS if key in LAYERS else LARGEST
@@ -81,6 +99,8 @@ def check_values(written: dict[str, Any], config_class: Any) -> None:
 
 def is_of(hint: Any, value: Any) -> bool:
     """Whether a JSON value is of an annotated type; a whole number is a float too, a bool is no number."""
+    if hint is Any:
+        return True
     if get_origin(hint) is UnionType:
         return any(is_of(one, value) for one in get_args(hint))
     if hint is NoneType:
@@ -123,7 +143,7 @@ def check_keys(written: dict[str, Any], family: Any) -> None:
             if written.get(key, supported[0]) not in supported:
                 raise LiftError(f"config.json: {key}={written[key]!r} is not supported for an encoder")
         return
-    known = GENERAL | family.without_effect.keys() | inspect.signature(family.__init__).parameters.keys()
+    known = GENERAL | family.without_effect.keys() | {*parameters(family)}
     for key, value in written.items():
         own = family.attribute_map.get(key, key)
         if own != key and value not in (None, written.get(own)):

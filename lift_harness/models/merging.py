@@ -24,6 +24,8 @@ from lift_harness.models.checkpoint import (
     read_json,
     stored_dtype,
 )
+from lift_harness.models.configuration_experts import LLaDA2Config
+from lift_harness.models.families import STACKED_TYPE
 from lift_harness.models.loading import check_dtype, empty_model, load_model
 
 NOT_COPIED = ("*.safetensors", "*.safetensors.index.json", "*.bin", "*.bin.index.json", "README.md", ".*")
@@ -111,6 +113,9 @@ def copy_small_files(folder: Path, to: Path, dtype: torch.dtype) -> None:
         shutil.copyfile(file, to / file.name)  # follows the links of the Hub's cache
     config = read_json(to / "config.json")
     written = dtype_name(dtype)
-    changed = {key: written for key in ("dtype", "torch_dtype") if key in config and config[key] != written}
+    keys: list[str] = [key for key in ("dtype", "torch_dtype") if key in config and config[key] != written]
+    changed = dict.fromkeys(keys, written)
+    if config.get("model_type") == STACKED_TYPE:  # its experts are written one by one
+        changed["model_type"] = LLaDA2Config.model_type
     if changed:
         (to / "config.json").write_text(json.dumps(config | changed, indent=2) + "\n")

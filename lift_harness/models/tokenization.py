@@ -16,6 +16,10 @@ from lift_harness.models.bare_folder import bare_tokenizer
 from lift_harness.models.chat import render_chat
 from lift_harness.models.checkpoint import member, quiet, read_json
 
+# What the published checkpoints call their mask where neither config.json nor the tokenizer says which it is:
+# LLaDA2, LLaDA-MoE and dllm's; SDAR; Fast-dLLM v2; iLLaDA.
+MASKS = ("<|mask|>", "<MASK>", "|<MASK>|", "<[MASK]>")
+
 # Classes that a checkpoint's repository defines, and the class of transformers that does the same.
 # Dream's is Qwen2's with other special tokens, which are in the files.
 SAME_AS: dict[str, Any] = {"DreamTokenizer": Qwen2TokenizerFast}
@@ -161,8 +165,9 @@ def resolve_ids(
     """The ids of "mask", "eos" and "pad", and set them in the tokenizer.
 
     An id that is given is used; otherwise that of config.json and the tokenizer's, which must be the same
-    if both have one. Encoders that fill masks end a text with their separator. Padding is hidden from the
-    model, so that end-of-text does for it.
+    if both have one. A mask that neither names is the tokenizer's token of one of the `MASKS`. Encoders that
+    fill masks end a text with their separator. Padding is hidden from the model, so that end-of-text does
+    for it.
 
     Args:
         tokenizer: as loaded.
@@ -230,6 +235,8 @@ def _choose(
         return several[0], "config.json"
     if of_tokenizer is not None:
         return of_tokenizer, "tokenizer"
+    if kind == "mask" and (named := [token for token in MASKS if token in tokenizer.get_vocab()]):
+        return tokenizer.convert_tokens_to_ids(named[0]), f"the tokenizer's token {named[0]}"
     if kind == "eos" and tokenizer.sep_token_id is not None:
         return tokenizer.sep_token_id, "tokenizer's separator"
     if kind == "pad" and eos is not None:

@@ -239,7 +239,11 @@ def test_an_unknown_model_type_says_which_are_known(small):
     config = json.loads((small / "config.json").read_text())
     (small / "config.json").write_text(json.dumps(config | {"model_type": "mamba"}))
     message = error_of(small)
-    assert "known: llada, Dream, bert" in message and "docs/adding-a-model.md" in message
+    assert (
+        "known: llada, Dream, llada2_moe, " in message
+        and ", bert, " in message
+        and "docs/adding-a-model.md" in message
+    )
 
 
 def test_a_config_that_is_not_json(small):
