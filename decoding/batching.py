@@ -15,7 +15,7 @@ from lift_harness.decoding.engine import decode
 from lift_harness.decoding.request import Generation, Request, excess_tokens
 from lift_harness.decoding.resolve import resolve
 from lift_harness.decoding.row import Row
-from lift_harness.errors import LiftError
+from lift_harness.errors import LiftError, out_of_memory
 
 OnDone = Callable[[int, Generation], None]
 
@@ -206,8 +206,3 @@ def activations(model: Any) -> int:
     config = model.config
     of_experts = 5 * getattr(config, "num_experts_per_tok", 0) * config.hidden_size  # copies of a token
     return 16 * config.hidden_size + 4 * config.intermediate_size + of_experts
-
-
-def out_of_memory(error: BaseException) -> bool:
-    """Whether a pass failed for want of memory, on a GPU or (a plain RuntimeError) on the CPU."""
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)

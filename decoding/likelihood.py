@@ -23,11 +23,10 @@ import torch
 from torch import Tensor
 
 from lift_harness.decoding import DecodingConfig
-from lift_harness.decoding.batching import out_of_memory
 from lift_harness.decoding.decision import pieces
 from lift_harness.decoding.request import check_finite
 from lift_harness.decoding.sampling import choose
-from lift_harness.errors import LiftError
+from lift_harness.errors import LiftError, out_of_memory
 from lift_harness.keyed_random import LIKELIHOOD_LEVEL, LIKELIHOOD_ORDER, keyed_uniform
 
 GREEDY = DecodingConfig()  # temperature 0, confidence: the candidate's probability

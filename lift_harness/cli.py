@@ -13,8 +13,10 @@ from typing import Annotated
 import typer
 
 from lift_harness import __version__
-from lift_harness.cli_experiments import experiments
-from lift_harness.errors import LiftError, Stopped
+from lift_harness.cli_experiments import check_one_of, experiments
+from lift_harness.console import one_line, plain_output
+from lift_harness.errors import LiftError, Stopped, first_line, out_of_memory
+from lift_harness.files import check_writable
 
 app = typer.Typer(
     help="Train and evaluate masked diffusion language models.",
@@ -23,6 +25,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(experiments)
+
+NOT_ENOUGH = (
+    "out of memory; lower batch_size, gen_length or max_length, take a smaller model or dtype, or allow more "
+    "memory (ulimit -v)"
+)
 
 DecodingSet = Annotated[
     list[str] | None,
@@ -77,8 +84,8 @@ def eval_command(
     confirm_run_unsafe_code: Unsafe = False,
 ) -> None:
     """Evaluate a checkpoint on the project's tasks, with any number of samples a problem."""
-    from rich.console import Console
-
+    check_writable(output, folder=True)
+    from lift_harness.console import Console
     from lift_harness.lm.evaluation import evaluate_model
     from lift_harness.pipeline.report import score_tables
 
@@ -144,10 +151,11 @@ def analyze_command(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace it.")] = False,
 ) -> None:
     """Measure how sure a model is of rare and of frequent tokens, by diffusion time."""
-    from rich.console import Console
-
+    check_one_of(resume, overwrite)
+    check_writable(output, folder=True)
     from lift_harness.analysis.arguments import Options
     from lift_harness.analysis.run import analyze, show
+    from lift_harness.console import Console
 
     options = Options(
         model=model,
@@ -181,13 +189,16 @@ def generate_command(
     raw: Annotated[bool, typer.Option("--raw", help="Send the prompt without the chat template.")] = False,
     system: System = None,
     prefix: Prefix = "",
-    delay: Annotated[float, typer.Option(min=0, help="Seconds a picture of --show stays, at least.")] = 0.05,
+    delay: Annotated[
+        float | None, typer.Option(min=0, help="Seconds a picture of --show stays, at least (default: 0.05).")
+    ] = None,
     json_: Annotated[bool, typer.Option("--json", help="Print JSON, with every step.")] = False,
 ) -> None:
     """Answer a prompt."""
-    from lift_harness.interactive.generate import print_answer
+    from lift_harness.interactive.generate import check_options, print_answer
     from lift_harness.interactive.session import open_session
 
+    check_options(raw=raw, system=system, show=show, as_json=json_, delay=delay)
     settings = [*(set_ or ()), *([gen_kwargs] if gen_kwargs else ())]
     text = read_stdin() if prompt == "-" else prompt
     session = open_session(
@@ -242,8 +253,7 @@ def doctor_command(
     """Check this installation, or say what a checkpoint is, takes and has wrong (without loading weights)."""
     import json
 
-    from rich.console import Console
-
+    from lift_harness.console import Console
     from lift_harness.doctor.report import Report
 
     if model is None:
@@ -283,6 +293,7 @@ def merge_command(
     revision: Annotated[str | None, typer.Option(help="Of a Hub id.")] = None,
 ) -> None:
     """Write a base and an adapter as one checkpoint in the official format."""
+    check_writable(out, folder=True)
     from lift_harness.models.merging import merge
 
     typer.echo(merge(base, adapter, out, dtype=dtype, max_shard_size=max_shard_size, revision=revision))
@@ -290,21 +301,32 @@ def merge_command(
 
 def main() -> None:
     """Run the command line: bad input is one line on standard error and exit code 2."""
+    with plain_output():
+        run()
+
+
+def run() -> None:
+    """The command line with its exit codes."""
     try:
         app()
     except KeyboardInterrupt:
         sys.stderr.write("stopped: Ctrl-C; the same command goes on where it was\n")
         sys.exit(130)
     except Stopped as stop:
-        sys.stderr.write(f"stopped: {stop}\n")
+        sys.stderr.write(f"stopped: {one_line(str(stop))}\n")
         sys.exit(stop.exit_code)
     except LiftError as error:
-        sys.stderr.write(f"error: {error}\n")
+        sys.stderr.write(f"error: {one_line(str(error))}\n")
         sys.exit(2)
     except BrokenPipeError:  # the reader has enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
-    except OSError as error:  # a full disk, a folder that may not be written to
-        where = f"{error.filename}: " if error.filename else ""
-        sys.stderr.write(f"error: {where}{error.strerror or error}\n")
+    except Exception as error:
+        if out_of_memory(error):  # each library has its own class for it
+            sys.stderr.write(f"error: {one_line(f'{NOT_ENOUGH} ({first_line(error)})')}\n")
+        elif isinstance(error, OSError):  # a full disk, a folder that may not be written to
+            where = f"{error.filename}: " if error.filename else ""
+            sys.stderr.write(f"error: {one_line(f'{where}{error.strerror or error}')}\n")
+        else:
+            raise
         sys.exit(2)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Literal, cast
 
 import typer
 
 from lift_harness.errors import LiftError
+from lift_harness.files import check_writable
 
 experiments = typer.Typer()
 recipes_app = typer.Typer(help="The recipes inside the package.", no_args_is_help=True)
@@ -81,8 +83,10 @@ def run_recipe(
         raise LiftError(f"--only {only}: give train or eval")
     if strategy not in STRATEGIES:
         raise LiftError(f"--strategy {strategy}: give one of {', '.join(STRATEGIES)}")
+    check_one_of(resume, overwrite)
     loaded = load_recipe(recipe, set_ or [])
     folder = output or Path("runs") / loaded.name
+    check_writable(folder, folder=True)
     if dry_run:
         from lift_harness.pipeline.plan import show_plan
 
@@ -98,6 +102,12 @@ def run_recipe(
         train_eval(loaded, folder, resume=resume, overwrite=overwrite, only=kind)
 
 
+def check_one_of(resume: bool, overwrite: bool) -> None:
+    """Refuse to keep and to replace what is in a folder."""
+    if resume and overwrite:
+        raise LiftError("--resume keeps what is in the folder, --overwrite replaces it; give one of them")
+
+
 @experiments.command("reproduce")
 def reproduce_command(
     run: Annotated[Path, typer.Argument(help="A run's folder, or its manifest.json.")],
@@ -105,6 +115,7 @@ def reproduce_command(
     anyway: Annotated[bool, typer.Option("--anyway", help="Also where the environment differs.")] = False,
 ) -> None:
     """Run an experiment again, and compare every number with what it gave."""
+    check_writable(output, folder=True)
     from lift_harness.pipeline.reproduce import reproduce
 
     if not reproduce(run, output, anyway=anyway):
@@ -164,8 +175,10 @@ def report_command(
 ) -> None:
     """Make a run's report.html again, from what is in its folder."""
     from lift_harness.report import write_report
+    from lift_harness.results.lock import sole_writer
 
-    typer.echo(write_report(run, output))
+    with nullcontext() if output or not run.is_dir() else sole_writer(run):
+        typer.echo(write_report(run, output))
 
 
 @data_app.command("preview")
@@ -191,13 +204,92 @@ def data_preview(
     preview_recipe(loaded, n=n, t=t, method=method, with_model=with_model, plain=plain)
 
 
+Source = Annotated[str, typer.Argument(metavar="DATA", help="A source of a recipe's data: a name or a path.")]
+SourceKeys = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="A further key of the source, e.g. n=2000, kind=code."),
+]
+
+
+@data_app.command("annotate")
+def data_annotate(
+    data: Source,
+    endpoint: Annotated[
+        str | None, typer.Option(metavar="URL", help="An OpenAI-compatible server: http://localhost:8000/v1.")
+    ] = None,
+    model: Annotated[str | None, typer.Option(metavar="NAME", help="By the server's name for it.")] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="JSON lines, a new file (default: DATA-annotated.jsonl).")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the output.")] = False,
+    kind: Annotated[
+        Literal["auto", "code", "math"], typer.Option(help="Whose rules; auto: by the example.")
+    ] = "auto",
+    set_: SourceKeys = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many examples.")] = None,
+    concurrency: Annotated[int, typer.Option(min=1, help="Requests at a time.")] = 8,
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds for one answer.")] = 120,
+    tries: Annotated[int, typer.Option(min=1, help="Of one request.")] = 6,
+    request: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY=VALUE", help="Of the requests, e.g. max_tokens=2000, temperature=null."),
+    ] = None,
+    cache: Annotated[
+        Path | None, typer.Option(help="Where the replies are kept (default: OUTPUT.replies).")
+    ] = None,
+    key_variable: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="The environment's variable with the key (OPENAI_API_KEY)."),
+    ] = None,
+    show: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Print what N examples ask, and send nothing.")
+    ] = None,
+) -> None:
+    """Have a language model mark what the density objective masks more often; run it again to go on."""
+    from lift_harness.pipeline import annotate
+
+    source = annotate.source_of(data, set_ or [])
+    if show is not None:
+        annotate.show_requests(source, kind, show)
+        return
+    server = annotate.server_of(endpoint, key_variable, timeout, tries)
+    annotate.annotate_source(
+        source,
+        server,
+        model,
+        annotate.output_of(source, output, overwrite),
+        cache=cache,
+        kind=kind,
+        request=annotate.request_of(request or []),
+        concurrency=concurrency,
+        limit=limit,
+    )
+
+
+@data_app.command("marks")
+def data_marks(
+    data: Source,
+    set_: SourceKeys = None,
+    n: Annotated[int, typer.Option("--n", min=1, help="Examples to show.")] = 3,
+) -> None:
+    """Show in [[brackets]] what the rules mark in a source's answers, and what its `priority_spans` do."""
+    from lift_harness.pipeline.annotate import show_marks, source_of
+
+    show_marks(source_of(data, set_ or []), n)
+
+
 @recipes_app.command("list")
 def recipes_list() -> None:
-    """Name and purpose of each recipe."""
-    from lift_harness.pipeline.recipe import load_recipe, recipe_names
+    """Name and purpose of each recipe, by the paper and the table that it reproduces."""
+    from lift_harness.papers import PAPERS
+    from lift_harness.pipeline.recipe import recipes_by_paper
 
-    for name in recipe_names():
-        typer.echo(f"{name:20} {load_recipe(name).description}")
+    for paper, recipes in recipes_by_paper().items():
+        if paper:
+            typer.echo(f"\n{paper} ({PAPERS[paper]})")
+        for recipe in recipes:
+            table = recipe.reproduces.partition(", ")[2]
+            typer.echo(f"{recipe.name:29} {f'{table}: ' if table else ''}{recipe.description}")
 
 
 @recipes_app.command("show")

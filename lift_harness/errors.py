@@ -35,6 +35,17 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     return f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(names)}"
 
 
+NO_MEMORY = (
+    *("can't allocate memory", "cannot allocate memory", "out of memory", "bad_alloc"),
+    *("failed to map segment", "can't start new thread"),  # of a library that is loaded
+)
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether something failed for want of memory, of a GPU or (a plain RuntimeError) of the machine."""
+    return isinstance(error, MemoryError) or any(said in str(error).lower() for said in NO_MEMORY)
+
+
 def first_line(error: BaseException) -> str:
     """The first line of an error's message, or its kind."""
     lines = str(error).strip().splitlines()

@@ -82,6 +82,14 @@ class Ranks:
         torch.distributed.gather_object(thing, things, dst=dst, group=self.group)
         return things
 
+    def broadcast(self, thing: Any) -> Any:
+        """The first process's object, on every process."""
+        if not self.state:
+            return thing
+        box = [thing]
+        torch.distributed.broadcast_object_list(box, src=0, group=self.group)
+        return box[0]
+
     def barrier(self) -> None:
         """Wait for all that take part."""
         if self.group is not None:

@@ -22,6 +22,7 @@ from urllib.request import urlopen
 import numpy as np
 
 from lift_harness.errors import LiftError, did_you_mean, first_line
+from lift_harness.files import read_bytes
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -189,7 +190,7 @@ def offline(source: Source) -> str:
 def checked_file(path: Path, source: Source) -> bytes:
     """The bytes of a file that must have the sha256 of `source`."""
     try:
-        content = path.read_bytes()
+        content = read_bytes(path, f"LIFT_DATA_DIR: {path}")
     except OSError as error:
         raise LiftError(
             f"LIFT_DATA_DIR: {path}: {error.strerror}; the file must have sha256 {source.file_sha256}"

@@ -9,7 +9,6 @@ Imports neither torch nor lm_eval.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
@@ -18,6 +17,7 @@ from string import Formatter
 from typing import Any
 
 from lift_harness.errors import LiftError, did_you_mean
+from lift_harness.files import read_json
 from lift_harness.tasks.benchmarks import Benchmark, Doc, load_benchmark
 from lift_harness.tasks.catalog import task_config, task_names
 from lift_harness.tasks.prompts import user_turn
@@ -74,11 +74,11 @@ def read_prompts(source: str | Path | Mapping[str, Any]) -> dict[str, dict[str, 
 def read_object(path: Path, where: str) -> Any:
     """The JSON of a file."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return read_json(path, where)
     except OSError as error:
         raise LiftError(f"{where}: {error.strerror}; give a JSON file {{task: instruction}}") from error
-    except ValueError as error:  # not JSON, or not UTF-8
-        raise LiftError(f"{where}: not JSON ({error}); give {{task: instruction}}") from error
+    except LiftError as error:
+        raise LiftError(f"{error}; give {{task: instruction}}") from error
 
 
 def words_of(task: Any, words: Any, where: str) -> dict[str, str]:

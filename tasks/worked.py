@@ -6,7 +6,6 @@ problem, method and model sees the same; more of them begin with the fewer. Impo
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
@@ -16,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from lift_harness.errors import LiftError, did_you_mean
+from lift_harness.files import read_json
 from lift_harness.tasks import countdown as countdown_puzzles
 from lift_harness.tasks import data, prompts
 from lift_harness.tasks import sudoku as sudoku_puzzles
@@ -109,11 +109,11 @@ def read_examples(source: str | Path | Mapping[str, Any], own: str) -> dict[str,
     if isinstance(source, (str, Path)):
         where = f"examples={source}"
         try:
-            raw = json.loads(Path(source).read_text(encoding="utf-8"))
+            raw = read_json(Path(source), where)
         except OSError as error:
             raise LiftError(f"{where}: {error.strerror}; give a JSON file (docs/tasks.md)") from error
-        except ValueError as error:  # not JSON, or not UTF-8
-            raise LiftError(f"{where}: not JSON ({error}); docs/tasks.md shows one") from error
+        except LiftError as error:
+            raise LiftError(f"{error}; docs/tasks.md shows one") from error
     if not isinstance(raw, Mapping):
         raise LiftError(f"{where}: not a JSON object {{task: examples}} but {type(raw).__name__}")
     for task, examples in raw.items():

@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 import torch
 from lm_eval.tasks._index import TaskIndex
+from support.chat_server import ChatServer, quoting
 
 from lift_harness.cli import main
 from lift_harness.lm import evaluation
@@ -59,8 +60,8 @@ RECIPES = {  # what is changed, by the recipe's name
 
 
 def blocks(page: Path) -> list[tuple[str, str]]:
-    """(language, text) of the blocks of code."""
-    text = page.read_text(encoding="utf-8")
+    """(language, text) of the blocks of code; what is shown inside of a longer fence is none."""
+    text = re.sub(r"^````.*?^````$", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
     return re.findall(r"^```(bash|python)\n(.*?)^```", text, flags=re.DOTALL | re.MULTILINE)
 
 
@@ -89,6 +90,14 @@ def indexed_once():
         yield
 
 
+@pytest.fixture(autouse=True)
+def language_model(monkeypatch):
+    """In place of OpenAI's a server on this machine, which marks every =."""
+    with ChatServer(lambda question, before: quoting("=")) as server:
+        monkeypatch.setitem(STANDS_FOR, "https://api.openai.com/v1", server.endpoint)
+        yield
+
+
 @pytest.fixture(scope="module")
 def prepared(shared, tmp_path_factory):
     """A folder with what the pages take for granted: the reader's files, and a quickstart that was run."""
@@ -99,6 +108,7 @@ def prepared(shared, tmp_path_factory):
         (folder / name).write_text("".join(json.dumps(row) + "\n" for row in rows))
     shutil.copytree(shared / "data", folder / "data")
     os.chmod(folder / "data", 0o755)
+    shutil.copytree(ROOT / "docs/annotation", folder / "docs/annotation")
     s1k = [{"question": r["prompt"], "thinking_trajectories": [r["response"]], "attempt": "7"} for r in rows]
     (folder / "data" / "s1K.jsonl").write_text("".join(json.dumps(row) + "\n" for row in s1k))
     (mine,) = re.findall(r"```yaml\n(base: .*?)```", (ROOT / "docs/guide.md").read_text(), flags=re.DOTALL)
@@ -132,11 +142,13 @@ def surroundings(patch, folder: Path) -> None:
 def briefly(words: list[str]) -> list[str]:
     """A command of lift-harness, as short as it can be run."""
     words = list(words)
-    if words[0] in ("train-eval", "train", "data"):
+    if words[0] in ("train-eval", "train") or words[:2] == ["data", "preview"]:
         name = next((word for word in words[1:] if word in RECIPES), "quickstart")
         words += [word for one in [*SHORT, *RECIPES[name]] for word in ("--set", one)]
     if "--nproc" in words:
         words[words.index("--nproc") + 1] = "2"
+    if words[:2] == ["data", "annotate"]:
+        words += ["--limit", "8"]
     if words[0] == "eval":
         words = short_answers(words)
     return words + (["--examples", "8", "--bootstrap", "20"] if words[0] == "analyze" else [])

@@ -1,13 +1,15 @@
-"""Files of a run: who may read them."""
+"""Files of a run: who may read them, where they may be written, and what links they follow."""
 
 import os
+import resource
 import stat
 
 import pytest
 import torch
 from safetensors.torch import save_file
 
-from lift_harness.files import give_usual_modes
+from lift_harness.errors import LiftError
+from lift_harness.files import check_writable, give_usual_modes, write_whole
 
 
 @pytest.fixture(params=[0o022, 0o027, 0o002], ids=oct)
@@ -56,8 +58,7 @@ def test_a_folder_of_a_group_stays_one(tmp_path, umask):
 
 def test_a_run_leaves_no_file_that_others_may_not_read(tmp_path, umask):
     """Adapter, whole checkpoint, resumable checkpoints, merged checkpoint."""
-    from rich.console import Console
-
+    from lift_harness.console import Console
     from lift_harness.models.merging import merge
     from lift_harness.pipeline.recipe import load_recipe
     from lift_harness.pipeline.train_eval import train_eval
@@ -73,3 +74,60 @@ def test_a_run_leaves_no_file_that_others_may_not_read(tmp_path, umask):
         weights = list((tmp_path / name).rglob("*.safetensors"))
         assert len(weights) == (1 if name == "merged" else 3)
         assert is_as_others(tmp_path / name, umask)
+
+
+# ------------------------------------------------------------ links
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_only_a_link_that_the_user_named_is_written_through(tmp_path, named):
+    victim, link = tmp_path / "victim", tmp_path / "run" / "report.html"
+    link.parent.mkdir()
+    victim.write_text("mine")
+    link.symlink_to("../victim")
+    write_whole(link, "page", named=named)
+    assert link.read_text() == "page" and link.is_symlink() == named
+    assert victim.read_text() == ("page" if named else "mine")
+    assert [path.name for path in link.parent.iterdir()] == ["report.html"]
+
+
+@pytest.mark.parametrize("to", ["../victim", "/dev/null", "nothing"])
+def test_a_link_in_place_of_the_part_or_to_a_device_is_replaced(tmp_path, to):
+    (tmp_path / "victim").write_text("mine")
+    folder = tmp_path / "run"
+    folder.mkdir()
+    for name in ("results.json", "results.json.part"):
+        (folder / name).symlink_to(to)
+    write_whole(folder / "results.json", "{}")
+    assert (folder / "results.json").read_text() == "{}" and not (folder / "results.json").is_symlink()
+    assert (tmp_path / "victim").read_text() == "mine"
+    assert [path.name for path in folder.iterdir()] == ["results.json"]
+
+
+# ------------------------------------------------------------ what cannot be written
+
+
+def test_what_can_be_written_is_left_as_it_is(tmp_path):
+    (tmp_path / "old").write_text("x")
+    check_writable(tmp_path / "new", tmp_path / "old", None)
+    check_writable(tmp_path / "a" / "b", folder=True)
+    check_writable(tmp_path, folder=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["old"] and (tmp_path / "old").read_text() == "x"
+
+
+def test_no_space_is_found_before_the_work(tmp_path):
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
+    try:
+        with pytest.raises(LiftError, match="cannot be written: File too large"):
+            check_writable(tmp_path / "new")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert not [*tmp_path.iterdir()]
+
+
+def test_a_read_only_file_is_refused(tmp_path, monkeypatch):
+    (tmp_path / "kept").write_text("x")
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # as it is for anybody but root
+    with pytest.raises(LiftError, match="kept: cannot be written: Permission denied"):
+        check_writable(tmp_path / "kept")

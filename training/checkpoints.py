@@ -13,19 +13,20 @@ import shutil
 import warnings
 from pathlib import Path
 
-from lift_harness.files import files_sha256, give_usual_modes
+from lift_harness import files
 
 LIST = "files.json"
+PART = "part"  # the folder in which one is written
 PREFIX = "checkpoint-"
 
 
 def seal(folder: Path) -> None:
     """List the files of a finished checkpoint in it, and have all of it on disk, with the usual modes."""
-    give_usual_modes(folder)
-    files = [file for file in sorted(folder.rglob("*")) if file.is_file()]
-    listed = {str(file.relative_to(folder)): [file.stat().st_size, files_sha256(file)] for file in files}
-    (folder / LIST).write_text(json.dumps(listed, indent=1), encoding="utf-8")
-    for path in (*files, folder / LIST, folder):
+    files.give_usual_modes(folder)
+    written = [file for file in folder.rglob("*") if file.is_file()]
+    listed = json.dumps(files.listing(folder, written), indent=1)
+    (folder / LIST).write_text(listed, encoding="utf-8")
+    for path in (*written, folder / LIST, folder):
         handle = os.open(path, os.O_RDONLY)
         try:
             os.fsync(handle)
@@ -36,18 +37,9 @@ def seal(folder: Path) -> None:
 def damage(folder: Path) -> str | None:
     """What is wrong with a checkpoint; None: nothing."""
     try:
-        listed = json.loads((folder / LIST).read_text(encoding="utf-8"))
-        for name, (size, sha256) in listed.items():
-            file = folder / name
-            if not file.is_file():
-                return f"{name} is missing"
-            if file.stat().st_size != size:
-                return f"{name} has {file.stat().st_size} bytes instead of {size}"
-            if files_sha256(file) != sha256:
-                return f"{name} is not as it was written"
+        return files.damage(folder, files.read_json(folder / LIST))
     except (OSError, ValueError, TypeError, AttributeError) as error:
         return f"{LIST} cannot be read ({error})"
-    return None
 
 
 def steps(folder: Path) -> list[int]:

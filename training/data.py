@@ -192,12 +192,12 @@ def trained_length(
 
 def priority_flags(record: Record, offsets: Sequence[tuple[int, int]], priority: str) -> list[bool]:
     """For each token of a response, whether it is a priority token: where the data says so, else by rule."""
-    from lift_harness.training.priority import priority_spans, token_flags
+    from lift_harness.training.priority import rule_spans, token_flags
 
-    kind = record.kind if priority == "auto" else priority
+    kind = (record.priority or record.kind) if priority == "auto" else priority
     if record.spans is not None:
         return token_flags(offsets, record.spans)
-    return token_flags(offsets, [] if kind == "chat" else priority_spans(record.response, kind))
+    return token_flags(offsets, rule_spans(record.response, kind))
 
 
 def least(*limits: int | None) -> int | None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,8 @@ from torch import nn
 from transformers import TrainerCallback, TrainingArguments, set_seed
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
-from lift_harness.errors import LiftError
+from lift_harness.errors import LiftError, out_of_memory
+from lift_harness.files import write_whole
 from lift_harness.training import checkpoints
 from lift_harness.training.data import Example
 from lift_harness.training.objectives import Loss, Objective
@@ -115,7 +117,7 @@ def train(
     checkpoint = checkpoints.newest(output) if resume else None
     trainer.restore_log(checkpoint)
     counting = trainer.statistics.count_passes(trainer.accelerator.unwrap_model(model))
-    with stop.listening():
+    with stop.listening(), memory_for(settings, longest(examples, settings)):
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     counting.remove()
     stop.check(output)
@@ -127,10 +129,34 @@ def train(
     by_t = trainer.statistics.confidence_by_t(trainer.total)
     if trainer.is_world_process_zero():
         passes = {"forward_passes": sequences, "tokens": tokens}
-        (output / PASSES).write_text(json.dumps(passes) + "\n", encoding="utf-8")
+        write_whole(output / PASSES, json.dumps(passes) + "\n")
     if by_t and trainer.is_world_process_zero():
-        (output / CONFIDENCE).write_text(json.dumps(by_t) + "\n", encoding="utf-8")
+        write_whole(output / CONFIDENCE, json.dumps(by_t) + "\n")
     return trainer.model, [line for line in trainer.state.log_history if LOGGED & line.keys()]
+
+
+@contextmanager
+def memory_for(settings: TrainSettings, tokens: int) -> Iterator[None]:
+    """Say what to lower where a training on rows of so many tokens does not fit into memory.
+
+    Raises:
+        LiftError: it does not.
+    """
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not out_of_memory(error):
+            raise
+        raise LiftError(
+            f"out of memory while training with training.batch_size={settings.batch_size} rows of up to "
+            f"{tokens} tokens; lower training.batch_size (training.gradient_accumulation_steps higher by as "
+            "much takes the same steps), or training.max_length, or set training.gradient_checkpointing"
+        ) from error
+
+
+def longest(examples: Sequence[Example], settings: TrainSettings) -> int:
+    """Tokens of the longest row."""
+    return settings.pad_to or max(map(len, examples), default=0)
 
 
 class LogAtTheEnd(TrainerCallback):

@@ -46,6 +46,11 @@ def priority_spans(text: str, kind: str) -> list[Span]:
     return merged(spans)
 
 
+def rule_spans(text: str, kind: str) -> list[Span]:
+    """What the rules mark in a response that the data does not mark: in a chat nothing."""
+    return [] if kind == "chat" else priority_spans(text, kind)
+
+
 def token_flags(offsets: Sequence[Span], spans: Sequence[Span]) -> list[bool]:
     """For each token, whether any of its characters lies in a span.
 

@@ -34,12 +34,17 @@ class DataSource(Strict):
     bad_rows: Literal["error", "drop"] = Field("error", description="what becomes of rows of no use")
     fields: dict[str, str] = Field({}, description="part -> column, e.g. {question: problem}; {}: found out")
     where: dict[str, Scalar | list[Scalar]] = Field({}, description="column -> value or values to keep")
+    below: dict[str, float] = Field({}, description="column -> number that its value must be below")
     max_chars: int | None = Field(None, ge=1, description="longer examples are left out")
     min_tokens: int | None = Field(None, ge=1, description="of prompt and response; shorter are left out")
     max_tokens: int | None = Field(None, ge=1, description="of prompt and response; longer are left out")
     split: str | None = Field(None, description='null: "train"')
     config: str | None = Field(None, description="of a Hub dataset, or a sub-folder")
     revision: str | None = Field(None, description="of a Hub dataset; null: the pinned one, else the newest")
+    priority: Literal["math", "code", "auto"] | None = Field(
+        None, description="rules for priority tokens where none are marked; null: those of the kind"
+    )
+    priority_share: float = Field(1, ge=0, le=1, description="examples whose priority tokens count")
     options: dict[str, Any] = Field({}, description="of a generator, e.g. {blanks: [4, 6]}")
 
     @model_validator(mode="after")

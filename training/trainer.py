@@ -20,6 +20,7 @@ from transformers.integrations import is_deepspeed_zero3_enabled
 
 from lift_harness.decoding.likelihood import Text, elbo
 from lift_harness.errors import LiftError, first_line
+from lift_harness.files import write_whole
 from lift_harness.training import checkpoints
 from lift_harness.training.data import Example, describe
 from lift_harness.training.objectives import Batch, Loss, NoiseKey
@@ -86,6 +87,17 @@ class ObjectiveTrainer(Trainer):
     def epoch(self) -> int:
         """The number of the epoch, also in a resumed one."""
         return int(self.state.epoch or 0)
+
+    def get_batch_samples(self, *args: Any, **kwargs: Any) -> tuple[list[Any], Any]:
+        """The micro-batches of a step; none after the last.
+
+        The Trainer asks whether it is at its end only after a step: one that goes on from the checkpoint of
+        the last step, inside an epoch, would take another.
+        """
+        if self.state.global_step >= self.state.max_steps:
+            self.control.should_training_stop = True
+            return [], None
+        return super().get_batch_samples(*args, **kwargs)
 
     def compute_loss(
         self,
@@ -188,7 +200,10 @@ class ObjectiveTrainer(Trainer):
                 file.write(as_line(self.state.log_history[-1]))
 
     def restore_log(self, checkpoint: Path | None) -> None:
-        """Begin the log, or cut it back to a checkpoint; and go on counting from there."""
+        """Begin the log, or cut it back to a checkpoint; and go on counting from there.
+
+        What a killed training left of a checkpoint goes.
+        """
         lines = []
         if checkpoint is not None:
             state = json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
@@ -196,7 +211,8 @@ class ObjectiveTrainer(Trainer):
             sums = json.loads((checkpoint / STATISTICS).read_text(encoding="utf-8"))
             self.statistics.restore(sums, first=self.is_world_process_zero())
         if self.is_world_process_zero():
-            (self.folder / LOG).write_text("".join(map(as_line, lines)), encoding="utf-8")
+            shutil.rmtree(self.folder / checkpoints.PART, ignore_errors=True)
+            write_whole(self.folder / LOG, "".join(map(as_line, lines)))
 
     # ------------------------------------------------------------ checkpoints
 
@@ -208,7 +224,7 @@ class ObjectiveTrainer(Trainer):
         """Write a resumable checkpoint, whole or not at all, and remove old ones."""
         step, main = self.state.global_step, self.is_world_process_zero()
         self.check_weights()
-        self.staging = self.folder / "part"
+        self.staging = self.folder / checkpoints.PART
         try:
             if main:
                 shutil.rmtree(self.staging, ignore_errors=True)

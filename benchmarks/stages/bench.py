@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from measure import on_gpu
 
-from lift_harness.decoding.batching import out_of_memory
+from lift_harness.errors import out_of_memory
 
 Figures = dict[str, Any]  # of a variant: name -> number, text or truth
 

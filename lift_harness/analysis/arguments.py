@@ -91,7 +91,7 @@ def find_token(tokenizer: Any, tokens: Sequence[int], text: str) -> int:
     Raises:
         LiftError: text of several tokens, or a token that is not among them.
     """
-    if match := re.fullmatch(r"id:(\d+)", text):
+    if match := re.fullmatch(r"id:(\d{1,18})", text):
         ids = [int(match.group(1))]
     else:
         ids = tokenizer(text, add_special_tokens=False)["input_ids"]

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from lift_harness.analysis.sums import Floats, State
 from lift_harness.analysis.tables import ALL, Row
+from lift_harness.files import whole
 
 TIME_COLOURS = matplotlib.colormaps["viridis"]
 TOKEN_COLOURS = matplotlib.colormaps["plasma"]
@@ -24,8 +25,8 @@ def save_figure(figure: Figure, file: Path) -> list[Path]:
     files = [file.with_suffix(suffix) for suffix in (".png", ".svg")]
     with matplotlib.rc_context({"svg.hashsalt": "lift-harness"}), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing")  # a token in a script the font lacks
-        figure.savefig(files[0], dpi=150)
-        figure.savefig(files[1], metadata={"Date": None})
+        whole(files[0], lambda part: figure.savefig(part, format="png", dpi=150))
+        whole(files[1], lambda part: figure.savefig(part, format="svg", metadata={"Date": None}))
     return files
 
 

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from lift_harness import __version__
@@ -18,7 +17,7 @@ from lift_harness.analysis.arguments import STATE, SUMMARY, Options, check_outpu
 from lift_harness.analysis.examples import Corpus, load_corpus
 from lift_harness.analysis.passes import batches, masked_confidences, pass_tokens
 from lift_harness.analysis.trend import Trend, find_trend
-from lift_harness.console import say
+from lift_harness.console import Console, say
 from lift_harness.errors import LiftError
 from lift_harness.results.lock import clear, sole_writer
 
@@ -85,7 +84,7 @@ def analyze_into(
     chosen = [find_token(tokenizer, corpus.tokens.tolist(), text) for text in options.tokens]
     settings = measured_settings(options, model, corpus, times)
     if overwrite:
-        clear(output)
+        clear(output, last=(STATE, SUMMARY))
     drawn = f"{len(corpus.chosen):,} of them through {options.peft or options.model}"
     say(console, f"{options.data}: {corpus.total:,} examples, {drawn}")
     for note in corpus.notes:
@@ -244,7 +243,8 @@ def write_plots(
 @contextmanager
 def bar(console: Console, label: str, total: int, done: int) -> Iterator[Callable[[int], None]]:
     """A progress bar, in a terminal; yields advance(n)."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    description = TextColumn("{task.description}", markup=False)
+    columns = (description, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
         task = progress.add_task(label, total=total, completed=done)
         yield lambda n: progress.advance(task, n)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import zipfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,9 +19,10 @@ from numpy.typing import NDArray
 
 from lift_harness.analysis.passes import Seen
 from lift_harness.errors import LiftError
-from lift_harness.files import whole
+from lift_harness.files import check_regular, parse_json, whole
 
 Floats = NDArray[np.float64]
+DAMAGED = (zipfile.BadZipFile, zlib.error, MemoryError, NotImplementedError)  # what numpy says of a file
 GROUPS = 64  # that the bootstrap draws from; with no more examples than this, each is a group
 
 
@@ -143,18 +145,22 @@ def load_state(file: Path, state: State, settings: dict[str, Any]) -> None:
         LiftError: a file that is damaged, or of an analysis with other settings.
     """
     try:
+        check_regular(file)
         with np.load(file, allow_pickle=False) as stored:
-            progress = json.loads(str(stored["progress"]))
+            progress = parse_json(str(stored["progress"]), "progress")
             stored_arrays = {name: stored[name] for name in state.arrays()}
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+        used, done = progress["settings"].get, (int(progress["batches"]), int(progress["examples"]))
+    except (OSError, LookupError, ValueError, TypeError, AttributeError, EOFError, *DAMAGED) as error:
         raise LiftError(f"{file}: not a state of an analysis ({error}); delete it, or --overwrite") from error
     for name, value in settings.items():
-        before = progress["settings"].get(name)
+        before = used(name)
         if before != value:
             raise LiftError(
                 f"{file}: that analysis has {name}={before!r}, this one {value!r}; it cannot be continued: "
                 "give the same settings, --overwrite, or another --output"
             )
     for name, array in state.arrays().items():
+        if stored_arrays[name].shape != array.shape or stored_arrays[name].dtype != array.dtype:
+            raise LiftError(f"{file}: not a state of this analysis ({name}); delete it, or --overwrite")
         array[...] = stored_arrays[name]
-    state.batches, state.examples = progress["batches"], progress["examples"]
+    state.batches, state.examples = done

@@ -15,6 +15,7 @@ from rich.table import Table
 
 from lift_harness.analysis.sums import Floats, State
 from lift_harness.analysis.trend import Estimate, Trend, says
+from lift_harness.console import csv_cell
 from lift_harness.files import whole
 
 Row = dict[str, Any]
@@ -104,7 +105,7 @@ def write_csv(file: Path, rows: Sequence[Row]) -> None:
         with part.open("w", newline="", encoding="utf-8") as stream:
             writer = csv.DictWriter(stream, list(rows[0]), lineterminator="\n")
             writer.writeheader()
-            writer.writerows(rows)
+            writer.writerows({name: csv_cell(value) for name, value in row.items()} for row in rows)
 
     whole(file, write)
 

@@ -7,12 +7,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
-
 from lift_harness.compare.comparison import Comparison, Flip, compare
 from lift_harness.compare.render import FORMATS, SUFFIXES, as_rich, render
+from lift_harness.console import Console
 from lift_harness.errors import LiftError, did_you_mean
-from lift_harness.files import write_whole
+from lift_harness.files import check_writable, write_whole
+from lift_harness.results.logs import without_collector
 from lift_harness.results.read import load
 
 
@@ -52,13 +52,15 @@ def run_compare(
     if format is None and suffix not in (*SUFFIXES, "", ".txt"):
         raise LiftError(f"--output {output}: no format is known for {suffix}; give --format as well")
     format = format or SUFFIXES.get(suffix, "table")
-    comparison = compare(
-        load(paths, named(names)),
-        baseline=baseline,
-        tasks=listed(tasks),
-        metrics=listed(metrics),
-        anyway=anyway,
-    )
+    if output and flips and output.resolve() == flips.resolve():
+        raise LiftError(f"--output and --flips both name {output}; give two files")
+    check_writable(output, flips)
+    wanted_tasks, wanted_metrics, called = listed(tasks), listed(metrics), named(names)
+    with without_collector():
+        rows = load(paths, called)
+        comparison = compare(
+            rows, baseline=baseline, tasks=wanted_tasks, metrics=wanted_metrics, anyway=anyway
+        )
     everything = metrics is not None
     if flips:
         kept = [flip for flip in comparison.flips if everything or flip.metric in comparison.shown(flip.task)]
@@ -123,6 +125,6 @@ def flip_line(flip: Flip) -> str:
 def write(path: Path, text: str) -> None:
     """Write a file whole or not at all."""
     try:
-        write_whole(path, text)
+        write_whole(path, text, named=True)
     except OSError as error:
         raise LiftError(f"{path}: cannot be written: {error.strerror}") from error

@@ -7,6 +7,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+import numpy as np
+
 from lift_harness.compare.comparable import Mismatch, mismatches, unchecked
 from lift_harness.compare.quoting import published_notes, quoted
 from lift_harness.errors import LiftError, did_you_mean
@@ -14,7 +16,7 @@ from lift_harness.results import statistics
 from lift_harness.results.logs import Evaluation, Item
 from lift_harness.results.metrics import SAMPLED, in_order, is_pass, is_shown
 from lift_harness.results.rows import Row
-from lift_harness.results.scores import Cell, RowOnTask, is_binary, metrics_of, on_task, value_of
+from lift_harness.results.scores import Cell, RowOnTask, columns, is_binary, metrics_of, on_task, value_of
 from lift_harness.results.statistics import Interval
 
 Pair = tuple[str, Evaluation, Evaluation]  # seed, the row's, the baseline's
@@ -169,6 +171,10 @@ def compare(
         for ours in those:
             add_values(ours, wanted, comparison)
         theirs = next((ours for ours in those if ours.row is base), None)
+        if differences and theirs is None:
+            comparison.notes.append(
+                f"the baseline {base.name} has no results of {task}: no differences there"
+            )
         for ours in those:
             if differences and theirs and ours is not theirs:
                 add_differences(ours, theirs, wanted, comparison)
@@ -325,10 +331,8 @@ def difference_of(
     over = statistics.over_seeds(by_seed) if complete else None
     gained = lost = mcnemar = None
     if complete and row.binary(metric) and base.binary(metric):
-        changes: list[float] = []
-        for _, ours, theirs in pairs:
-            changes += changes_of(ours, theirs, metric, keys)
-        gained, lost = changes.count(1), changes.count(-1)
+        changes = np.concatenate([changes_of(ours, theirs, metric, keys) for _, ours, theirs in pairs])
+        gained, lost = (int(np.count_nonzero(changes == sign)) for sign in (1, -1))
         mcnemar = statistics.mcnemar(gained, lost) if len(pairs) == 1 else None
     return Difference(
         row=row.name,
@@ -349,9 +353,11 @@ def difference_of(
     )
 
 
-def changes_of(ours: Evaluation, theirs: Evaluation, metric: str, keys: Sequence[str]) -> list[float]:
-    """Of each problem 1 where only the row has it right, -1 where only the baseline has, else 0."""
-    return [ours.items[key].scores[metric][0] - theirs.items[key].scores[metric][0] for key in keys]
+def changes_of(ours: Evaluation, theirs: Evaluation, metric: str, keys: list[str]) -> statistics.Array:
+    """Of each problem 1 where only the row has it right, -1 where only the baseline has, else 0: [n]."""
+    points, _ = columns(ours, metric, keys)
+    base_points, _ = columns(theirs, metric, keys)
+    return points - base_points
 
 
 def flips(row: RowOnTask, base: RowOnTask, metric: str) -> Iterator[Flip]:

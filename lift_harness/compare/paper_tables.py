@@ -14,13 +14,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+from lift_harness.papers import LIFT
+
 LLADA, LLADA_1_5, DREAM = "llada-8b-instruct", "llada-1.5", "dream-v0-instruct-7b"
+LLADA_BASE, DREAM_BASE, LLADA2_MINI = "llada-8b-base", "dream-v0-base-7b", "llada2.0-mini"
 S1K, KODCODE, LIFT_SFT_12K = "s1K", "KodCode", "LIFT-SFT-12K"
+S1K_1_1, OPENR1_3K, TULU3_10K = "s1K-1.1", "openr1-3k", "Tulu3-10k"
+EPOCHS = {KODCODE: 5, TULU3_10K: 5}  # elsewhere 20
 LENGTHS = (128, 256, 512)
 
 
 class Quoted(NamedTuple):
-    """One number of a table.
+    """One number of a table of one of the papers (gift_tables.py, density_tables.py).
 
     Attributes:
         table: its number.
@@ -31,7 +36,9 @@ class Quoted(NamedTuple):
         metric: "acc" (Sudoku's is the share of cells), "pass@16", ...
         percent: the number.
         gen_length: tokens generated; None: the best of 128, 256, 512 (AIME: 512).
-        epochs: of training; None: 20, on KodCode 5.
+        epochs: of training; None: those of the paper's main tables.
+        paper: whose table it is.
+        fewshot: worked examples in the prompt.
     """
 
     table: int
@@ -43,6 +50,13 @@ class Quoted(NamedTuple):
     percent: float
     gen_length: int | None = None
     epochs: float | None = None
+    paper: str = LIFT
+    fewshot: int = 0
+
+    @property
+    def trained_for(self) -> float:
+        """Epochs of training."""
+        return self.epochs or EPOCHS.get(self.data, 20)
 
 
 class Column(NamedTuple):
@@ -65,15 +79,18 @@ Rows = Mapping[str, tuple[float | None, ...]]
 
 
 def numbers(
-    table: int, columns: Sequence[Column], rows: Rows, model: str = LLADA, data: str = S1K
+    table: int,
+    columns: Sequence[Column],
+    rows: Rows,
+    model: str = LLADA,
+    data: str = S1K,
+    paper: str = LIFT,
 ) -> Iterator[Quoted]:
     """The numbers of a table: method -> its cells; None where one is not known."""
     for method, cells in rows.items():
-        for column, percent in zip(columns, cells, strict=True):
+        for (task, metric, length), percent in zip(columns, cells, strict=True):
             if percent is not None:
-                yield Quoted(
-                    table, model, method, data, column.task, column.metric, percent, column.gen_length
-                )
+                yield Quoted(table, model, method, data, task, metric, percent, length, paper=paper)
 
 
 TABLE_1: Rows = {

@@ -1,4 +1,4 @@
-"""The published numbers that ours are shown beside: LIFT (arXiv 2605.22939).
+"""The published numbers that ours are shown beside: those of LIFT, GIFT and density-driven masking.
 
 They stand beside a row only when the row is what they were measured on: that model, that method, and the
 training data of that table.
@@ -9,36 +9,49 @@ from __future__ import annotations
 import re
 from collections.abc import Collection
 
+from lift_harness.compare import density_tables, gift_tables, paper_tables
 from lift_harness.compare.paper_tables import (
     DREAM,
+    DREAM_BASE,
     FOUR,
     KODCODE,
     LENGTHS,
     LIFT_SFT_12K,
     LLADA,
+    LLADA2_MINI,
     LLADA_1_5,
+    LLADA_BASE,
+    OPENR1_3K,
     REASONING,
     S1K,
-    TABLES,
+    S1K_1_1,
+    TULU3_10K,
     Quoted,
 )
 from lift_harness.results.scores import Published
 
-SOURCE = "arXiv 2605.22939"
+TABLES = (*paper_tables.TABLES, *gift_tables.TABLES, *density_tables.TABLES)
 MODELS = {
     "gsai-ml/llada-8b-instruct": LLADA,
+    "gsai-ml/llada-8b-base": LLADA_BASE,
     "gsai-ml/llada-1.5": LLADA_1_5,
     "dream-org/dream-v0-instruct-7b": DREAM,
+    "dream-org/dream-v0-base-7b": DREAM_BASE,
+    "inclusionai/llada2.0-mini": LLADA2_MINI,
 }
-DATA = {
+DATA = {  # by `results.rows.data_name`
     "s1k": S1K,
     "simplescaling/s1k": S1K,
+    "s1k-1.1": S1K_1_1,
+    "simplescaling/s1k-1.1": S1K_1_1,
+    "mixture-of-thoughts below={'num_tokens': 2500.0} n=3000": OPENR1_3K,
+    "tulu-3 n=10000": TULU3_10K,
     "kodcode": KODCODE,
     "kodcode/kodcode-light-rl-10k": KODCODE,
     "lift-sft-12k": LIFT_SFT_12K,
     "divelab/lift-sft-12k": LIFT_SFT_12K,
 }
-BY_LENGTH = FOUR  # the tasks of which the paper has the best of three lengths
+BY_LENGTH = FOUR  # the tasks of which LIFT's paper has the best of three lengths
 
 
 def published(
@@ -51,9 +64,24 @@ def published(
     data: Collection[str] = (),
     epochs: float | None = None,
 ) -> Published | None:
-    """The number of the paper for a model, method and task.
+    """The first of `candidates` as it is shown."""
+    found = candidates(model, method, task, metric, gen_length=gen_length, data=data, epochs=epochs)
+    return as_published(found[0]) if found else None
 
-    The number at that very length, else the best of the paper's lengths.
+
+def candidates(
+    model: str | None,
+    method: str | None,
+    task: str,
+    metric: str,
+    *,
+    gen_length: int | None = None,
+    data: Collection[str] = (),
+    epochs: float | None = None,
+) -> list[Quoted]:
+    """The numbers of the papers for a model, method and task, the first of LIFT's, then of the others.
+
+    Those at that very length, then the best of LIFT's lengths.
 
     Args:
         model: a Hub id, or a folder of the Hub's cache; any other folder is some other model.
@@ -61,7 +89,7 @@ def published(
         task: with or without "@LENGTH".
         metric: "acc", "pass@16".
         gen_length: tokens generated; None: not known.
-        data: what the model was trained on: `data[].source` of the recipe.
+        data: what the model was trained on, by `results.rows.data_name`.
         epochs: of training, where not those of the paper's main tables (table 10).
     """
     asked = known_model(model), method, task.partition("@")[0], metric, epochs
@@ -74,8 +102,12 @@ def published(
     at_length = [one for one in alike if gen_length is not None and one.gen_length == gen_length]
     best = [one for one in alike if one.gen_length is None]
     only = [one for one in alike if gen_length is None and one.gen_length is not None]
-    quoted = next(iter([*at_length, *best, *only]), None)
-    return quoted and Published(quoted.percent / 100, conditions(quoted), SOURCE)
+    return [*at_length, *best, *only]
+
+
+def as_published(quoted: Quoted) -> Published:
+    """A number as it is shown."""
+    return Published(quoted.percent / 100, conditions(quoted), quoted.paper)
 
 
 def conditions(quoted: Quoted) -> str:
@@ -93,4 +125,4 @@ def known_model(name: str | None) -> str | None:
     return MODELS.get((f"{cached[1]}/{cached[2]}" if cached else name or "").lower())
 
 
-__all__ = ["BY_LENGTH", "LENGTHS", "REASONING", "known_model", "published"]
+__all__ = ["BY_LENGTH", "LENGTHS", "REASONING", "as_published", "candidates", "known_model", "published"]

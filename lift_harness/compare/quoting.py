@@ -10,8 +10,11 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from lift_harness.compare.comparable import UNNAMED, same, shown
-from lift_harness.compare.published import BY_LENGTH, LENGTHS, published
+from lift_harness.compare.paper_tables import Quoted
+from lift_harness.compare.published import BY_LENGTH, LENGTHS, as_published, candidates
+from lift_harness.papers import DENSITY, GIFT, LIFT
 from lift_harness.results.logs import Evaluation, mapping
+from lift_harness.results.rows import Row
 from lift_harness.results.scores import Cell, Published, RowOnTask
 from lift_harness.tasks.catalog import task_config
 from lift_harness.tasks.wording import OWN, Wording
@@ -20,7 +23,8 @@ if TYPE_CHECKING:
     from lift_harness.compare.comparison import Comparison
 
 # `Wording.sha256` of the prompts in the code that LIFT's authors released (eval/*.py); they are not copied
-# here. Of HumanEval the release sends the docstring alone, which no task of ours does.
+# here. Of HumanEval the release sends the docstring alone, which no task of ours does. They are d1's, whose
+# evaluation GIFT's paper follows by way of wd1's.
 MATH = ("e2f951f2a261f7b21cbe52fc1021bed377d342fe98e805b924c5ca8f85a6cffd",)
 WORDINGS: dict[str, tuple[str, ...]] = {
     "lift_gsm8k": ("0dd9ac0f02415db54e8839fb560405e88c46fac148b0a66d22e9d50759f52894",),
@@ -35,13 +39,17 @@ WORDINGS: dict[str, tuple[str, ...]] = {
     "lift_sudoku": ("4fdb6e21fcc0ec9fdf49d2e74ff349415dffcfd383fbecbd559140ed8fb87c72",),
     "lift_mbpp": ("6d3b635f3b741652db490e0ff7dc803b8307fdd2c63f3a90059b8d5a870338c2",),
 }
-SUBSETS = {"lift_sudoku": "lift"}  # all of Countdown's problems are in either subset
+# All of Countdown's problems are in either subset.
+SUBSETS = {LIFT: {"lift_sudoku": "lift"}, GIFT: {"lift_sudoku": "d1"}, DENSITY: {}}
 EVERYWHERE = {**UNNAMED, "schedule": "fixed", "remasking": "low_confidence"}
 
 
 def quoted(row: RowOnTask, cell: Cell) -> tuple[Published | None, list[str]]:
-    """The paper's number for a cell, or why it does not stand beside it; neither where there is none."""
-    number = published(
+    """A paper's number for a cell, or why it does not stand beside it; neither where there is none.
+
+    Of several papers' it is the first that may stand there, that of the recipe's paper before the others.
+    """
+    found = candidates(
         row.row.model,
         row.row.method,
         cell.task,
@@ -49,28 +57,43 @@ def quoted(row: RowOnTask, cell: Cell) -> tuple[Published | None, list[str]]:
         gen_length=cell.gen_length,
         data=row.row.data,
     )
-    if number is None:
-        return None, []
-    reasons: dict[str, None] = {}
-    for evaluation in row.evaluations(cell.metric).values():
-        reasons |= dict.fromkeys(unlike_the_table(evaluation))
-    return (None, list(reasons)) if reasons else (number, [])
+    found.sort(key=lambda one: one.paper != row.row.paper)
+    refused: list[list[str]] = []
+    for number in found:
+        reasons = dict.fromkeys(trained_otherwise(row.row, number))
+        for evaluation in row.evaluations(cell.metric).values():
+            reasons |= dict.fromkeys(unlike_the_table(evaluation, number))
+        if not reasons:
+            return as_published(number), []
+        refused.append(list(reasons))
+    return None, refused[0] if refused else []
 
 
-def unlike_the_table(evaluation: Evaluation) -> Iterator[str]:
-    """In what an evaluation differs from those of the paper's tables."""
+def trained_otherwise(row: Row, number: Quoted) -> Iterator[str]:
+    """Whether a row was trained for another time than those of a paper's table."""
+    steps, epochs = row.training.get("max_steps"), row.training.get("epochs")
+    if steps is not None:
+        yield f"trained for {steps} steps, not {number.trained_for:g} epochs"
+    elif epochs is not None and not same(epochs, number.trained_for):
+        yield f"trained for {epochs:g} epochs, not {number.trained_for:g}"
+
+
+def unlike_the_table(evaluation: Evaluation, number: Quoted) -> Iterator[str]:
+    """In what an evaluation differs from that of a paper's table."""
     task, settings = evaluation.task.partition("@")[0], evaluation.settings
-    if "instruction" not in settings:
+    if number.paper == DENSITY:
+        yield f"{DENSITY} does not say in which words it asked"
+    elif "instruction" not in settings:
         yield "the results do not say how it was asked"
     else:
         words = Wording(settings["instruction"], settings.get("question", OWN))
         if words.sha256 not in WORDINGS.get(task, ()):
             yield "asked in other words than by the authors' code (eval.prompts, --metadata prompts=FILE)"
-    if shots := settings.get("fewshot"):
-        yield f"{shots} worked examples in the prompt, not 0"
-    subset = settings.get("subset")
-    if task in SUBSETS and subset != SUBSETS[task]:
-        yield f"subset {shown(subset)}, not {SUBSETS[task]} (eval.subset, --metadata subset={SUBSETS[task]})"
+    if (shots := settings.get("fewshot") or 0) != number.fewshot:
+        yield f"{shots} worked examples in the prompt, not {number.fewshot}"
+    subset, wanted = settings.get("subset"), SUBSETS[number.paper].get(task)
+    if wanted is not None and subset != wanted:
+        yield f"subset {shown(subset)}, not {wanted} (eval.subset, --metadata subset={wanted})"
     samples = task_config(task)["repeats"]
     if evaluation.samples != samples:
         yield f"{evaluation.samples} answers a problem, not {samples}"

@@ -11,11 +11,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import zip_longest
 from typing import Any
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.text import Text
 
 from lift_harness.compare.comparison import Comparison, Difference
 from lift_harness.compare.tables import Entry, Grid, grids, notes
+from lift_harness.console import Console, csv_cell, visible
 from lift_harness.results.scores import Cell
 from lift_harness.results.statistics import Interval
 
@@ -33,6 +34,11 @@ def render(comparison: Comparison, format: str, *, width: int = 100, everything:
         width: columns of a terminal table.
         everything: also the metrics that tables leave out unless asked for.
     """
+    return visible(written(comparison, format, width, everything))
+
+
+def written(comparison: Comparison, format: str, width: int, everything: bool) -> str:
+    """The same with names as they are."""
     if format == "json":
         return json.dumps(comparison.as_dict(), indent=2, ensure_ascii=False) + "\n"
     if format == "csv":
@@ -144,10 +150,10 @@ def markdown_lines(grid: Grid) -> Iterator[list[str]]:
 
 
 def markdown_text(text: str) -> str:
-    """Text whose characters mean nothing in Markdown."""
-    for character in "\\`*_|<":
+    """Text whose characters mean nothing in Markdown, on one line."""
+    for character in "\\`*_|<[":
         text = text.replace(character, f"\\{character}")
-    return text
+    return text.replace("\n", " ")
 
 
 def beside(entry: Entry, escape: Callable[[str], str]) -> str:
@@ -229,20 +235,25 @@ def as_csv(comparison: Comparison) -> str:
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(CSV_HEADER)
+    writer.writerows(map(csv_cell, row) for row in csv_rows(comparison))
+    return out.getvalue()
+
+
+def csv_rows(comparison: Comparison) -> Iterator[tuple[Any, ...]]:
+    """The lines below the header."""
     for cell in comparison.cells.values():
         for name, value in statistics_of_cell(cell):
             if value is not None:
-                writer.writerow([cell.task, cell.metric, cell.row, "", name, value])
+                yield cell.task, cell.metric, cell.row, "", name, value
     for difference in comparison.differences.values():
         which = difference.task, difference.metric, difference.row, difference.baseline
         for name, value in statistics_of_difference(difference):
             if value is not None:
-                writer.writerow([*which, name, value])
+                yield *which, name, value
     for refusal in comparison.refusals:
         reasons = "; ".join(map(str, refusal.reasons))
         for metric in refusal.metrics:
-            writer.writerow([refusal.task, metric, refusal.row, refusal.baseline, "not_compared", reasons])
-    return out.getvalue()
+            yield refusal.task, metric, refusal.row, refusal.baseline, "not_compared", reasons
 
 
 def statistics_of_cell(cell: Cell) -> Iterator[tuple[str, Any]]:

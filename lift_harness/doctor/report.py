@@ -5,9 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from rich.console import Console
-
-from lift_harness.console import say
+from lift_harness.console import Console, say
 
 Tables = dict[str, dict[str, str]]  # title -> label -> text
 

@@ -7,10 +7,11 @@ from collections.abc import Collection, Sequence
 from itertools import groupby
 from typing import Any
 
-from rich.console import Console
 from rich.style import Style
 from rich.text import Text
 
+from lift_harness.console import Console
+from lift_harness.console import visible as escaped
 from lift_harness.decoding import DecodingConfig, Generation
 from lift_harness.models.chat import stop_ids
 
@@ -49,10 +50,8 @@ def pieces(tokenizer: Any, ids: Sequence[int]) -> list[str]:
 
 
 def visible(text: str) -> str:
-    """Text without what would steer the terminal: tabs and control characters become something to see."""
-    return "".join(
-        c if c.isprintable() or c == "\n" else "    " if c == "\t" else repr(c)[1:-1] for c in text
-    )
+    """Text without what would steer the terminal; tabs as spaces, so that widths can be told."""
+    return escaped(text).replace("\t", "    ")
 
 
 def texts(tokenizer: Any, out: Generation) -> list[str]:

@@ -72,6 +72,8 @@ class Chat:
             self.write(f"{HELP}\n")
         elif name == "/set" and rest.strip():
             self.session.set(parse_settings([rest]))
+            for line in self.session.idle():
+                self.complain(line)
         elif name == "/set":
             for key, value in vars(self.session.config).items():
                 self.write(f"{key}={value}\n")
@@ -145,6 +147,8 @@ def chat(session: Session, system: str | None = None) -> None:
         print(text, file=sys.stderr, flush=True)
 
     session.chat_prompt([{"role": "user", "content": "."}])  # a model that cannot chat says so at once
+    for line in session.idle():
+        complain(line)
     conversation = Chat(session, system, write, complain)
     going = True
     while going:

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import sys
 import time
 from typing import Any
 
-from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from lift_harness.console import say
+from lift_harness.console import Console, say
 from lift_harness.decoding import Generation
 from lift_harness.errors import LiftError
 from lift_harness.interactive import canvas
 from lift_harness.interactive.session import Answer, Session
+
+DELAY = 0.05  # seconds
 
 
 def print_answer(
@@ -26,7 +28,7 @@ def print_answer(
     system: str | None = None,
     show: bool = False,
     as_json: bool = False,
-    delay: float = 0.05,
+    delay: float | None = None,
     console: Console | None = None,
 ) -> Answer:
     """Answer a prompt and print the answer.
@@ -38,24 +40,23 @@ def print_answer(
         system: the system's message before it.
         show: animate the denoising in a terminal; elsewhere print a line for each pass.
         as_json: print JSON in place of the text.
-        delay: seconds that each picture of the animation stays, at least.
+        delay: seconds that each picture of the animation stays, at least; None: `DELAY`.
         console: to print to.
 
     Raises:
         LiftError: options that exclude each other, and what `Session.answer` raises.
     """
     console = console or Console()
-    if raw and system is not None:
-        raise LiftError("--system needs the chat template, which --raw leaves out; give one of them")
-    if show and as_json:
-        raise LiftError("--show and --json exclude each other: the JSON holds every step; give one of them")
+    check_options(raw=raw, system=system, show=show, as_json=as_json, delay=delay)
+    for line in session.idle():
+        sys.stderr.write(f"{line}\n")
     messages = [{"role": "user", "content": text}]
     if system is not None:
         messages.insert(0, {"role": "system", "content": system})
     prompt = session.raw_prompt(text) if raw else session.chat_prompt(messages)
     if show:
         answer = (
-            animate(session, prompt, console, delay)
+            animate(session, prompt, console, DELAY if delay is None else delay)
             if console.is_terminal
             else narrate(session, prompt, console)
         )
@@ -66,6 +67,16 @@ def print_answer(
     else:
         say(console, canvas.visible(session.prefix + answer.text))
     return answer
+
+
+def check_options(*, raw: bool, system: str | None, show: bool, as_json: bool, delay: float | None) -> None:
+    """Refuse options of which one would not be used."""
+    if raw and system is not None:
+        raise LiftError("--system needs the chat template, which --raw leaves out; give one of them")
+    if show and as_json:
+        raise LiftError("--show and --json exclude each other: the JSON holds every step; give one of them")
+    if delay is not None and not show:
+        raise LiftError("--delay is of the pictures of --show; give both, or neither")
 
 
 def animate(session: Session, prompt: list[int], console: Console, delay: float) -> Answer:

@@ -5,20 +5,19 @@ from __future__ import annotations
 import inspect
 import re
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import yaml
-
-from lift_harness.console import yaml_value
 from lift_harness.decoding import DecodingConfig, Generation, Request, run, settings_for
 from lift_harness.decoding.config import merge
 from lift_harness.decoding.request import excess_tokens
+from lift_harness.decoding.schedules import STEPPED
 from lift_harness.errors import LiftError, did_you_mean, first_line
 from lift_harness.models import load_model
 from lift_harness.models.chat import before_end, encode_prompt, render_chat, stop_ids
 from lift_harness.models.without_weights import shape_of
+from lift_harness.yaml_values import yaml_value
 
 OnStep = Callable[[Generation], None]
 Message = dict[str, str]
@@ -61,6 +60,22 @@ class Session:
         changed = merge(self.settings, changes)
         settings_for(self.model, changed)
         self.settings = changed
+
+    def idle(self) -> Iterator[str]:
+        """A line for each setting that was given and changes nothing beside the others."""
+        config = self.config
+        sampled = config.temperature > 0
+        used = {
+            "seed": sampled or config.remasking == "random",
+            "top_k": sampled or config.confidence_from == "sampling",
+            "top_p": sampled or config.confidence_from == "sampling",
+            "steps": config.schedule in STEPPED,
+            "eps": config.schedule == "dream",
+        }
+        for name in self.settings:
+            if not used.get(name, True):
+                beside = f"schedule={config.schedule}" if name in ("steps", "eps") else "temperature=0"
+                yield f"note: {name}={self.settings[name]} changes nothing with {beside}"
 
     def chat_prompt(self, messages: Sequence[Message]) -> list[int]:
         """Ids of a conversation, ready for the assistant's next turn."""
@@ -127,7 +142,7 @@ def open_session(
         peft: folder of an adapter.
         model_args: of `load_model`, "KEY=VALUE,...".
         settings: of decoding, each "KEY=VALUE" or several with commas between.
-        seed: of decoding, above `settings`.
+        seed: of decoding.
         prefix: what answers are made to begin with.
 
     Raises:
@@ -135,7 +150,7 @@ def open_session(
     """
     from transformers.utils import logging
 
-    wanted = parse_settings(settings) | ({} if seed is None else {"seed": seed})
+    wanted = parse_settings([*settings, *([] if seed is None else [f"seed={seed}"])])
     options = parse_settings([model_args] if model_args else [])
     known = [name for name in inspect.signature(load_model).parameters if name not in ("name", "peft")]
     for name in options:
@@ -154,14 +169,16 @@ def parse_settings(texts: Iterable[str]) -> dict[str, Any]:
     """Names and values of "KEY=VALUE", or of several with commas or spaces between.
 
     Raises:
-        LiftError: something without a key or a value.
+        LiftError: something without a key or a value, or two values of one key.
     """
     settings: dict[str, Any] = {}
     for part in (part for text in texts for part in SEPARATOR.split(text.strip())):
-        key, equals, value = part.partition("=")
-        if not (key and equals and value):
+        key, equals, text = part.partition("=")
+        if not (key and equals and text):
             raise LiftError(f"{part!r} is no setting; write KEY=VALUE, e.g. temperature=0.7")
-        settings[key] = parse_value(value)
+        value = parse_value(text)
+        if settings.setdefault(key, value) != value:
+            raise LiftError(f"{key} is given twice, as {settings[key]!r} and as {value!r}; give one of them")
     return settings
 
 
@@ -170,6 +187,6 @@ def parse_value(text: str) -> Any:
     if text == "None":
         return None
     try:
-        return yaml_value(text)
-    except yaml.YAMLError:
+        return yaml_value(text, text)
+    except LiftError:  # no YAML: a text
         return text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -10,6 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+from lift_harness.results.lock import sole_writer
 from lift_harness.results.metrics import is_pass
 from lift_harness.results.read import load
 from lift_harness.results.rows import Row
@@ -115,7 +117,8 @@ def evaluate_model(
         The row of the files that lm-eval wrote; nothing in a process that does not gather the results.
 
     Raises:
-        LiftError: whatever is wrong with these, before the model is loaded where possible.
+        LiftError: whatever is wrong with these, before the model is loaded where possible; another process
+            writes to `output`.
     """
     from lm_eval.utils import simple_parse_args_string
 
@@ -132,10 +135,12 @@ def evaluate_model(
     check_sandbox(loaded, options.get("confirm_run_unsafe_code", False))
     counts = {name: options.get(name) for name in ("samples", "limit")}
     check_requests(loaded, Unloaded(arguments), gen_kwargs=settings, **counts)
-    lm = LiftDLM(**arguments)
     label = peft or model
     with ExitStack() as stack:
         folder = output or Path(stack.enter_context(TemporaryDirectory(prefix="lift-harness-")))
+        if output and int(os.environ.get("RANK", 0)) == 0:  # one process has the lock for all
+            stack.enter_context(sole_writer(output))
+        lm = LiftDLM(**arguments)
         before = set(folder.rglob(RESULTS))
         if not evaluate(lm, loaded, label=label, gen_kwargs=settings, output=folder, **options):
             return []

@@ -32,6 +32,7 @@ from lift_harness.lm.response_cache import ResponseCache, response_key
 from lift_harness.models import load_model
 from lift_harness.models.chat import render_chat, stop_ids
 from lift_harness.models.identity import checkpoint_id
+from lift_harness.models.loading import embedding_rows
 from lift_harness.ranks import Ranks
 
 Finish = Callable[[GenerationRequest, Generation], None]
@@ -93,6 +94,7 @@ class LiftDLM(LM):
         check_arguments(settings, truncate, mc_num, exact_tokens, greedy_check)
         self.batch_size = checked_batch_size(batch_size)
         self.max_batch_size, self.token_budget = max_batch_size, token_budget
+        self.responses = None if response_cache is None else ResponseCache(response_cache)
         self.ranks = Ranks(device)
         self.pretrained, self.peft, self.revision = pretrained, peft, revision
         self.loading = {**loading, "chat_template": chat_template_file}
@@ -107,7 +109,6 @@ class LiftDLM(LM):
         self.settings, self.truncate, self.compile = settings, truncate, compile
         self.use_chat_template = chat_template
         self.mc_num, self.exact_tokens, self.greedy_check = mc_num, exact_tokens, greedy_check
-        self.responses = None if response_cache is None else ResponseCache(response_cache)
         # For who watches: (done, total) after each unit of work; each response, kept from before or not.
         self.on_progress: Callable[[int, int], None] | None = None
         self.on_response: Callable[[GenerationRequest, Generation], None] | None = None
@@ -207,7 +208,11 @@ class LiftDLM(LM):
                 rate = self.counts["tokens"] / (time.perf_counter() - started)
                 advance(f"{rate:.1f} tokens/s, {self.counts['calls']} passes")
 
-            self.decode(self.not_kept(distinct, finish), finish)
+            try:
+                self.decode(self.not_kept(distinct, finish), finish)
+            finally:
+                if self.responses:
+                    self.responses.close()
         self.counts, self.seconds = self.ranks.sum(self.counts), time.perf_counter() - started
         return [texts[one] for one in wanted]
 
@@ -221,14 +226,16 @@ class LiftDLM(LM):
 
     def not_kept(self, wanted: list[GenerationRequest], finish: Finish) -> list[GenerationRequest]:
         """Finish what the response cache has; the others, in their order."""
-        missing = []
+        missing, cache, vocabulary = [], self.responses, embedding_rows(self.model)
         for one in wanted:
-            out = self.responses.get(self.response_key(one)) if self.responses else None
+            out = cache.get(self.response_key(one), vocabulary) if cache else None
             if out is None:
                 missing.append(one)
             else:
                 finish(one, out)
                 self.counts["from_cache"] += 1
+        if cache:
+            cache.report_damage()
         return missing
 
     def decode(self, wanted: list[GenerationRequest], finish: Finish) -> None:

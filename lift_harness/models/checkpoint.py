@@ -134,7 +134,7 @@ def member(folder: Path, name: str) -> Path:
     file = folder / name
     try:
         real, inside = file.resolve(), folder.resolve()
-    except (OSError, RuntimeError) as error:  # a link to itself
+    except (OSError, RuntimeError, ValueError) as error:  # a link to itself, half a surrogate pair
         raise LiftError(f"{file} is no file ({first_line(error)}); copy it again") from error
     in_cache = real.parent.name == "blobs" and real.parent.parent.name.startswith("models--")
     blobs = folder.parent.parent / "blobs"  # of a snapshot, wherever the cache keeps them
@@ -208,7 +208,10 @@ def weight_files(folder: Path) -> tuple[list[str], dict[str, str]]:
     if (folder / SINGLE).is_file():
         files = [SINGLE]
     elif index.is_file():
-        where = read_json(member(folder, INDEX)).get("weight_map") or {}
+        listed = read_json(member(folder, INDEX))
+        if not isinstance(listed.get("metadata"), dict):  # transformers writes to it
+            raise LiftError(f"{index}: its metadata is no object; copy it again")
+        where = listed.get("weight_map") or {}
         if not isinstance(where, dict) or not where or {type(file) for file in where.values()} != {str}:
             raise LiftError(f"{index}: its weight_map names no shards; copy the whole checkpoint")
         files = sorted(set(where.values()))

@@ -91,6 +91,8 @@ def load_tokenizer(folder: Path, model_type: str | None = None, chat_template: s
         tokenizer.chat_template = tokenizer.chat_template.get("default")
     if not isinstance(tokenizer.chat_template, str | None):
         raise LiftError(f"{folder}: its chat template is no text ({tokenizer.chat_template!r:.60})")
+    if not isinstance(tokenizer.model_max_length, int | float):
+        raise LiftError(f"{folder}: its model_max_length is no number ({tokenizer.model_max_length!r:.60})")
     if not len(tokenizer) or (known is not AutoTokenizer and not _has_vocabulary(folder)):
         raise LiftError(f"no tokenizer in {str(folder)!r}: no tokenizer.json, no vocab.json and merges.txt")
     if chat_template is not None:

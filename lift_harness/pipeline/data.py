@@ -69,7 +69,26 @@ def check_methods(recipe: Recipe, records: Sequence[Record], tokenizer: Any, con
         how = limits(recipe.training_of(method), context, method.build_objective())
         if how not in seen:
             seen.append(how)
-            tokenize(records, tokenizer, **how)
+            check_priority(tokenize(records, tokenizer, **how))
+
+
+def check_priority(examples: Sequence[Example]) -> None:
+    """Refuse data in which no token is a priority token, or all are, where a method asks which ones are.
+
+    Raises:
+        LiftError: so it is; the method would mask all tokens alike.
+    """
+    flags = [example.priority for example in examples if example.priority is not None]
+    if flags and not any(map(any, flags)):
+        raise LiftError(
+            f"no token of the {len(flags)} examples is a priority token, so all would be masked alike; mark "
+            "them (priority_spans), name the rules (data: priority: math or code), or raise priority_share"
+        )
+    if flags and all(all(of_one[:-1]) for of_one in flags):  # but for the end of turn
+        raise LiftError(
+            f"every token of the {len(flags)} examples is a priority token, so all would be masked alike; "
+            "mark fewer (priority_spans)"
+        )
 
 
 def check_settings(recipe: Recipe, context: int | None) -> None:

@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from lift_harness.console import Console
 
 
 class Display:
@@ -20,11 +21,11 @@ class Display:
         self.ranks = Ranks(None)
         self.console = console if self.ranks.rank == 0 else Console(quiet=True)
         self.bars = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}"),
+            TextColumn("{task.fields[note]}", markup=False),
             console=self.console,
             disable=not self.console.is_terminal,
             transient=True,
@@ -44,9 +45,17 @@ class Display:
             work()
         self.ranks.barrier()
 
+    def ask(self, work: Callable[[], Any]) -> Any:
+        """What the first process finds, for all of them: they cannot be of two minds."""
+        return self.ranks.broadcast(work() if self.ranks.rank == 0 else None)
+
     def skip(self, label: str) -> None:
         """Say that a stage was done by an earlier run."""
         self.console.print(f"  {label}: done before")
+
+    def redo(self, label: str, why: str) -> None:
+        """Say that a stage was done, but cannot be taken as it is."""
+        self.console.print(f"  {label}: done again: {why}", soft_wrap=True)
 
     @contextmanager
     def stage(self, label: str) -> Iterator[Callable[..., None]]:

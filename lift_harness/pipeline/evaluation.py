@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import shutil
 import warnings
 from collections import Counter
@@ -16,14 +17,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
 from lift_harness.errors import LiftError
 from lift_harness.lm.evaluation import Scores, evaluate
 from lift_harness.pipeline.schema import EvalSettings, Recipe
-from lift_harness.pipeline.stages import KEY, Progress, stage_key
+from lift_harness.pipeline.stages import KEY, RESPONSES, Progress, stage_key
 from lift_harness.results import layout
 from lift_harness.tasks.catalog import expand, task_config
 
 if TYPE_CHECKING:
     from lift_harness.tasks.protocol import ProtocolTask
 
-RESPONSES = "responses.sqlite"
 TRACES = "traces.jsonl"
 
 
@@ -81,7 +81,7 @@ def tasks_by_length(entries: Sequence[str]) -> dict[int | None, list[str]]:
     by_length: dict[int | None, dict[str, None]] = {}
     for entry in entries:
         name, at, length = entry.partition("@")
-        if at and (not length.isdecimal() or int(length) < 2):
+        if at and not re.fullmatch(r"[1-9]\d{0,8}", length) or length == "1":
             raise LiftError(f"eval.tasks: {entry!r}: after @ comes a gen_length, e.g. {name}@256")
         tasks = by_length.setdefault(int(length) if at else None, {})
         tasks.update(dict.fromkeys(expand([name])))
@@ -137,7 +137,8 @@ def evaluate_checkpoint(
 
     Every response is kept in `responses.sqlite` as soon as it is there, so that a killed evaluation goes on
     item by item; lm-eval's files go to a folder for each run, decodings of the first problems to
-    `traces.jsonl`.
+    `traces.jsonl`. These are written beside the folder and put into it when they are whole: who reads the run
+    meanwhile finds all answers of a task, or none.
 
     Returns:
         {"result": Scores, "cost": {...}}.
@@ -145,12 +146,16 @@ def evaluate_checkpoint(
     from lift_harness.pipeline.hardware import peak_memory
 
     lm = open_checkpoint(recipe, settings, checkpoint, folder)
+    part = folder.with_name(f"{folder.name}.part")
     if lm.rank == 0:
         remove_unfinished(folder)
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir()
     lm.barrier()
     scores: Scores = {}
     cost: Counter[str] = Counter()
-    with (folder / f"{TRACES}{lm.rank or ''}").open("w", encoding="utf-8") as traces:
+    traced = f"{TRACES}{lm.rank or ''}"
+    with (part / traced).open("w", encoding="utf-8") as traces:
         for run in evaluations(recipe, settings):
             lm.on_response = keep_response(lm.tokenizer, run, settings.traces, cost, traces)
             lm.on_progress = partial(show_progress, progress, run.label)
@@ -161,13 +166,19 @@ def evaluate_checkpoint(
                 samples=run.samples,
                 limit=run.limit,
                 gen_kwargs=run.gen_kwargs,
-                output=folder,
+                output=part,
             )
+            if lm.rank == 0:
+                os.replace(part / run.label, folder / run.label)
             for task, metrics in evaluated.items():
                 # Of a run for pass@k only what k samples tell: `acc` is the one answer's of the other run.
                 counted = [name for name in metrics if run.samples is None or "@" in name]
                 scores.setdefault(run.name(task), {}).update({name: metrics[name] for name in counted})
+    os.replace(part / traced, folder / traced)
+    lm.responses.close()  # also in a process that had no problem to answer
     total = dict(lm.ranks.sum(cost))
+    if lm.rank == 0:
+        part.rmdir()
     return {"result": scores, "cost": {**total, "peak_memory_bytes": peak_memory()}}
 
 

@@ -14,10 +14,9 @@ from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
+from lift_harness.console import Console
 from lift_harness.pipeline.schema import EvalSettings, Method, NewModel, Recipe
 
 if TYPE_CHECKING:
@@ -54,7 +53,7 @@ def show_plan(recipe: Recipe, output: Path, only: str | None, console: Console |
     console = console or Console()
     stages = list(plan(recipe, only))
     device, rate = flops_per_second()
-    table = Table(title=f"{recipe.name}: {escape(recipe.description)}", title_justify="left")
+    table = Table(title=f"{recipe.name}: {recipe.description}", title_justify="left")
     for column in ("stage", "what", "items", "passes", "time", "memory"):
         table.add_column(column, justify="left" if column in ("stage", "what") else "right")
     for stage in stages:
@@ -88,7 +87,13 @@ def plan(recipe: Recipe, only: str | None) -> Iterator[Stage]:
     Raises:
         LiftError: whatever `train-eval` would refuse that can be seen without the weights.
     """
-    from lift_harness.pipeline.data import check_settings, method_examples, recipe_data, split_records
+    from lift_harness.pipeline.data import (
+        check_priority,
+        check_settings,
+        method_examples,
+        recipe_data,
+        split_records,
+    )
     from lift_harness.pipeline.evaluation import check_evaluation
     from lift_harness.pipeline.train_eval import trained_ones
 
@@ -108,6 +113,7 @@ def plan(recipe: Recipe, only: str | None) -> Iterator[Stage]:
             if method.name not in lengths:  # the same for every seed
                 settings = recipe.training_of(method)
                 examples, _ = method_examples(records, tokenizer, settings, context, objective)
+                check_priority(examples)
                 lengths[method.name] = [len(example) for example in examples]
             yield training_stage(recipe, method, where, parameters, lengths[method.name])
         if evaluated:
@@ -120,7 +126,7 @@ def training_stage(
     """The training of one method."""
     settings = recipe.training_of(method)
     step = settings.batch_size * settings.gradient_accumulation_steps
-    steps = settings.max_steps or ceil(len(lengths) / step) * ceil(settings.epochs)
+    steps = settings.max_steps or ceil(ceil(len(lengths) / step) * settings.epochs)
     rows = steps * step if settings.max_steps else round(len(lengths) * settings.epochs)
     mean = settings.pad_to or sum(lengths) / len(lengths)
     trained, scored = method.build_objective().passes

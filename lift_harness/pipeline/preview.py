@@ -12,12 +12,13 @@ from itertools import groupby
 from typing import Any
 
 import torch
-from rich.console import Console, Group
+from rich.console import Group
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 from torch import Tensor, nn
 
+from lift_harness.console import Console, visible
 from lift_harness.errors import LiftError, did_you_mean
 from lift_harness.pipeline.data import method_examples, recipe_data, split_records
 from lift_harness.pipeline.schema import Recipe
@@ -129,9 +130,8 @@ def example_text(tokenizer: Any, example: Example, ids: list[int], hidden: list[
 
 
 def decode(tokenizer: Any, ids: list[int]) -> str:
-    """Ids as text, special tokens included; nothing in it steers the terminal."""
-    text = tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
-    return text.replace("\x1b", r"\x1b")
+    """Ids as text, special tokens included; escaped already here, so that lines are as wide as they look."""
+    return visible(tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False))
 
 
 # ---------------------------------------------------------------- the summary
@@ -162,6 +162,8 @@ def data_summary(data: Data, counts: TokenCounts, held_out: int = 0) -> Group:
     lines += [
         f"{part.source}: the first bad row: {part.first_bad}" for part in data.sources if part.first_bad
     ]
+    if outside := sum(part.no_priority for part in data.sources):
+        lines.append(f"outside of priority_share: {outside:,} records, in which no token is a priority token")
     if held_out:
         lines.append(f"for validation: {held_out:,} records")
     lines.append(f"sha256 {data.sha256}")

@@ -48,8 +48,8 @@ def markdown(recipe: Recipe, rows: Sequence[Row], results: dict[str, Any], stage
     times = [[name, *row] for name, row in time_rows(stages)]
     parts = [
         f"# {markdown_text(recipe.name)}",
-        recipe.description,
-        f"Base model `{recipe.model}`, {seeds(recipe)}. {protocol(recipe.eval)}",
+        markdown_text(recipe.description),
+        f"Base model {markdown_text(str(recipe.model))}, {seeds(recipe)}. {protocol(recipe.eval)}",
         "## Scores",
         as_markdown(compare(rows, differences=False)).rstrip(),
         "## Wall time, seconds",

@@ -6,11 +6,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from lift_harness import __version__
+from lift_harness.console import Console
 from lift_harness.errors import LiftError
-from lift_harness.files import read_json
+from lift_harness.files import files_sha256, read_json
 from lift_harness.pipeline.hardware import hardware, packages
 from lift_harness.pipeline.schema import Recipe, validated
 
@@ -49,6 +48,9 @@ def reproduce(
     recipe = validated(Recipe, then["manifest"]["recipe"], str(folder / "manifest.json"))
     target = output or folder.with_name(f"{folder.name}-reproduced")
     now = train_eval(recipe, target, console=console)
+    written = then["manifest"].get("results_sha256")  # earlier versions did not say
+    if written not in (None, files_sha256(folder / "results.json")):
+        console.print(f"{folder / 'results.json'} is not as its run wrote it", highlight=False)
     changed = list(differences(then["results"], now))
     for where, old, new in changed:
         console.print(f"different: {where}: {old} then, {new} now", highlight=False)

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 class NewModel(Strict):
     """A LLaDA-format model trained from scratch, with a tokenizer made from the recipe's data."""
 
-    d_model: int = Field(128, ge=32, multiple_of=32)
-    n_layers: int = Field(4, ge=1)
-    mlp_hidden_size: int = Field(512, ge=1)
+    d_model: int = Field(128, ge=32, le=2**15, multiple_of=32)
+    n_layers: int = Field(4, ge=1, le=1000)
+    mlp_hidden_size: int = Field(512, ge=1, le=2**17)
 
 
 class ObjectiveSettings(BaseModel):
@@ -99,6 +99,7 @@ class EvalSettings(Strict):
         return {name: value for name, value in said.items() if value is not None}
 
 
+METHODS = 1000  # of a recipe, and trainings: methods times seeds
 FILES = ("recipe.yaml", "results.json", "manifest.json", "report.md", "report.html")  # of a run's folder
 
 
@@ -107,13 +108,14 @@ class Recipe(Strict):
 
     name: str = Field(pattern=r"^[A-Za-z0-9][\w.-]*$", description="names the default output folder")
     description: str = Field("", description="a line; made from the recipe, if it has none")
+    reproduces: str = Field("", description='a paper and its tables, e.g. "LIFT, tables 1 and 3"')
     seed: int = Field(0, ge=0, lt=2**31)
     seeds: int = Field(1, ge=1, le=1000, description="trainings of each method: with seed, seed + 1, ...")
     model: str | NewModel = "lift-tiny"
     data: list[DataSource] = Field(min_length=1)
     validation: float = Field(0, ge=0, description="share of the data, or a count, that is not trained on")
     training: TrainSettings = TrainSettings()
-    methods: list[Method] = Field(min_length=1)
+    methods: list[Method] = Field(min_length=1, max_length=METHODS)
     eval: EvalSettings | None = EvalSettings()
 
     @model_validator(mode="after")
@@ -123,6 +125,16 @@ class Recipe(Strict):
             if name.lower() in taken or name.lower().removesuffix(".part") in FILES:
                 raise ValueError(f"methods: the name {name!r} is taken; give each method its own")
             taken.add(name.lower())  # some file systems take A for a
+        return self
+
+    @model_validator(mode="after")
+    def _can_be_done(self) -> Recipe:
+        trainings = len(self.methods) * self.seeds
+        if trainings > METHODS:
+            raise ValueError(
+                f"{len(self.methods)} methods with {self.seeds} seeds are {trainings:,} trainings; at most "
+                f"{METHODS:,} in a recipe"
+            )
         return self
 
     @model_validator(mode="after")

@@ -12,12 +12,12 @@ from statistics import mean, stdev
 from typing import Any, Literal
 
 import yaml
-from rich.console import Console
-from rich.markup import escape
+from rich.text import Text
 
 from lift_harness import __version__
+from lift_harness.console import Console, visible
 from lift_harness.errors import LiftError, Stopped
-from lift_harness.files import write_json, write_whole
+from lift_harness.files import files_sha256, write_json, write_whole
 from lift_harness.lm.evaluation import Scores
 from lift_harness.pipeline.display import Display
 from lift_harness.pipeline.evaluation import (
@@ -29,7 +29,7 @@ from lift_harness.pipeline.evaluation import (
 from lift_harness.pipeline.manifest import manifest
 from lift_harness.pipeline.report import markdown, score_tables, times_table
 from lift_harness.pipeline.schema import Method, Recipe
-from lift_harness.pipeline.stages import Work, done_stage, prepare_output, run_stage
+from lift_harness.pipeline.stages import RECIPE, Found, Work, find_stage, prepare_output, run_stage
 from lift_harness.pipeline.training import check_training, train_method, training_key
 from lift_harness.report import write_report
 from lift_harness.results.layout import method_folder
@@ -76,11 +76,11 @@ def train_eval(
         display.lead(lambda: cleanup.enter_context(sole_writer(output)))
         cleanup.enter_context(no_trace_of_bad_input(output))
         display.lead(lambda: prepare_output(output, recipe_text(recipe), resume, overwrite))
-        title = f"[bold]{recipe.name}[/bold]: {escape(recipe.description)}"
-        display.console.print(f"{title}\noutput: {escape(str(output))}")
+        title = Text.assemble((recipe.name, "bold"), f": {recipe.description}\noutput: {output}")
+        display.console.print(title)
         run = Run(recipe, output, data, model, display)
         if only == "eval":
-            run.check_trained()
+            run.take_trained()
         # 3. The model that all start from.
         base = None if only == "train" else run.evaluate(BASE, None, str(model))
         # 4. Each method with each seed: train it, evaluate it.
@@ -109,7 +109,7 @@ class Run:
         data: the training data.
         model: the base model, as the manifest names it.
         display: where progress is shown.
-        stages: "METHOD/train" or "METHOD/eval" -> record: "key", "result", "cost", "seconds".
+        stages: "METHOD/train" or "METHOD/eval" -> its record (`run_stage`).
     """
 
     recipe: Recipe
@@ -133,23 +133,27 @@ class Run:
 
     def stage(self, where: str, kind: Kind, key: str, work: Work) -> Any:
         """Do a stage, or take its record; its result."""
-        done = run_stage(self.output / where, kind, key, self.display, f"{where}: {kind}", work)
-        self.stages[f"{where}/{kind}"] = done
-        return done["result"]
+        name = f"{where}/{kind}"
+        if name not in self.stages:
+            label = f"{where}: {kind}"
+            self.stages[name] = run_stage(self.output / where, kind, key, self.display, label, work)
+        return self.stages[name]["result"]
 
-    def check_trained(self) -> None:
-        """Refuse to evaluate only, where a training is not done.
+    def take_trained(self) -> None:
+        """Take every training as it is, to evaluate only.
 
         Raises:
-            LiftError: one is not.
+            LiftError: one is not done, or not as it was written.
         """
         for method, seed, where in trained_ones(self.recipe):
             key = training_key(self.recipe, method, seed, self.data, self.model)
-            if not done_stage(self.output / where, "train", key):
-                raise LiftError(
-                    f"{where}: train is not done in {self.output / where}, and --only leaves it out; run "
-                    "without --only"
-                )
+            found: Found = self.display.ask(partial(find_stage, self.output / where, "train", key))
+            if not found.record:
+                not_done = f"not done in {self.output / where}"
+                why = f"damaged ({found.damage})" if found.damage else not_done
+                raise LiftError(f"{where}: train is {why}, and --only leaves it out; run without --only")
+            self.display.skip(f"{where}: train")
+            self.stages[f"{where}/train"] = found.record
 
 
 def trained_ones(recipe: Recipe) -> Iterator[tuple[Method, int, str]]:
@@ -170,7 +174,7 @@ def no_trace_of_bad_input(output: Path) -> Iterator[None]:
     except (LiftError, OSError):
         kept = ("train.json", "eval.json", "checkpoint-*")
         if not there_before and not any(any(output.rglob(name)) for name in kept):
-            clear(output)
+            clear(output, last=(RECIPE,))
         raise
 
 
@@ -212,11 +216,14 @@ def mean_scores(by_seed: Sequence[Scores]) -> Scores:
 
 def finish(run: Run, results: dict[str, Any]) -> None:
     """Write what sums the run up."""
-    write_json(run.output / "manifest.json", manifest(run.recipe, run.stages, run.data, run.model))
+    made_of = manifest(run.recipe, run.stages, run.data, run.model)
     if results["scores"]:
         write_json(run.output / "results.json", results)
+        made_of["results_sha256"] = files_sha256(run.output / "results.json")
+    write_json(run.output / "manifest.json", made_of)
+    if results["scores"]:
         page = markdown(run.recipe, rows_of(run.output, results), results, run.stages)
-        write_whole(run.output / "report.md", page)
+        write_whole(run.output / "report.md", visible(page))
         write_report(run.output)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -137,7 +138,8 @@ def base_model(recipe: Recipe, records: Any) -> tuple[Any, Any]:
 
 
 def save_weights(model: Any, tokenizer: Any, folder: Path, base: str | NewModel) -> None:
-    """Write an adapter, or a whole checkpoint with its tokenizer."""
+    """Write an adapter, or a whole checkpoint with its tokenizer, and nothing of an earlier attempt."""
+    shutil.rmtree(folder, ignore_errors=True)
     if hasattr(model, "peft_config"):
         save_adapter(model, folder, base)
     else:

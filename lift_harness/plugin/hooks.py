@@ -267,7 +267,9 @@ def show_errors(harness: Any) -> None:
         try:
             return original(self, args)
         except LiftError as error:
-            sys.stderr.write(f"error: {error}\n")
+            from lift_harness.console import one_line
+
+            sys.stderr.write(f"error: {one_line(str(error))}\n")
             sys.exit(2)
 
 

@@ -8,6 +8,8 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from lift_harness.report.answers import LABELS, Problem, frame
 from lift_harness.report.breakdown import features
 from lift_harness.report.run import Run, counted
@@ -22,17 +24,22 @@ class Rule(NamedTuple):
         limit: characters of a text; of a longer one the first two thirds and the last third of that.
         samples: problems of each task with the texts of their n samples, None: all.
         problems: problems of each task with any text, None: all.
+        listed: problems of each task that are there at all, None: all.
     """
 
     limit: int
     samples: int | None = None
     problems: int | None = None
+    listed: int | None = None
 
 
-# The first with which all fits; every verdict is kept under all of them. docs/report.md and the page say so.
+# The first with which all fits; under those without `listed` every verdict is kept. docs/report.md and the
+# page say so.
 RULES = (
     *(Rule(20_000), Rule(8_000), Rule(4_000), Rule(4_000, 100), Rule(2_000, 100), Rule(2_000, 0)),
     *(Rule(1_000, 0), Rule(500, 0), *(Rule(500, 0, n) for n in (1_000, 300, 100, 30, 0))),
+    *(Rule(500, 0, 300, n) for n in (30_000, 10_000, 3_000, 1_000)),
+    *(Rule(500, 0, n, n) for n in (100, 30, 0)),
 )
 TRACE_BYTES = 3_000_000  # of decoding histories
 TOKEN_LIMIT = 80  # characters of one token of a history
@@ -56,39 +63,70 @@ def size(data: Any) -> int:
 
 
 def browser(run: Run, problems: Sequence[Problem], budget: int) -> dict[str, Any]:
-    """What the sample browser shows, in at most `budget` bytes if leaving out texts (RULES) can do it."""
+    """What the sample browser shows, in at most `budget` bytes: what does not fit is left out (RULES)."""
     traces, dropped = histories(run, problems)
-    budget -= size(traces)
     prompts: dict[str, list[str]] = {}
     for problem in problems:
         prompts.setdefault(problem.task, []).append(problem.prompt)
     frames = {task: frame(those) for task, those in prompts.items()}
-    ranked = ranks(problems)
+    shown, cut = {}, Cut(RULES[0].limit)
+    for task, (before, after) in frames.items():
+        shown[task] = cut(before), cut(after)
+    budget -= size(traces) + size(shown)
+    ranked, sizes = ranks(problems), Sizes(problems)
     items: list[Any] = []
-    rule, cut = RULES[-1], Cut(0)
+    rule, there = RULES[-1], []
     for rule in RULES:
-        if rule is not RULES[-1] and characters(ranked, rule) > budget:
-            continue  # a character is at least a byte
         cut = Cut(rule.limit)
-        items = [entry(run, problem, frames, cut, rule, rank) for rank, problem in ranked]
+        if sizes.least(rule) > budget and rule is not RULES[-1]:
+            continue
+        there = [i for i, (rank, _) in enumerate(ranked) if rule.listed is None or rank < rule.listed]
+        items = [entry(run, problems[i], frames, cut, rule, ranked[i][0]) for i in there]
         if size(items) <= budget:
             break
+    places = {i: place for place, i in enumerate(there)}
     return {
-        "frames": frames,
+        "frames": shown,
         "items": items,
-        "traces": traces,
+        "traces": [{**trace, "item": places[trace["item"]]} for trace in traces if trace["item"] in places],
         "left_out": [*cut.said(), *said(rule), *dropped],
     }
 
 
-def characters(ranked: Sequence[tuple[int, Problem]], rule: Rule) -> int:
-    """How many characters of answers a rule keeps."""
-    total = 0
-    for rank, problem in ranked:
-        for (_, label), item in problem.answers.items():
-            if kept(rule, rank, label):
-                total += sum(min(len(text), rule.limit) for text in item.texts)
-    return total
+class Sizes:
+    """At least how many bytes the problems take under a rule, without making them.
+
+    Attributes:
+        problems: the rank of each problem, [problems].
+        answers: rank and number of verdicts of each evaluation of a problem, [answers, 2].
+        texts: of each text the rank of its problem, whether it is one of n samples, and its characters, each
+            of which is at least a byte, [texts, 3].
+    """
+
+    ENTRY, ANSWER, VERDICT = 60, 14, 2  # bytes of what is around them
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        ranked, answers, texts = ranks(problems), [], []
+        for rank, problem in ranked:
+            for (_, label), item in problem.answers.items():
+                answers.append((rank, item.n))
+                texts += [(rank, label == LABELS[1], len(text)) for text in item.texts]
+        self.problems = np.array([rank for rank, _ in ranked], dtype=np.int64)
+        self.answers = np.array(answers, dtype=np.int64).reshape(-1, 2)
+        self.texts = np.array(texts, dtype=np.int64).reshape(-1, 3)
+
+    def least(self, rule: Rule) -> int:
+        """The bytes under a rule."""
+        everything = len(self.problems)
+        listed = everything if rule.listed is None else rule.listed
+        rank, n = self.answers.T
+        there = rank < listed
+        around = self.ENTRY * np.count_nonzero(self.problems < listed) + self.ANSWER * np.count_nonzero(there)
+        rank_of, sampled, characters = self.texts.T
+        most = np.where(sampled == 1, everything if rule.samples is None else rule.samples, everything)
+        most = np.minimum(most, everything if rule.problems is None else rule.problems)
+        of_texts = np.minimum(characters, rule.limit)[(rank_of < most) & (rank_of < listed)]
+        return int(around + self.VERDICT * n[there].sum() + of_texts.sum())
 
 
 def kept(rule: Rule, rank: int, label: str) -> bool:
@@ -98,7 +136,11 @@ def kept(rule: Rule, rank: int, label: str) -> bool:
 
 
 def said(rule: Rule) -> list[str]:
-    """What to say when whole texts are left out."""
+    """What to say when whole texts or problems are left out."""
+    if rule.listed is not None:
+        texts = f", the one answer's text of the first {rule.problems:,}" if rule.problems else ""
+        here = f"the verdicts on the first {rule.listed:,} problems of each task are here{texts}"
+        return [f"Of too many problems {here if rule.listed else 'none is here'}; the tables count all."]
     if rule.problems is not None:
         of = f"the first {rule.problems:,} problems of each task" if rule.problems else "no problem"
         return [f"The texts of {of} are here, the verdicts of all."]
@@ -161,7 +203,7 @@ def entry(
     whole = rule.problems is None or rank < rule.problems
     return {
         "task": problem.task,
-        "id": problem.doc_id,
+        "id": shorter(problem.doc_id),
         "question": cut(question) if whole else "",
         "target": cut(problem.target) if whole else "",
         "facts": features(problem) if whole else {},

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import csv
+import io
 from pathlib import Path
 from typing import Any
 
+from lift_harness.files import read_bytes
 from lift_harness.report.run import Run
 from lift_harness.results.logs import number, read_object
 
@@ -19,7 +21,7 @@ def frequencies(run: Run) -> list[dict[str, Any]]:
         name = str(file.parent.relative_to(run.folder))
         try:
             series = curves(file)
-        except (OSError, ValueError):
+        except (OSError, ValueError, csv.Error):  # no file, too large, a cell of 131,072 characters
             series = []
         if not series:
             run.notes.add(f"{name}/frequency.csv has no row with {', '.join(FIELDS)}.")
@@ -41,12 +43,12 @@ def frequencies(run: Run) -> list[dict[str, Any]]:
 def curves(file: Path) -> list[dict[str, Any]]:
     """A curve for each diffusion time (column t, if there is one), all times together first."""
     by_time: dict[str, list[dict[str, Any]]] = {}
-    with file.open(encoding="utf-8", errors="replace", newline="") as stream:
-        for row in csv.DictReader(stream):
-            values = {name: parsed(row.get(name)) for name in FIELDS}
-            low, high = values["frequency_low"], values["frequency_high"]
-            if low and high and low > 0 and values["confidence_mean"] is not None:
-                by_time.setdefault(row.get("t") or "all", []).append(values)
+    text = read_bytes(file).decode("utf-8", errors="replace")
+    for row in csv.DictReader(io.StringIO(text, newline="")):
+        values = {name: parsed(row.get(name)) for name in FIELDS}
+        low, high = values["frequency_low"], values["frequency_high"]
+        if low and high and low > 0 and values["confidence_mean"] is not None:
+            by_time.setdefault(row.get("t") or "all", []).append(values)
     order = sorted(by_time, key=lambda t: (t != "all", parsed(t) or 0.0))
     return [{"t": t if t == "all" else parsed(t), "bins": by_time[t]} for t in order]
 

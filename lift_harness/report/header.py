@@ -9,6 +9,7 @@ from typing import Any
 
 from lift_harness import __version__
 from lift_harness.report.answers import Problem
+from lift_harness.report.embed import Cut
 from lift_harness.report.run import Run
 from lift_harness.results.logs import mapping, number
 
@@ -27,18 +28,18 @@ def header(run: Run, problems: Sequence[Problem]) -> dict[str, Any]:
         commands.append(("run it again", f"lift-harness train-eval {again}"))
     commands.append(("make this page again", f"lift-harness report {quote(folder)}"))
     return {
-        "name": str(name),
-        "description": str(run.recipe.get("description") or ""),
+        "name": Cut(200)(str(name)),
+        "description": Cut(10_000)(str(run.recipe.get("description") or "")),
         "facts": known(facts(run, problems)),
         "details": known(details(run)),
         "commands": commands,
-        "recipe": run.recipe_text,
+        "recipe": Cut(200_000)(run.recipe_text),
     }
 
 
 def known(facts: Iterator[Fact]) -> list[Fact]:
     """Those of which there is something to say."""
-    return [(name, text) for name, text in facts if text]
+    return [(name, Cut(20_000)(text)) for name, text in facts if text]
 
 
 def facts(run: Run, problems: Sequence[Problem]) -> Iterator[Fact]:

@@ -6,22 +6,23 @@ import base64
 import hashlib
 import html
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from lift_harness import __version__
 from lift_harness.errors import LiftError
-from lift_harness.files import write_whole
+from lift_harness.files import check_writable, write_whole
 from lift_harness.report.answers import read_problems
 from lift_harness.report.breakdown import breakdowns, by_generation_length
-from lift_harness.report.embed import browser, encode, size
+from lift_harness.report.embed import Cut, browser, encode, size
 from lift_harness.report.frequency import frequencies
 from lift_harness.report.header import header
 from lift_harness.report.run import read_run
 from lift_harness.report.summary import costs, pass_curves, summary
 from lift_harness.report.training import training
+from lift_harness.results.logs import without_collector
 from lift_harness.results.metrics import about, in_order
 
 PARTS = Path(__file__).parent / "template"
@@ -31,6 +32,8 @@ SCRIPTS = (
     "main",
 )
 MAX_BYTES = 14_000_000
+SECTIONS = ("frequency", "training", "breakdowns", "passk")  # left out in this order where a page has no room
+MOST_NOTES = 200
 
 
 def write_report(run_folder: Path, output: Path | None = None) -> Path:
@@ -43,10 +46,14 @@ def write_report(run_folder: Path, output: Path | None = None) -> Path:
     Raises:
         LiftError: the folder is not a run, or the file cannot be written.
     """
-    page = render(page_data(Path(run_folder)))
-    file = Path(output) if output else Path(run_folder) / "report.html"
+    named = output is not None
+    file = Path(run_folder) / "report.html" if output is None else Path(output)
+    if Path(run_folder).is_dir():
+        check_writable(file, named=named)
+    with without_collector():
+        page = render(page_data(Path(run_folder)))
     try:
-        write_whole(file, page)
+        write_whole(file, page, named=named)
     except OSError as error:
         raise LiftError(
             f"report {str(file)!r} cannot be written ({error.strerror}); give another file"
@@ -77,9 +84,29 @@ def page_data(folder: Path) -> dict[str, Any]:
         "frequency": frequencies(run),
         "header": header(run, problems),
     }
+    run.notes[:0] = leave_out(data, MAX_BYTES // 2)
     data["browser"] = browser(run, problems, MAX_BYTES - size(data) - 200_000)
-    data["notes"] = list(run.notes)
+    data["notes"] = list(map(Cut(500), run.notes[:MOST_NOTES]))
+    if len(run.notes) > MOST_NOTES:
+        data["notes"].append(f"{len(run.notes) - MOST_NOTES:,} more notes are left out.")
     return data
+
+
+def leave_out(data: dict[str, Any], budget: int) -> Iterator[str]:
+    """Leave sections out until the rest has at most `budget` bytes, and say which.
+
+    Raises:
+        LiftError: what cannot be left out is larger.
+    """
+    for section in SECTIONS:
+        if size(data) > budget:
+            data[section] = []
+            yield f"The section {section!r} is left out: it is too large for this page."
+    if size(data) > budget:
+        raise LiftError(
+            f"the run has {len(data['rows']):,} rows on {len(data['tasks']):,} tasks, too many for a page; "
+            "lift-harness compare shows some of them (--tasks, or the methods' folders)"
+        )
 
 
 def render(data: dict[str, Any]) -> str:

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from lift_harness.errors import LiftError
+from lift_harness.files import read_bytes
 from lift_harness.results.logs import Evaluation, Notes, mapping, read_object
 from lift_harness.results.rows import Row, run_rows
+from lift_harness.yaml_values import parse_yaml
 
 
 @dataclass(frozen=True)
@@ -108,16 +108,16 @@ def has_traces(arm: Arm) -> bool:
 def read_text(file: Path) -> str:
     """The text of a file, "" where there is none. Bytes that are not UTF-8 are replaced."""
     try:
-        return file.read_text(encoding="utf-8", errors="replace")
-    except OSError:
+        return read_bytes(file).decode("utf-8", errors="replace")
+    except (OSError, LiftError):
         return ""
 
 
 def read_yaml(text: str) -> dict[str, Any]:
     """A mapping from YAML, empty where it is something else."""
     try:
-        return mapping(yaml.safe_load(text))
-    except yaml.YAMLError:
+        return mapping(parse_yaml(text, "recipe.yaml"))
+    except LiftError:
         return {}
 
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from lift_harness.report.run import Arm, Run, counted
 from lift_harness.results.logs import Notes, mapping, number, read_lines, read_object
+from lift_harness.results.rows import listed
 
 POINTS = 400  # of a curve; longer ones are means over neighbours
 REGIME_POINTS = 100
@@ -122,10 +123,10 @@ def confidence_by_t(folder: Path, notes: Notes) -> dict[str, Any] | None:
     """Mean confidence of kept and dropped tokens by diffusion time: {"t", "kept", "dropped"}."""
     for name in ("confidence.json", "steps/confidence.json"):
         data = read_object(folder / name, notes)
-        edges = list(map(number, data.get("t_edges") or []))
+        edges = list(map(number, listed(data.get("t_edges"))))
         known = [edge for edge in edges if edge is not None]
         if len(known) == len(edges) > 1:
             middles = rounded((a + b) / 2 for a, b in pairwise(known))
-            kept, dropped = (list(map(number, data.get(kind) or [])) for kind in ("kept", "dropped"))
+            kept, dropped = (list(map(number, listed(data.get(kind)))) for kind in ("kept", "dropped"))
             return {"t": middles, "kept": kept[: len(middles)], "dropped": dropped[: len(middles)]}
     return None

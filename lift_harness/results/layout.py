@@ -39,6 +39,12 @@ def method_folder(method: str, seed: int, seeds: int) -> str:
     return method if seeds == 1 else f"{method}/seed-{seed}"
 
 
+def is_plain(name: str) -> bool:
+    """Whether a name that a file gives is that of a folder beside it, and leads nowhere else."""
+    leads_away = name in ("", ".", "..") or "/" in name or "\\" in name
+    return not leads_away and name.isprintable() and len(name.encode()) < 256
+
+
 def seed_folders(folder: Path) -> dict[str, Path]:
     """The seeds' folders of a method by their numbers, in order; {} where there is one training."""
     folders = sorted(folder.glob("seed-*"), key=lambda path: (len(path.name), path.name))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import platform
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
 from pathlib import Path
@@ -92,13 +92,18 @@ def busy(folder: Path) -> str:
 
 
 def contents(folder: Path) -> list[Path]:
+    """What is in a folder, but for the lock and files that a killed process left half written."""
+    return [path for path in everything(folder) if path.suffix != ".part" or path.is_dir()]
+
+
+def everything(folder: Path) -> list[Path]:
     """What is in a folder, but for the lock."""
     return [path for path in folder.iterdir() if path.name not in (LOCK, WRITER)]
 
 
-def clear(folder: Path) -> None:
-    """Remove everything in a folder but the lock."""
-    for path in contents(folder):
+def clear(folder: Path, last: Collection[str] = ()) -> None:
+    """Remove everything in a folder but the lock; at the end the files that tell whose folder it is."""
+    for path in sorted(everything(folder), key=lambda path: path.name in last):
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
         else:

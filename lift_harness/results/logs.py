@@ -5,21 +5,28 @@ Whole or not: what cannot be read is noted and left out.
 
 from __future__ import annotations
 
+import gc
 import json
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from sys import intern
+from typing import Any, NamedTuple
 
+from lift_harness.errors import LiftError
+from lift_harness.files import numbered_lines, parse_json, read_bytes
 from lift_harness.results.metrics import SAMPLED
 from lift_harness.tasks.passk import are_one_text
 
 RESULTS = re.compile(r"results_(?P<time>\d{4}-\d\d-\d\dT[\d.:-]+)\.json")
 LOG = re.compile(r"samples_(?P<task>.+)_(?P<time>\d{4}-\d\d-\d\dT[\d.:-]+?)(?P<again>\.scored)?\.jsonl")
 
+SORTED = json.JSONEncoder(sort_keys=True, ensure_ascii=False, default=str)
 Score = tuple[float, float]  # points, of: (1, 1), or (right cells, empty cells)
 
 
@@ -44,8 +51,7 @@ class Notes(list[str]):
         return str(file.relative_to(self.root) if self.root and inside else file)
 
 
-@dataclass(frozen=True)
-class Item:
+class Item(NamedTuple):
     """One problem and what was answered to it.
 
     Attributes:
@@ -101,8 +107,10 @@ class Item:
         verdicts = self.verdicts.get(metric, first)
         if len(verdicts) != self.n:  # one verdict on several answers says nothing of any of them
             return [None] * self.n
-        scores = map(score_of, verdicts)
-        return [score if score and 0 <= score[0] <= score[1] else None for score in scores]
+        try:
+            return list(shares(tuple(verdicts)))
+        except TypeError:  # lists, of cells
+            return list(shares.__wrapped__(verdicts))
 
 
 @dataclass
@@ -120,6 +128,7 @@ class Evaluation:
         n_total: problems of the whole task.
         settings: {"decoding": {...}, "generation": {...}, "dtype", "instruction", "question" (its template),
             "subset", "version", "fewshot", "sandbox"}, each only where it is known.
+        made: what `scores` has computed from the items, once they are there.
     """
 
     task: str
@@ -131,8 +140,9 @@ class Evaluation:
     n_items: int | None = None
     n_total: int | None = None
     settings: dict[str, Any] = field(default_factory=dict)
+    made: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
 
-    @property
+    @cached_property
     def samples(self) -> int:
         """Answers a problem: the fewest, should they differ."""
         if self.items:
@@ -140,7 +150,7 @@ class Evaluation:
         sampled = filter(None, map(SAMPLED.fullmatch, self.aggregates))
         return max((int(match[2]) for match in sampled), default=1)
 
-    @property
+    @cached_property
     def one_text(self) -> bool:
         """Whether the several answers to each problem are one text: nothing was sampled."""
         return are_one_text(item.texts for item in self.items.values())
@@ -167,7 +177,10 @@ def read_items(file: Path, notes: Notes) -> tuple[dict[str, Item], str | None]:
     for (_, key), same in groups.items():
         for i, item in enumerate(sorted(same, key=in_log_order), start=1):
             name = key if i == 1 else f"{key} #{i}"
-            items[name] = merged(items[name], item) if name in items else replace(item, key=name)
+            if name in items:
+                items[name] = merged(items[name], item)
+            else:
+                items[name] = item if item.key == name else item._replace(key=name)
     return dict(sorted(items.items())), task
 
 
@@ -180,15 +193,18 @@ def read_item(line: Mapping[str, Any]) -> Item:
     """One line of a log."""
     doc = mapping(line.get("doc"))
     judged = doc.get("verdicts")
-    row = {key: value for key, value in doc.items() if key != "verdicts"}
+    row = {intern(key): value for key, value in doc.items() if key != "verdicts"}  # one text for all lines
     doc_id = str(line.get("doc_id", ""))
     if row:
-        key = hashed(json.dumps(row, sort_keys=True, ensure_ascii=False, default=str))
+        key = hashed(SORTED.encode(row))
     else:
         key = str(line.get("doc_hash") or doc_id)
     texts = texts_of(line.get("resps"), mapping(judged).get("n_samples"))
     verdicts, right = verdicts_of(line, judged, len(texts))
-    scores = {name: over_samples(values) for name, values in verdicts.items()}
+    try:
+        verdicts, scores = shared_scores(tuple(verdicts.items()))
+    except TypeError:  # lists, of cells
+        scores = scores_of(verdicts)
     request = mapping(mapping(line.get("arguments")).get("gen_args_0"))
     logged_hash = line.get("prompt_hash")
     return Item(
@@ -199,7 +215,7 @@ def read_item(line: Mapping[str, Any]) -> Item:
         prompt=as_text(request["arg_0"]) if "arg_0" in request else None,
         logged_hash=logged_hash if isinstance(logged_hash, str) else None,
         texts=texts,
-        scores={name: score for name, score in scores.items() if score},
+        scores=scores,
         verdicts=verdicts,
         right=right,
     )
@@ -227,6 +243,20 @@ def verdicts_of(
     return verdicts, None
 
 
+def scores_of(verdicts: Mapping[str, tuple[Any, ...]]) -> dict[str, Score]:
+    """(points, of) of each metric that has them."""
+    scores = {name: over_samples(values) for name, values in verdicts.items()}
+    return {name: score for name, score in scores.items() if score}
+
+
+@lru_cache(maxsize=10_000)
+def shared_scores(
+    verdicts: tuple[tuple[str, tuple[Any, ...]], ...],
+) -> tuple[dict[str, tuple[Any, ...]], dict[str, Score]]:
+    """Verdicts with their scores, once for all problems that were judged alike."""
+    return dict(verdicts), scores_of(dict(verdicts))
+
+
 def score_of(verdict: Any) -> Score | None:
     """A verdict as (points, of): a number is a share of 1, a pair are (right, empty) cells."""
     if isinstance(verdict, (list, tuple)) and len(verdict) == 2:
@@ -234,6 +264,13 @@ def score_of(verdict: Any) -> Score | None:
         return None if right is None or empty is None else (right, empty)
     share = number(verdict)
     return None if share is None else (share, 1.0)
+
+
+@lru_cache(maxsize=10_000)
+def shares(verdicts: tuple[Any, ...]) -> tuple[Score | None, ...]:
+    """Verdicts as (points, of): None for what is no share."""
+    scores = map(score_of, verdicts)
+    return tuple(score if score and 0 <= score[0] <= score[1] else None for score in scores)
 
 
 def over_samples(verdicts: tuple[Any, ...]) -> Score | None:
@@ -248,7 +285,7 @@ def over_samples(verdicts: tuple[Any, ...]) -> Score | None:
 
 def merged(a: Item, b: Item) -> Item:
     """The same problem with the metrics of both filters."""
-    return replace(a, scores={**a.scores, **b.scores}, verdicts={**a.verdicts, **b.verdicts})
+    return a._replace(scores={**a.scores, **b.scores}, verdicts={**a.verdicts, **b.verdicts})
 
 
 def texts_of(resps: Any, n: Any = None) -> tuple[str, ...]:
@@ -261,108 +298,67 @@ def texts_of(resps: Any, n: Any = None) -> tuple[str, ...]:
     return (as_text(resps),)
 
 
-# ---------------------------------------------------------------- results files
-
-
-def read_results(data: Mapping[str, Any], file: Path, label: str) -> Iterator[Evaluation]:
-    """The tasks of a results_*.json, without their items."""
-    rows, configs = mapping(data.get("results")), mapping(data.get("configs"))
-    for task, row in rows.items():
-        if (configs and task not in configs) or not isinstance(row, dict):  # groups have no configuration
-            continue
-        counts = mapping(mapping(data.get("n-samples")).get(task))
-        yield Evaluation(
-            task=task,
-            label=label,
-            source=file,
-            aggregates=aggregates_of(row),
-            n_items=whole(counts.get("effective") or row.get("sample_len")),
-            n_total=whole(counts.get("original")),
-            settings=settings_of(data, task, mapping(configs.get(task))),
-        )
-
-
-def aggregates_of(row: Mapping[str, Any]) -> dict[str, tuple[float, float | None]]:
-    """lm-eval's "acc,none" and "acc_stderr,none" as {"acc": (value, standard error)}."""
-    aggregates = {}
-    for key, logged in row.items():
-        name, comma, kind = key.partition(",")
-        value = number(logged)
-        if comma and value is not None and not name.endswith("_stderr"):
-            shown = name if kind == "none" else f"{name},{kind}"
-            aggregates[shown] = (value, number(row.get(f"{name}_stderr,{kind}")))
-    return aggregates
-
-
-def settings_of(data: Mapping[str, Any], task: str, config: Mapping[str, Any]) -> dict[str, Any]:
-    """What a task was done with (`Evaluation.settings`)."""
-    run, metadata = mapping(data.get("config")), mapping(config.get("metadata"))
-    settings = {
-        "decoding": mapping(mapping(run.get("decoding")).get(task)),
-        "generation": mapping(config.get("generation_kwargs")),
-        "dtype": run.get("model_dtype"),
-        "instruction": metadata.get("instruction"),
-        "question": metadata.get("question"),
-        "subset": metadata.get("subset"),
-        "version": mapping(data.get("versions")).get(task, metadata.get("version")),
-        "fewshot": mapping(data.get("n-shot")).get(task),
-        "sandbox": metadata.get("sandbox"),
-    }
-    return {name: value for name, value in settings.items() if value not in (None, {})}
-
-
-def model_of(data: Mapping[str, Any]) -> tuple[str | None, str | None]:
-    """(checkpoint, adapter) that a results file was made with."""
-    run = mapping(data.get("config"))
-    arguments = run.get("model_args")
-    if isinstance(arguments, str):
-        arguments = dict(part.partition("=")[::2] for part in arguments.split(","))
-    arguments = mapping(arguments)
-    model = run.get("pretrained") or arguments.get("pretrained")
-    adapter = run.get("peft") or arguments.get("peft")
-    return (str(model) if model else None), (str(adapter) if adapter else None)
-
-
 # ---------------------------------------------------------------- files and values
+
+
+@contextmanager
+def without_collector() -> Iterator[None]:
+    """Leave the garbage collector off: it would look at millions of plain values, which have no cycles."""
+    running = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if running:
+            gc.enable()
 
 
 def read_lines(file: Path, notes: Notes) -> Iterator[dict[str, Any]]:
     """The objects of a JSON-lines file, none where there is no file; what cannot be read is noted."""
     broken = 0
+    called = notes.name(file)
     try:
-        # Only \n ends a line: JSON may hold the other characters that Python takes for an end.
-        with file.open(encoding="utf-8", errors="replace", newline="\n") as stream:
-            for text in filter(str.strip, stream):
-                try:
-                    line = json.loads(text)
-                except (ValueError, RecursionError):
-                    line = None
-                if isinstance(line, dict):
-                    yield line
-                else:
-                    broken += 1
+        for _, text in numbered_lines(file, called):
+            if not text.strip():
+                continue
+            if (line := line_object(text)) is not None:
+                yield line
+            else:
+                broken += 1
     except FileNotFoundError:
         return
     except OSError as error:
-        notes.add(f"{notes.name(file)} cannot be read: {error.strerror}")
+        notes.add(f"{called} cannot be read: {error.strerror}")
+    except LiftError as error:  # no file, or a line without end
+        notes.add(str(error))
     if broken:
-        notes.add(f"{notes.name(file)}: {broken} of its lines cannot be read and are left out")
+        notes.add(f"{called}: {broken} of its lines cannot be read and are left out")
+
+
+def line_object(text: bytes) -> dict[str, Any] | None:
+    """The object in a line of JSON; None where there is none."""
+    try:
+        line = parse_json(text.decode("utf-8", errors="replace"), "line")
+    except LiftError:
+        return None
+    return line if isinstance(line, dict) else None
 
 
 def read_object(file: Path, notes: Notes) -> dict[str, Any]:
     """The object in a JSON file, {} where there is no file; what cannot be read is noted."""
+    called = notes.name(file)
     try:
-        data = json.loads(file.read_text(encoding="utf-8", errors="replace"))
+        data = parse_json(read_bytes(file, called).decode("utf-8", errors="replace"), called)
     except FileNotFoundError:
         return {}
     except OSError as error:
-        notes.add(f"{notes.name(file)} cannot be read: {error.strerror}")
+        notes.add(f"{called} cannot be read: {error.strerror}")
         return {}
-    except (ValueError, RecursionError):
-        notes.add(f"{notes.name(file)} is not JSON and was not read")
+    except LiftError as error:
+        notes.add(f"{error}; it was not read")
         return {}
     if not isinstance(data, dict):
-        notes.add(f"{notes.name(file)} holds no object and was not read")
+        notes.add(f"{called} holds no object and was not read")
         return {}
     return data
 

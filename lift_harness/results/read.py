@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from lift_harness.errors import LiftError
+from lift_harness.results.aggregates import model_of, read_results
 from lift_harness.results.layout import ONE
-from lift_harness.results.logs import (
-    LOG,
-    Evaluation,
-    Notes,
-    mapping,
-    model_of,
-    read_items,
-    read_object,
-    read_results,
-)
+from lift_harness.results.logs import LOG, Evaluation, Notes, mapping, read_items, read_object
 from lift_harness.results.rows import ResultsFile, Row, newest, results_files, run_rows
+from lift_harness.yaml_values import read_yaml
 
 UNNAMED = "answers"  # the task of logs that do not say which they are of
 MAKES = "give a run folder of train-eval, an lm-eval output folder, a results_*.json or a *.scored.jsonl"
@@ -35,10 +26,15 @@ def load(paths: Iterable[str | Path], names: Mapping[str, str | Path] | None = N
             `paths` is added.
 
     Raises:
-        LiftError: a path is not there, or holds nothing that can be compared.
+        LiftError: a path is not there, or holds nothing that can be compared, or has two names.
     """
-    called = {Path(path): name for name, path in (names or {}).items()}
-    wanted = list(dict.fromkeys([*map(Path, paths), *called]))
+    called: dict[Path, str] = {}
+    for name, path in (names or {}).items():
+        if Path(path) in called:
+            raise LiftError(f"{path} is called {called[Path(path)]} and {name}; give it one name")
+        called[Path(path)] = name
+    given = list(map(Path, paths))
+    wanted = list(dict.fromkeys([*given, *called]))
     if not wanted:
         raise LiftError(f"nothing to compare; {MAKES}")
     rows: list[Row] = []
@@ -48,6 +44,9 @@ def load(paths: Iterable[str | Path], names: Mapping[str, str | Path] | None = N
             for row in of_path:
                 row.name = called[path] if len(of_path) == 1 else f"{called[path]}/{row.name}"
         rows += of_path
+    for path in wanted:
+        if given.count(path) > 1:
+            rows[0].notes.add(f"{path} is named {given.count(path)} times; its rows are here once")
     name_rows(rows)
     name_tasks(rows)
     return rows
@@ -124,7 +123,21 @@ def rows_of_output(folder: Path) -> list[Row]:
         shared = sum(other == where for other, _ in models) > 1
         name = folder.name if len(models) == 1 else model if shared else where.name
         rows.append(row_of_results(files, folder, name, Notes() if rows else notes))
+    notes.add(*unused_logs(folder, models))
     return rows
+
+
+def unused_logs(folder: Path, models: Mapping[Any, Sequence[ResultsFile]]) -> Iterator[str]:
+    """The logs below an output folder that belong to none of its results files."""
+    times = {
+        (file.parent, file.stem.removeprefix("results_")) for files in models.values() for file, _ in files
+    }
+    for log in sorted(folder.rglob("*.jsonl")):
+        match = LOG.fullmatch(log.name)
+        if log.name.endswith(".scored.jsonl"):
+            yield f"{log} is not used: beside results files a log that was scored again is to be named itself"
+        elif match and (log.parent, match["time"]) not in times:
+            yield f"{log} is not used: its results file is not there; name it itself"
 
 
 def row_of_results(files: Sequence[ResultsFile], path: Path, name: str, notes: Notes) -> Row:
@@ -171,8 +184,8 @@ def rows_of_run(folder: Path, only: str | None = None) -> list[Row]:
 def read_recipe(file: Path, notes: Notes) -> dict[str, Any]:
     """The recipe as it was resolved; {} where there is none."""
     try:
-        return mapping(yaml.safe_load(file.read_text(encoding="utf-8")))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        return mapping(read_yaml(file))
+    except (OSError, LiftError):
         notes.add(f"{file} cannot be read: model and methods of this run are not known")
         return {}
 

@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lift_harness.results.layout import ONE, length_of, seed_folders, task_at
+from lift_harness.papers import PAPERS
+from lift_harness.results.aggregates import read_results
+from lift_harness.results.layout import ONE, is_plain, length_of, seed_folders, task_at
 from lift_harness.results.logs import (
     LOG,
     RESULTS,
@@ -17,10 +19,11 @@ from lift_harness.results.logs import (
     number,
     read_items,
     read_object,
-    read_results,
     whole,
 )
 
+# What of a source of training data makes it another one.
+NARROWING = ("config", "split", "where", "below", "max_chars", "min_tokens", "max_tokens", "n")
 ResultsFile = tuple[Path, dict[str, Any]]  # a results_*.json and what it holds
 STAGES = ("train.json", "eval.json", "train", "eval")  # one of them is in the folder of a training
 
@@ -35,7 +38,9 @@ class Row:
         seeds: seed -> its evaluations; "" for a row without seeds.
         model: the checkpoint it is, or was trained from.
         method: "base", "vanilla", "lift H=3", "lift H=3 rho=fixed:0.1", ... (`method_name`); None: not known.
-        data: what it was trained on (`data[].source` of the recipe).
+        data: what it was trained on (`data_name` of each source of the recipe).
+        training: its settings, as far as the recipe says them.
+        paper: whose table the recipe reproduces, as "arXiv 2605.22939"; None: nobody's.
         folders: of a run: seed -> the folder of its training and evaluation, evaluated or not.
         expected: task -> metric -> value that the run's own results.json has.
         notes: what was missing or left out.
@@ -47,6 +52,8 @@ class Row:
     model: str | None = None
     method: str | None = None
     data: tuple[str, ...] = ()
+    training: Mapping[str, Any] = field(default_factory=dict)
+    paper: str | None = None
     folders: dict[str, Path] = field(default_factory=dict)
     expected: dict[str, dict[str, float]] = field(default_factory=dict)
     notes: Notes = field(default_factory=Notes)
@@ -74,10 +81,19 @@ def method_name(objective: object) -> str | None:
         name = f"{name} H={options.pop('H', 3)}"
         rho = options.pop("rho", None) or "uniform"
         name += "" if rho == "uniform" else f" rho={rho}"
-    if name == "gift" and options.get("weight") in (None, "published") and not options.get("reference"):
+    if name == "gift" and options.get("weight") in (None, "published"):
         options.pop("weight", None)
-        options.pop("reference", None)
+        name += " reference" if options.pop("reference", None) else ""
+        for option, usual in (("metric", "sqrt_entropy"), ("form", "masking")):
+            value = options.pop(option, None) or usual
+            name += "" if value == usual else f" {option}={value}"
     return None if options else name
+
+
+def data_name(source: Mapping[str, Any]) -> str:
+    """A source of a recipe as what it gives: its name, and what narrows it down ("tulu-3 n=10000")."""
+    narrowing = [f"{key}={source[key]}" for key in NARROWING if source.get(key) not in (None, {})]
+    return " ".join([str(source.get("source")), *narrowing])
 
 
 # ---------------------------------------------------------------- lm-eval's files
@@ -135,7 +151,7 @@ def run_rows(
     scores = mapping(results.get("scores"))
     settings = [mapping(method) for method in listed(recipe.get("methods"))]
     methods = {str(method["name"]): method for method in settings if "name" in method}
-    sources = [str(mapping(part).get("source")) for part in listed(recipe.get("data"))]
+    sources = [data_name(mapping(part)) for part in listed(recipe.get("data"))]
     folders = [path.name for path in sorted(folder.iterdir()) if method_folders(path, recipe)]
     model = recipe.get("model") if isinstance(recipe.get("model"), str) else None
     for name in dict.fromkeys(["base", *methods, *scores, *folders]):
@@ -143,9 +159,12 @@ def run_rows(
             continue
         row = Row(name, folder, {}, model, notes=Notes(root=root))
         row.method = "base" if name == "base" else method_name(mapping(methods.get(name)).get("objective"))
-        row.data = () if name == "base" else tuple(sources)
+        if name != "base":
+            own = mapping(mapping(methods.get(name)).get("training"))
+            row.data, row.training = tuple(sources), {**mapping(recipe.get("training")), **own}
+        row.paper = PAPERS.get(str(recipe.get("reproduces") or "").partition(",")[0])
         row.expected = {task: values_of(metrics) for task, metrics in mapping(scores.get(name)).items()}
-        row.folders = method_folders(folder / name, recipe)
+        row.folders = method_folders(folder / name, recipe) if is_plain(name) else {}
         for seed, arm in row.folders.items():
             if evaluations := list(evaluations_of(arm, row.notes)):
                 row.seeds[seed] = evaluations

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, wraps
+from typing import Any
 
 import numpy as np
 
@@ -249,18 +250,34 @@ def metrics_of(rows: Sequence[RowOnTask]) -> list[str]:
 # ---------------------------------------------------------------- an evaluation's metrics
 
 
+def once(function: Callable[..., Any]) -> Callable[..., Any]:
+    """What follows from an evaluation's items (and a metric) is computed once, and kept beside them."""
+
+    @wraps(function)
+    def known(evaluation: Evaluation, *metric: str) -> Any:
+        place = (function.__name__, *metric)
+        if place not in evaluation.made:
+            evaluation.made[place] = function(evaluation, *metric)
+        return evaluation.made[place]
+
+    return known
+
+
+@once
 def judged(evaluation: Evaluation) -> bool:
     """Whether its log says how many answers to each problem are right."""
     return bool(evaluation.items) and all(item.right is not None for item in evaluation.items.values())
 
 
+@once
 def scored(evaluation: Evaluation) -> list[str]:
     """The metrics that all problems of its log have."""
-    items = list(evaluation.items.values())
-    names = list(items[0].scores) if items else []
+    items = iter(evaluation.items.values())
+    names = dict.fromkeys(next(items).scores) if evaluation.items else {}
     for item in items:
-        names = [name for name in names if name in item.scores]
-    return names
+        if item.scores.keys() != names.keys():
+            names = {name: None for name in names if name in item.scores}
+    return list(names)
 
 
 def has(evaluation: Evaluation, metric: str) -> bool:
@@ -270,6 +287,7 @@ def has(evaluation: Evaluation, metric: str) -> bool:
     return metric in evaluation.aggregates or per_problem(evaluation, metric)
 
 
+@once
 def per_problem(evaluation: Evaluation, metric: str) -> bool:
     """Whether its log has a metric for each problem, of which the task's value is the share.
 
@@ -284,7 +302,7 @@ def per_problem(evaluation: Evaluation, metric: str) -> bool:
         return False
     if judged(evaluation) or metric not in evaluation.aggregates:
         return True
-    mean = statistics.share(*columns(evaluation, metric, list(evaluation.items)))
+    mean = statistics.share(*all_columns(evaluation, metric))
     return abs(mean - evaluation.aggregates[metric][0]) <= TOLERANCE
 
 
@@ -297,7 +315,24 @@ def value_of(evaluation: Evaluation, metric: str, keys: list[str] | None = None)
 
 def columns(evaluation: Evaluation, metric: str, keys: list[str]) -> Columns:
     """Points and their maxima of some problems, [n] each; the order of the problems is that of `keys`."""
-    items = [evaluation.items[key] for key in keys]
+    points, of = all_columns(evaluation, metric)
+    if keys == list(evaluation.items):
+        return points, of
+    places = places_of(evaluation)
+    chosen = np.fromiter(map(places.__getitem__, keys), dtype=np.intp, count=len(keys))
+    return points[chosen], of[chosen]
+
+
+@once
+def places_of(evaluation: Evaluation) -> dict[str, int]:
+    """Where each problem stands among the items."""
+    return {key: i for i, key in enumerate(evaluation.items)}
+
+
+@once
+def all_columns(evaluation: Evaluation, metric: str) -> Columns:
+    """Points and their maxima of all problems, [n] each, in the order of the items."""
+    items = evaluation.items.values()
     sampled = SAMPLED.fullmatch(metric)
     if sampled and sampled[1] == "pass":
         scores = [(chance(item.n, item.right or 0, int(sampled[2])), 1.0) for item in items]
@@ -306,7 +341,7 @@ def columns(evaluation: Evaluation, metric: str, keys: list[str]) -> Columns:
     else:
         scores = [item.scores[metric] for item in items]
     table = np.array(scores, dtype=np.float64).reshape(-1, 2)
-    return table[:, 0], table[:, 1]
+    return np.ascontiguousarray(table[:, 0]), np.ascontiguousarray(table[:, 1])
 
 
 @lru_cache(maxsize=100_000)
@@ -315,6 +350,7 @@ def chance(n: int, right: int, k: int) -> float:
     return pass_at_k(n, right, k)
 
 
+@once
 def is_binary(evaluation: Evaluation, metric: str) -> bool:
     """Whether every problem has one answer that is right (1) or wrong (0)."""
     if SAMPLED.fullmatch(metric) or not per_problem(evaluation, metric):

@@ -20,6 +20,8 @@ Array = NDArray[np.float64]
 RESAMPLES = 10_000
 CHUNK = 500  # resamples at a time
 KEPT = 2**25  # draws (resamples x problems) that stay in memory for the next call
+MANY = KEPT // RESAMPLES  # more problems than this are drawn by what they score, where few score differently
+AT_A_TIME = 2**23  # draws that are made at a time
 CONFIDENCE = 0.95
 SAME = 1e-9  # two shares this close are equal but for rounding
 NORMAL = NormalDist()
@@ -141,12 +143,14 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def _draw(n: int) -> Iterator[NDArray[np.uint16]]:
-    """How often each of n problems is in each resample, [CHUNK, n] at a time."""
+    """How often each of n problems is in each resample, [up to CHUNK, n] at a time."""
     random = np.random.default_rng(n)
-    for _ in range(RESAMPLES // CHUNK):
-        places = random.integers(0, n, size=(CHUNK, n)) + np.arange(CHUNK)[:, None] * n
-        counts = np.bincount(places.ravel(), minlength=CHUNK * n)
-        yield counts.reshape(CHUNK, n).astype(np.uint16)
+    chunk = min(CHUNK, max(1, AT_A_TIME // n))
+    for start in range(0, RESAMPLES, chunk):
+        size = min(chunk, RESAMPLES - start)
+        places = random.integers(0, n, size=(size, n)) + np.arange(size)[:, None] * n
+        counts = np.bincount(places.ravel(), minlength=size * n)
+        yield counts.reshape(size, n).astype(np.uint16)
 
 
 @lru_cache(maxsize=2)
@@ -157,10 +161,29 @@ def _drawn(n: int) -> list[NDArray[np.uint16]]:
 def resampled(*columns: Array) -> list[Array]:
     """The sums of each column [n] over the problems of each resample, [RESAMPLES] each."""
     n = len(columns[0])
+    if n > MANY and (together := _resampled_together(columns)):
+        return together
     table = np.stack(columns, axis=1)  # [n, columns]
     draws = _drawn(n) if n * RESAMPLES <= KEPT else _draw(n)
     sums = np.concatenate([counts.astype(np.float64) @ table for counts in draws])
     return list(sums.T)
+
+
+def _resampled_together(columns: Sequence[Array]) -> list[Array] | None:
+    """The same from how often each kind of problem is drawn: of those that score alike, only that counts.
+
+    Multinomial, which is what the counts of single problems sum to. None where there are too many kinds for
+    it to be faster. Columns in another order meet the same draws, so that two rows may be swapped.
+    """
+    order = sorted(range(len(columns)), key=lambda i: (np.sort(columns[i]).tobytes(), columns[i].tobytes()))
+    table = np.stack([columns[i] for i in order], axis=1)  # [n, columns]
+    kinds, counts = np.unique(table, axis=0, return_counts=True)  # [kinds, columns], [kinds]
+    n = len(table)
+    if 4 * len(kinds) > n:
+        return None
+    drawn = np.random.default_rng(n).multinomial(n, counts / n, size=RESAMPLES)  # [RESAMPLES, kinds]
+    sums = drawn.astype(np.float64) @ kinds
+    return [sums[:, order.index(i)] for i in range(len(columns))]
 
 
 def share(points: Array, of: Array) -> float:

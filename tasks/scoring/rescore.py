@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import chain
 from math import sqrt
 from pathlib import Path
 from typing import Any
 
 from lift_harness.errors import LiftError
-from lift_harness.files import whole
+from lift_harness.files import check_writable, numbered_lines, parse_json, whole
+from lift_harness.results.logs import LOG
 from lift_harness.tasks.benchmarks import Benchmark, load_benchmark
-from lift_harness.tasks.catalog import task_config
+from lift_harness.tasks.catalog import task_config, task_names
 from lift_harness.tasks.scoring.verdicts import judge
 
 Row = dict[str, Any]
@@ -40,28 +42,45 @@ def score_file(
     """
     config = task_config(task)
     benchmark, prefix = load_benchmark(config["benchmark"]), config.get("gen_prefix") or ""
-    numbered = list(read_log(Path(samples)))
-    rows = [row for _, row in numbered]
-    target = Path(output) if output is not None else Path(samples).with_suffix(".scored.jsonl")
+    path, named = Path(samples), output is not None
+    target = path.with_suffix(".scored.jsonl") if output is None else Path(output)
+    if path.exists():
+        check_writable(target, named=named)
     used = {}
     if benchmark.ready:
         used["sandbox"] = benchmark.ready(allow_unisolated)
-    if benchmark.prepare:
-        with contextlib.suppress(LiftError, TypeError, ValueError, KeyError):  # `score_row` says which row
-            benchmark.prepare((row["doc"], prefix + text) for row in rows for text in row["resps"][0])
-    values = [score_row(row, benchmark, prefix, f"{samples}: line {line}") for line, row in numbered]
-    for row in rows:
-        row["task"] = task
-    write_log(target, rows)
-    n = len(rows[0]["resps"][0])
-    summary = {"task": task, "problems": len(rows), "samples": n, "output": str(target)}
+    values: list[dict[str, Any]] = []  # of each problem
+    rows = scored_rows(task, path, benchmark, prefix, values)
+    first = next(rows)
+    write_log(target, chain([first], rows), named)
+    summary = {
+        "task": task,
+        "problems": len(values),
+        "samples": len(first["resps"][0]),
+        "output": str(target),
+    }
     return {**summary, **used, "metrics": aggregate(benchmark, values)}
+
+
+def scored_rows(
+    task: str, path: Path, benchmark: Benchmark, prefix: str, values: list[dict[str, Any]]
+) -> Iterator[Row]:
+    """The lines of a log with their metrics, one at a time; the metrics go to `values`, too."""
+    numbered: Iterable[tuple[int, Row]] = read_log(path, task)
+    if benchmark.prepare:  # all side by side, once all lines are known to be in order
+        numbered = list(numbered)
+        with contextlib.suppress(LiftError, TypeError, ValueError, KeyError):  # `score_row` says which row
+            benchmark.prepare((row["doc"], prefix + text) for _, row in numbered for text in row["resps"][0])
+    for line, row in numbered:
+        values.append(score_row(row, benchmark, prefix, f"{path}: line {line}"))
+        row["task"] = task
+        yield row
 
 
 # ---------------------------------------------------------------- the log
 
 
-def read_log(path: Path) -> Iterator[tuple[int, Row]]:
+def read_log(path: Path, task: str) -> Iterator[tuple[int, Row]]:
     """The lines with their numbers, checked: a row, and the same number of answers in each.
 
     Where a problem has a line for each of lm-eval's filters, with the same answers, the first filter's.
@@ -71,6 +90,7 @@ def read_log(path: Path) -> Iterator[tuple[int, Row]]:
         answers = len(row["resps"][0])
         if n == 0:
             n, first = answers, row.get("filter")
+            check_task(path, row, task)
         if row.get("filter") != first:
             continue
         if answers != n:
@@ -80,13 +100,22 @@ def read_log(path: Path) -> Iterator[tuple[int, Row]]:
         raise LiftError(f"{path}: no samples in it")
 
 
+def check_task(path: Path, row: Row, task: str) -> None:
+    """Refuse a log that says, in its name or its lines, that it is of a task of ours with another scoring."""
+    of_name = LOG.fullmatch(path.name)
+    named = row.get("task") or (of_name["task"] if of_name else None)
+    if named not in task_names():
+        return
+    if task_config(named)["benchmark"] != task_config(task)["benchmark"]:
+        raise LiftError(f"{path} is a log of {named}, which is scored in another way; give --task {named}")
+
+
 def _rows(path: Path) -> Iterator[tuple[int, Row]]:
     line = 0
     try:
-        with path.open("rb") as file:
-            for line, text in enumerate(file, start=1):
-                if text.strip():
-                    yield line, _checked(text.decode("utf-8"), f"{path}: line {line}")
+        for line, text in numbered_lines(path):
+            if text.strip():
+                yield line, _checked(text.decode("utf-8"), f"{path}: line {line}")
     except OSError as error:
         raise LiftError(
             f"{path}: {error.strerror}; give a log that lm-eval wrote with --log_samples"
@@ -96,10 +125,7 @@ def _rows(path: Path) -> Iterator[tuple[int, Row]]:
 
 
 def _checked(text: str, where: str) -> Row:
-    try:
-        row = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise LiftError(f"{where}: not JSON ({error})") from error
+    row = parse_json(text, where)
     if not isinstance(row, dict):
         raise LiftError(f"{where}: not an object with doc and resps but {type(row).__name__}")
     if not isinstance(row.get("doc"), dict):
@@ -120,8 +146,8 @@ def _short(value: Any) -> str:
     return text if len(text) <= most else text[: most - 3] + "..."
 
 
-def write_log(path: Path, rows: list[Row]) -> None:
-    """Write the lines, all or none."""
+def write_log(path: Path, rows: Iterable[Row], named: bool) -> None:
+    """Write the lines, all or none; `named` as `whole` takes it."""
 
     def write(part: Path) -> None:
         with part.open("w", encoding="utf-8") as file:
@@ -129,7 +155,7 @@ def write_log(path: Path, rows: list[Row]) -> None:
                 file.write(json.dumps(row) + "\n")  # escaped: an answer may hold half a surrogate pair
 
     try:
-        whole(path, write)
+        whole(path, write, named=named)
     except OSError as error:
         raise LiftError(f"{path}: cannot be written: {error.strerror}") from error
 

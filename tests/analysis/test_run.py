@@ -11,13 +11,13 @@ from collections import Counter, defaultdict
 import numpy as np
 import pytest
 import torch
-from rich.console import Console
 from support.checkpoints import DREAM, LLADA, write_checkpoint
 
 from lift_harness.analysis import sums
 from lift_harness.analysis.arguments import Options, find_token, parse_times
 from lift_harness.analysis.examples import draw_examples, load_corpus
 from lift_harness.analysis.run import analyze, show
+from lift_harness.console import Console
 from lift_harness.errors import LiftError
 from lift_harness.keyed_random import keyed_uniform
 from lift_harness.models import load_model

@@ -14,6 +14,8 @@ from lift_harness.results.rows import method_name
 TASK = "lift_gsm8k"
 SIX = [1, 0, 1, 0, 1, 1]
 LLADA = "GSAI-ML/LLaDA-8B-Instruct"
+TULU_3 = {"data": ["tulu-3 n=10000"], "gen_length": 256}
+OPENR1 = {"data": ["mixture-of-thoughts below={'num_tokens': 2500.0} n=3000"]}
 
 
 @pytest.mark.parametrize(
@@ -51,6 +53,19 @@ LLADA = "GSAI-ML/LLaDA-8B-Instruct"
         (LLADA, "lift H=2", "lift_aime25", "avg@16", {"data": ["s1k"]}, 0.4),
         (LLADA, "vanilla", "lift_aime25", "avg@16", {"data": ["s1k"]}, None),  # not read with certainty
         (LLADA, "base", "lift_aime24", "pass@8", {}, 3.3),
+        # GIFT's
+        ("GSAI-ML/LLaDA-8B-Base", "gift", "lift_gsm8k@256", "acc", TULU_3, 65.8),
+        (LLADA, "gift", "lift_countdown@512", "acc", {"data": ["s1k-1.1"], "gen_length": 512}, 21.8),
+        (LLADA, "vanilla", "lift_sudoku@512", "acc", OPENR1 | {"gen_length": 512}, 5.9),
+        (LLADA, "gift metric=nll", "lift_math500", "acc", {"data": ["s1k"]}, 29.2),
+        (LLADA, "gift form=weighting", "lift_sudoku", "acc", {"data": ["s1k"]}, 5.3),
+        (LLADA, "dream", "lift_gsm8k", "acc", {"data": ["s1k"]}, 77.0),
+        (LLADA, "gift reference", "lift_countdown", "acc", {"data": ["s1k"]}, 24.3),
+        ("Dream-org/Dream-v0-Base-7B", "gift", "lift_gsm8k@256", "acc", TULU_3, 55.2),
+        (LLADA, "gift", "lift_gsm8k@256", "acc", {"data": ["mixture-of-thoughts n=3000"]}, None),
+        # density's: only the model itself, whose words are not known (below)
+        ("inclusionAI/LLaDA2.0-mini", "base", "lift_gsm8k@512", "acc", {"gen_length": 512}, 86.58),
+        ("inclusionAI/LLaDA2.0-mini", "density w=2", "lift_gsm8k", "acc", {"data": ["gsm8k"]}, None),
         # not what the paper measured
         ("lift-tiny", "base", "lift_gsm8k", "acc", {}, None),
         ("/models/LLaDA-8B-Instruct-mine", "base", "lift_gsm8k", "acc", {}, None),
@@ -144,7 +159,12 @@ def test_a_snapshot_in_the_hubs_cache_is_that_model():
         ({"name": "gift", "weight": "published", "reference": False}, "gift"),
         ({"name": "lift", "H": 2, "rho": "fixed:0.3"}, "lift H=2 rho=fixed:0.3"),
         ({"name": "gift", "variant": "release"}, "gift"),
-        ({"name": "gift", "reference": True}, None),
+        ({"name": "gift", "reference": True}, "gift reference"),
+        ({"name": "gift", "metric": "nll"}, "gift metric=nll"),
+        ({"name": "gift", "metric": "sqrt_entropy", "form": "weighting"}, "gift form=weighting"),
+        ({"name": "gift", "weight": "nelbo"}, None),
+        ({"name": "dream"}, "dream"),
+        ({"name": "vanilla", "t_range": [0.3, 0.8]}, None),
         ({"name": "cart", "p": 0.2}, None),
         (None, None),
     ],

@@ -86,3 +86,21 @@ def test_a_text_whose_logits_are_no_numbers_is_named(target, poisoned):
     with pytest.raises(LiftError, match="^arc doc 1: the model's logits are NaN or infinite"):
         greedy_matches(poisoned, texts, mask_id=MASK)
     assert elbo(poisoned, texts[:1], mask_id=MASK, mc_num=4)[0].value < 0
+
+
+@pytest.mark.parametrize("kind", ["generate_until", "loglikelihood", "loglikelihood_rolling"])
+def test_lm_evals_requests_are_named_by_task_and_doc(kind, monkeypatch):
+    from lm_eval.api.instance import Instance
+
+    from lift_harness.lm import LiftDLM
+
+    lm = LiftDLM("lift-tiny", mc_num=2)
+    monkeypatch.setattr(lm.model, "logits_at", lambda hidden: torch.full((*hidden.shape[:-1], 704), math.nan))
+    arguments = {
+        "generate_until": ("1+1=", {"gen_length": 16, "steps": 4}),
+        "loglikelihood": ("1+1=", " 2"),
+        "loglikelihood_rolling": ("1+1=2",),
+    }
+    instance = Instance(kind, {}, arguments[kind], 0, ("some_task", 17, 1))
+    with pytest.raises(LiftError, match="^some_task doc 17: the model's logits are NaN or infinite"):
+        getattr(lm, kind)([instance], disable_tqdm=True)

@@ -7,9 +7,9 @@ import sys
 
 import pytest
 from packaging.requirements import Requirement
-from rich.console import Console
 
 from lift_harness import __version__
+from lift_harness.console import Console
 from lift_harness.doctor import installation
 from lift_harness.doctor.installation import InstallationReport, examine_installation
 

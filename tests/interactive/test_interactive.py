@@ -11,8 +11,8 @@ import time
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from rich.console import Console
 
+from lift_harness.console import Console
 from lift_harness.decoding import DecodingConfig, Generation, Request, run
 from lift_harness.errors import LiftError
 from lift_harness.interactive import canvas
@@ -101,6 +101,46 @@ def test_settings():
     for text in ("temperature", "=3", "a=", "steps=3,,"):
         with pytest.raises(LiftError, match="write KEY=VALUE"):
             parse_settings([text])
+
+
+def test_a_setting_has_one_value():
+    assert parse_settings(["steps=4", "steps=4,top_k=5"]) == {"steps": 4, "top_k": 5}
+    with pytest.raises(LiftError, match="steps is given twice, as 4 and as 8"):
+        parse_settings(["steps=4", "steps=8"])
+    with pytest.raises(LiftError, match="seed is given twice, as 5 and as 3"):
+        open_session("no/such/model", settings=["seed=5"], seed=3)
+
+
+@pytest.mark.parametrize(
+    ("given", "idle"),
+    [
+        ({"seed": 3, "top_k": 5, "top_p": 0.9}, ["seed", "top_k", "top_p"]),
+        ({"seed": 3, "top_k": 5, "temperature": 0.5}, []),
+        ({"seed": 3, "remasking": "random"}, []),
+        ({"top_k": 5, "confidence_from": "sampling"}, []),
+        ({"steps": 8, "schedule": "threshold", "threshold": 0.9}, ["steps"]),
+        ({"steps": 64, "eps": 0.01}, ["eps"]),
+    ],
+)
+def test_a_setting_that_changes_nothing_is_named(session, capsys, given, idle):
+    """And it does change nothing."""
+    session.settings = {"gen_length": 64, **given}
+    assert [line.split()[1].split("=")[0] for line in session.idle()] == idle
+    answer = print_answer(session, "2+3=?", console=screen())
+    assert capsys.readouterr().err.count("changes nothing") == len(idle)
+    session.settings = {name: value for name, value in session.settings.items() if name not in idle}
+    assert session.answer(session.chat_prompt([{"role": "user", "content": "2+3=?"}])).text == answer.text
+
+
+def test_options_that_would_not_be_used_are_refused_before_a_model_is_loaded(monkeypatch, capsys):
+    from lift_harness.cli import main
+
+    monkeypatch.setattr("lift_harness.interactive.session.load_model", None)
+    for options in (["--delay", "1"], ["--raw", "--system", "s"], ["--show", "--json"]):
+        monkeypatch.setattr("sys.argv", ["lift-harness", "generate", "hi", *options])
+        with pytest.raises(SystemExit) as stopped:
+            main()
+        assert stopped.value.code == 2 and "give" in capsys.readouterr().err
 
 
 def test_a_bad_setting_is_refused_and_changes_nothing():
@@ -205,7 +245,7 @@ def test_colours_run_from_red_to_green():
 
 
 def test_nothing_in_a_text_steers_the_terminal():
-    assert canvas.visible("a\x1b[2Jb\tc\nd\x07") == "a\\x1b[2Jb    c\nd\\x07"
+    assert canvas.visible("a\x1b[2Jb\tc\nd\x07") == "a\\u001b[2Jb    c\nd\\u0007"
 
 
 def test_a_tall_canvas_is_cut_to_the_terminal():

@@ -5,9 +5,9 @@ import io
 import lm_eval
 import pytest
 from lm_eval.tasks import TaskManager
-from rich.console import Console
 
 import lift_harness.tasks
+from lift_harness.console import Console
 from lift_harness.errors import LiftError
 from lift_harness.lm.before_loading import Unloaded, check_requests
 from lift_harness.lm.evaluation import evaluate_model

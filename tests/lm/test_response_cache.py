@@ -1,6 +1,8 @@
 """A killed evaluation goes on where it was, and never with another checkpoint's or sample's responses."""
 
+import json
 import shutil
+import sqlite3
 
 import lm_eval
 import pytest
@@ -9,7 +11,7 @@ from lm_eval.tasks import TaskManager
 from lift_harness.decoding import Generation
 from lift_harness.errors import LiftError
 from lift_harness.lm.model import LiftDLM
-from lift_harness.lm.response_cache import ResponseCache, response_key
+from lift_harness.lm.response_cache import ResponseCache, packed, response_key
 from lift_harness.models.loading import BUILT_IN
 from lift_harness.tasks.protocol import load_task
 
@@ -119,3 +121,105 @@ def test_a_file_that_is_something_else_is_one_line(tmp_path):
         ResponseCache(tmp_path / "notes.txt")
     assert "\n" not in str(error.value)
     assert (tmp_path / "notes.txt").read_text().startswith("not a database")
+
+
+# ------------------------------------------------------------ damage
+
+
+def rewrite(file, damage):
+    """Change the rows of a cache: damage(key, value) is the new value."""
+    with sqlite3.connect(file) as database:
+        rows = database.execute("SELECT key, value FROM responses").fetchall()
+        for key, value in rows:
+            database.execute("UPDATE responses SET value = ? WHERE key = ?", (damage(key, value), key))
+    database.close()
+
+
+def changed(value, **fields):
+    """A row with other fields under the old checksum."""
+    checksum, _, data = value.partition(" ")
+    return f"{checksum} {json.dumps({**json.loads(data), **fields})}"
+
+
+DAMAGE = {
+    "truncated": lambda key, value: value[: len(value) // 2],
+    "no JSON": lambda key, value: value[:70] + "{" + value[71:],
+    "a blob": lambda key, value: b"\x00\xff\xfe" * 9,
+    "text that is no UTF-8": lambda key, value: memoryview(b"\xff" * 40),
+    "a number": lambda key, value: 7,
+    "nothing": lambda key, value: None,
+    "empty": lambda key, value: "",
+    "negative ids": lambda key, value: changed(value, ids=[-5] * 32),
+    "texts for ids": lambda key, value: changed(value, ids=["a"]),
+    "another length": lambda key, value: changed(value, step=[0]),
+    "no checksum": lambda key, value: value.partition(" ")[2],
+    "another response's": lambda key, value: packed("another key", Generation([1], [0], [0.5], 1)),
+    "ids that the model lacks": lambda key, value: packed(key, Generation([10**6], [0], [0.5], 1)),
+    "lists of other lengths": lambda key, value: packed(key, Generation([1, 2], [0], [0.5], 1)),
+}
+
+
+@pytest.mark.parametrize("kind", DAMAGE)
+def test_a_damaged_row_is_decoded_again_and_counted(tmp_path, caplog, kind):
+    file = tmp_path / "responses.db"
+    texts, _ = evaluate(model(file), limit=2)
+    rewrite(file, DAMAGE[kind])
+    again, counts = evaluate(model(file), limit=2)
+    assert again == texts
+    assert (counts["from_cache"], counts["requests"]) == (0, 2)
+    assert "2 of 2 cached responses were damaged" in caplog.text and str(file) in caplog.text
+    caplog.clear()
+    _, counts = evaluate(model(file), limit=2)
+    assert counts["from_cache"] == 2 and "damaged" not in caplog.text
+
+
+def garbled(data):
+    """The header is a database's, the pages are not."""
+    return data[:100] + b"\x5a" * (len(data) - 100)
+
+
+@pytest.mark.parametrize("damage", [garbled, lambda data: data[: len(data) // 2]], ids=["garbled", "cut"])
+def test_a_damaged_database_is_moved_aside_and_begun_anew(tmp_path, caplog, damage):
+    file, out = tmp_path / "responses.db", Generation([1] * 500, [0] * 500, [0.5] * 500, 1)
+    cache = ResponseCache(file)
+    for i in range(20):
+        cache.put(response_key(sample=i), out)
+    cache.close()
+    damaged = damage(file.read_bytes())
+    for name in ("responses.db.damaged", "responses.db.damaged-2"):
+        file.write_bytes(damaged)
+        cache = ResponseCache(file)
+        assert cache.get(response_key(sample=0)) is None
+        cache.put(response_key(sample=0), out)
+        assert cache.get(response_key(sample=0)) == out
+        cache.close()
+        assert (tmp_path / name).read_bytes() == damaged and name in caplog.text
+
+
+@pytest.mark.parametrize(
+    "table", ["responses (key TEXT PRIMARY KEY)", "responses (prompt, answer)", "responses (key BLOB, v, w)"]
+)
+def test_a_table_of_another_shape_is_one_line_and_untouched(tmp_path, table):
+    file = tmp_path / "theirs.db"
+    with sqlite3.connect(file) as database:
+        database.execute(f"CREATE TABLE {table}")
+    database.close()
+    with pytest.raises(LiftError, match="theirs.db' cannot be used .no such column"):
+        ResponseCache(file)
+    assert [path.name for path in tmp_path.iterdir()] == ["theirs.db"]
+
+
+def test_a_file_that_cannot_be_written_is_refused_before_weights_are_loaded(tmp_path, monkeypatch):
+    (tmp_path / "folder").mkdir()
+    monkeypatch.setattr("lift_harness.lm.model.load_model", None)
+    with pytest.raises(LiftError, match="response cache .*folder"):
+        model(tmp_path / "folder")
+
+
+def test_a_finished_evaluation_leaves_nothing_beside_its_cache(tmp_path):
+    lm = model(tmp_path / "responses.db")
+    evaluate(lm, limit=2)
+    assert [path.name for path in tmp_path.iterdir()] == ["responses.db"]
+    _, counts = evaluate(lm, limit=3)  # opened again
+    assert (counts["from_cache"], counts["requests"]) == (2, 1)
+    assert [path.name for path in tmp_path.iterdir()] == ["responses.db"]

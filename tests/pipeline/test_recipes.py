@@ -1,14 +1,16 @@
 """Recipes inside the package, and `base`, `select` and `sweep`."""
 
 import json
+import re
 
 import pytest
 import yaml
 
+from lift_harness.cli_experiments import recipes_list
 from lift_harness.errors import LiftError
 from lift_harness.pipeline.evaluation import evaluation_key
 from lift_harness.pipeline.manifest import task_sources
-from lift_harness.pipeline.recipe import load_recipe, recipe_names
+from lift_harness.pipeline.recipe import load_recipe, recipe_names, recipes_by_paper
 from lift_harness.pipeline.report import protocol
 from lift_harness.pipeline.train_eval import recipe_text
 
@@ -121,7 +123,22 @@ def test_a_recipe_that_is_its_own_base(write, tmp_path):
 # ---- those of the paper
 
 
-def test_every_table_of_the_paper_has_its_recipe():
+def tables_of(paper):
+    """Every table and figure that a recipe says it reproduces: {"table": {1, 2}, ...}."""
+    found = {}
+    for recipe in recipes_by_paper()[paper]:
+        kind, _, numbers = recipe.reproduces.partition(", ")[2].partition(" ")
+        found.setdefault(kind.removesuffix("s"), set()).update(map(int, re.findall(r"\d+", numbers)))
+    return found
+
+
+def test_every_table_of_the_papers_has_its_recipe():
+    """But LIFT's word clouds (9), hyper-parameters (11), and GIFT's (5, 6), reinforcement learning (7)."""
+    assert tables_of("LIFT")["figure"] == {2, 6}
+    assert tables_of("LIFT")["table"] == {1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 13}
+    assert tables_of("GIFT") == {"table": {1, 2, 3, 4, 8, 9, 10}}
+    assert tables_of("density") == {"table": {1, 2}, "figure": {3, 4}}
+    assert {recipe.name for recipe in recipes_by_paper()[""]} == {"quickstart", "lift-tiny-base"}
     names = set(recipe_names())
     for method in ("vanilla", "gift", "cart", "lift2", "lift3", "lifta2", "lifta3"):
         assert f"llada-8b-s1k-{method}" in names
@@ -143,7 +160,7 @@ def test_the_papers_recipes_have_its_hyper_parameters(name):
         assert settings.lora.model_dump() == {
             "r": 128, "alpha": 256, "dropout": 0.05, "target_modules": ["q_proj", "k_proj", "v_proj"],
         }  # fmt: skip
-        gift_on_12k = (name, method.name) == ("llada-8b-lift-sft-12k", "gift")  # appendix D.1
+        gift_on_12k = "lift-sft-12k" in name and method.name == "gift"  # appendix D.1
         rate = 1e-6 if gift_on_12k else PAPER.get(method.objective.name, 5e-6)
         assert settings.learning_rate == rate
         assert (settings.adam_betas, settings.weight_decay) == ((0.9, 0.999), 0.1)
@@ -153,7 +170,8 @@ def test_the_papers_recipes_have_its_hyper_parameters(name):
             2,
             4,
         )
-        assert settings.epochs == (5 if "kodcode" in name else 20)
+        if name != "llada-8b-s1k-epochs":  # whose subject they are
+            assert settings.epochs == (5 if "kodcode" in name else 20)
 
 
 @pytest.mark.parametrize("name", PAPERS)
@@ -180,6 +198,79 @@ def test_recipes_hold_what_their_tables_hold():
     assert strategies == ["uniform", "fixed:0.1", "fixed:0.3", "truncated:0.1", "truncated:0.3"]
     assert all(task.endswith("@256") for task in rho.eval.tasks)
     assert "grid" not in load_recipe("dream-7b-s1k").description
+
+
+def test_at_equal_compute_an_epoch_of_two_passes_is_two_epochs():
+    recipe = load_recipe("llada-8b-s1k-epochs")
+    epochs = {}
+    for method in recipe.methods:
+        epochs.setdefault(method.objective.name, []).append(recipe.training_of(method).epochs)
+    assert epochs["vanilla"] == epochs["cart"] == [1, 2, 4, 8, 16, 20]
+    assert epochs["gift"] == epochs["lift"] == [0.5, 1, 2, 4, 8, 10]
+
+
+def test_gifts_recipes_are_its_tables():
+    """Tables 1, 2, 3, 9 and 10, and appendix C, of arXiv 2509.20863."""
+    for name in (name for name in recipe_names() if name.startswith("gift")):
+        recipe = load_recipe(name)
+        full = "tulu3" in name
+        for method in recipe.methods:
+            settings = recipe.training_of(method)
+            assert (settings.lora is None) == full and settings.max_length == 4096 and settings.bf16
+            assert settings.learning_rate == (2e-5 if full else 1e-5)
+            assert (settings.lr_scheduler, settings.epochs) == (("cosine", 5) if full else ("linear", 20))
+        lengths = {"sudoku@512", "countdown@512", "gsm8k@256", "math500@256"}
+        shown = recipe.eval.num_fewshot
+        assert (recipe.eval.subset, shown) == ("d1", 5 if "5shot" in name else 0)
+        assert set(recipe.eval.tasks) == (lengths - {"math500@256"} if shown else lengths)
+    objectives = [method.objective.model_dump() for method in load_recipe("gift-s1k-ablation").methods]
+    assert {"name": "gift", "metric": "nll"} in objectives and {"name": "dream"} in objectives
+    assert {"name": "gift", "form": "weighting"} in objectives
+    assert load_recipe("gift-s1k-reference").methods[1].build_objective().needs_reference
+
+
+def test_the_density_papers_recipes_are_its_tables():
+    for name in (name for name in recipe_names() if name.startswith("density")):
+        recipe = load_recipe(name)
+        code = {source.priority_share for source in recipe.data if source.source == "opc-sft-stage2"}
+        (maths,) = (source.priority_share for source in recipe.data if source.source == "gsm8k")
+        assert (code, maths) == (({int(name[13:]) / 100}, 0) if "code" in name else ({0.1}, 0.5))
+        assert len({source.config for source in recipe.data}) == 5
+        for method in recipe.methods:
+            settings, objective = recipe.training_of(method), method.build_objective()
+            assert objective.t_range == (0.3, 0.8)
+            assert settings.batch_size * settings.gradient_accumulation_steps == 16
+            assert (settings.epochs, settings.max_length) == (1, 2048)
+
+    def weights(name):
+        return [method.objective.model_extra.get("w") for method in load_recipe(name).methods]
+
+    assert weights("density-opc-gsm8k-w") == [0.1, 0.5, 1, 1.5, 2, 5]
+    assert weights("density-opc-gsm8k-one-view") == [0.1, 0.5, 1, 2, 10]
+    assert weights("density-code-20") == [None, 2] and weights("density-code-100") == [2]
+
+
+def test_gifts_hours_are_those_of_what_its_table_4_trained():
+    for name in (name for name in recipe_names() if name.startswith("gift")):
+        hours = [method.gpu_hours for method in load_recipe(name).methods]
+        expected = {"gift-s1k": [3.1, 3.8], "gift-s1k-5shot": [3.1, 3.8], "gift-tulu3-10k": [3.7, 3.5]}
+        assert hours == expected.get(name, [None] * len(hours)), name
+
+
+def test_the_list_has_every_recipe_once_below_its_paper(capsys):
+    recipes_list()
+    blocks = capsys.readouterr().out.split("\n\n")
+    assert [block.split(" ")[0] for block in blocks[1:]] == ["LIFT", "GIFT", "density"]
+    lines = [line for block in blocks for line in block.splitlines() if " (arXiv" not in line]
+    assert sorted(line.split()[0] for line in lines) == recipe_names()
+    assert re.search(r"^GIFT \(arXiv 2509.20863\)\n", blocks[2])
+    assert re.search(r"^gift-s1k-ablation +tables 2 and 8: LLaDA-8B-Instruct on s1K: GIFT", blocks[2], re.M)
+    assert blocks[1].index("llada-8b-s1k-h ") < blocks[1].index("llada-8b-s1k-epochs")  # 6 before 10
+
+
+def test_what_a_recipe_reproduces_is_not_what_one_on_top_of_it_does(write):
+    assert load_recipe("gift-s1k").reproduces == "GIFT, tables 1 and 4"
+    assert load_recipe(write("mine", base="gift-s1k", name="mine")).reproduces == ""
 
 
 def test_the_h_sweep_and_single_methods():
@@ -247,4 +338,4 @@ def test_the_papers_recipes_ask_the_subset_of_its_authors():
     for name in recipe_names():
         settings = load_recipe(name).eval
         if settings and any("sudoku@" in task for task in settings.tasks):
-            assert settings.subset == "lift", name
+            assert settings.subset == ("d1" if name.startswith("gift") else "lift"), name

@@ -10,7 +10,6 @@ import time
 import numpy as np
 import pytest
 import torch
-from rich.console import Console
 from support import rendered
 from support.forking import fork, outcome
 from support.report_runs import embedded
@@ -18,6 +17,7 @@ from support.report_runs import embedded
 from lift_harness.cli import main
 from lift_harness.compare import compare, load
 from lift_harness.compare.render import render
+from lift_harness.console import Console
 from lift_harness.errors import LiftError
 from lift_harness.models import load_model
 from lift_harness.pipeline.evaluation import evaluations

@@ -10,7 +10,11 @@ from support.eval_files import write_log
 from support.report_runs import embedded, sample_line, write_evaluation, write_small_run
 
 from lift_harness.report import write_report
+from lift_harness.report.answers import Problem
+from lift_harness.report.embed import RULES, Cut, Sizes, browser, entry, ranks, size
 from lift_harness.report.page import page_data
+from lift_harness.report.run import Arm, Run
+from lift_harness.results.logs import Item, Notes
 
 # ------------------------------------------------------------ untrusted texts
 
@@ -65,6 +69,13 @@ def test_a_text_of_a_megabyte_is_cut_in_its_middle_and_the_page_says_so(tmp_path
     ]
 
 
+@pytest.mark.parametrize(("n", "cut"), [(20_000, False), (20_001, True)])
+def test_a_text_of_20000_characters_is_whole(tmp_path, n, cut):
+    write_evaluation(tmp_path / "base", "task", [sample_line(0, ["a" * n], [1.0])])
+    data = page_data(tmp_path)["browser"]
+    assert (data["items"][0]["answers"][0][4] != ["a" * n]) == bool(data["left_out"]) == cut
+
+
 def test_texts_give_way_to_verdicts_when_there_are_too_many(tmp_path):
     """36 MB of answers: under 15 MB, all verdicts, the whole texts of as much as the rule says."""
     text = "<|endoftext|>" * 20 + "word " * 150
@@ -84,6 +95,77 @@ def test_texts_give_way_to_verdicts_when_there_are_too_many(tmp_path):
     assert "The texts of the n samples are here for the first 100 problems of each task" in " ".join(
         browser["left_out"]
     )
+
+
+def problems_of(n, answers=1, length=40):
+    """n problems of one task and what two methods answered."""
+    made = []
+    for i in range(n):
+        problem = Problem("task", str(i), {}, f"Q{i}", "18")
+        for arm in ("base", "m"):
+            judged = {"acc": tuple(float(k % 2) for k in range(answers))}
+            texts = tuple(f"{arm} {k} ".ljust(length, "x") for k in range(answers))
+            item = Item(str(i), str(i), {}, "18", f"Q{i}", None, texts, {}, judged, answers // 2)
+            problem.answers[arm, "samples" if answers > 1 else "one"] = item
+        made.append(problem)
+    return made
+
+
+def run_of(folder):
+    arms = [Arm(name, name, folder, []) for name in ("base", "m")]
+    return Run(folder, {}, "", {}, {}, [], arms, Notes())
+
+
+@pytest.mark.parametrize("answers", [1, 16])
+def test_a_page_of_more_problems_than_it_can_list_has_the_first_and_says_so(tmp_path, answers):
+    """The budget is a hundredth of the page's, the problems a hundredth of 400,000 and more."""
+    problems = problems_of(4000, answers)
+    traces = [{"item": 0, "arm": 0}, {"item": 3999, "arm": 0}]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("lift_harness.report.embed.histories", lambda *_: (traces, []))
+        data = browser(run_of(tmp_path), problems, 140_000)
+    assert size(data) <= 140_000
+    (said,) = data["left_out"]
+    first = int(re.search(r"first ([\d,]+) problems", said)[1].replace(",", ""))
+    assert "the tables count all" in said and 0 < first < 4000
+    assert [item["id"] for item in data["items"]] == [str(i) for i in range(first)]
+    assert [trace["item"] for trace in data["traces"]] == [0]
+    assert (data["items"][0]["answers"][0][4] is None) == (answers > 1)  # of n samples only the verdicts
+
+
+def test_where_no_problem_fits_none_is_there(tmp_path):
+    data = browser(run_of(tmp_path), problems_of(50), 100)
+    assert data["items"] == [] and "none is here" in data["left_out"][0]
+
+
+def test_sizes_are_never_above_what_is_made(tmp_path):
+    problems, run = [*problems_of(300), *problems_of(40, 7, 5000)], run_of(tmp_path)
+    sizes, frames = Sizes(problems), {"task": ("", "")}
+    for rule in RULES:
+        of = [(rank, one) for rank, one in ranks(problems) if rule.listed is None or rank < rule.listed]
+        made = [entry(run, one, frames, Cut(rule.limit), rule, rank) for rank, one in of]
+        assert 0.1 * size(made) <= sizes.least(rule) + 2 <= size(made) + 2
+
+
+def test_what_else_a_page_holds_is_bounded_too(tmp_path):
+    """A foreign recipe of 2 MB, a frequency table of 9 MB, notes without end."""
+    small = write_small_run(tmp_path / "run")
+    recipe = (small / "recipe.yaml").read_text()
+    (small / "recipe.yaml").write_text(recipe + "# " + "long " * 400_000)
+    (small / "analysis").mkdir()
+    table = ["t,frequency_low,frequency_high,count,confidence_mean,confidence_stderr"]
+    table += [f"{i},0.1,0.2,5,0.5,0.1" for i in range(100_000)]
+    (small / "analysis" / "frequency.csv").write_text("\n".join(table))
+    for i in range(300):
+        (small / f"other-{i}").mkdir()
+        (small / f"other-{i}" / "frequency.csv").write_text("nothing")
+    page = write_report(small)
+    assert page.stat().st_size < 15_000_000
+    data = embedded(page.read_text())
+    assert "characters left out" in data["header"]["recipe"] and len(data["header"]["recipe"]) < 201_000
+    assert data["frequency"] == [] and "more notes are left out" in data["notes"][-1]
+    assert any("'frequency' is left out" in note for note in data["notes"])
+    assert data["summary"]["lift_gsm8k"]["acc"]["rows"]["base"]["value"] == 1 / 3
 
 
 def test_too_many_histories_leave_the_later_samples_out(tmp_path):
@@ -107,6 +189,8 @@ def test_too_many_histories_leave_the_later_samples_out(tmp_path):
     write_log(tmp_path / "base" / "eval" / "traces.jsonl", traces)
     browser = page_data(tmp_path)["browser"]
     n = len(browser["traces"])
+    one = size(browser["traces"][0])
+    assert n * one <= 3_000_000 < (n + 1) * one + 1000  # as docs/report.md says
     assert 30 < n < 80 and f"{120 - n} of 120 decoding histories are left out." in browser["left_out"]
     assert all(trace["label"] == 0 for trace in browser["traces"][:40])
 

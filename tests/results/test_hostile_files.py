@@ -4,6 +4,7 @@ import json
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.eval_files import answered, write_eval
 
 from lift_harness.compare import compare, load
 from lift_harness.compare.render import render
@@ -95,3 +96,13 @@ def test_any_recipe_and_results_give_rows(tmp_path, methods, scores, seeds):
             on_task = RowOnTask(row, task)
             for metric in metrics_of([on_task]):
                 on_task.cell(metric)
+
+
+def test_a_method_is_read_from_its_folder_only(tmp_path):
+    """A foreign recipe may call a method as it likes."""
+    write_eval(tmp_path / "secret" / "eval" / "one", {"lift_gsm8k": answered([1, 0])})
+    (tmp_path / "run").mkdir()
+    names = ["../secret", "..", ".", str(tmp_path / "secret"), "\ud800", "x" * 5000, "a\0b"]
+    rows = list(run_rows(tmp_path / "run", {"methods": [{"name": name} for name in names]}, {}))
+    assert [row.name for row in rows] == ["base", *names]
+    assert not any(row.tasks or row.folders for row in rows)

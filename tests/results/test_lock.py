@@ -105,6 +105,7 @@ def test_clearing_leaves_the_lock_and_what_links_lead_to(tmp_path):
     with sole_writer(folder):
         (folder / "base" / "eval").mkdir(parents=True)
         (folder / "recipe.yaml").touch()
+        (folder / "recipe.yaml.part").touch()  # of a writer that was killed
         (folder / "link").symlink_to(tmp_path / "elsewhere")
         assert {path.name for path in contents(folder)} == {"base", "recipe.yaml", "link"}
         clear(folder)
@@ -117,6 +118,7 @@ COMMANDS = [
     ["train", "quickstart"],
     ["train-eval", "quickstart", "--overwrite"],
     ["analyze", "--data", "arithmetic", "--examples", "4"],
+    ["eval", "--tasks", "sudoku_mini", "--limit", "1"],
 ]
 
 
@@ -133,6 +135,21 @@ def test_commands_that_write_are_refused_with_one_line(holder, tmp_path, monkeyp
     errors = capsys.readouterr().err.splitlines()
     assert re.match(rf"error: output folder .* by process {holder.pid} on ", errors[-1])
     assert (tmp_path / "run" / "written").read_text() == "by the holder"
+
+
+def test_a_report_goes_into_a_folder_that_nobody_writes_to_or_elsewhere(
+    holder, tmp_path, monkeypatch, capsys
+):
+    from lift_harness.cli import main
+
+    (tmp_path / "run" / "recipe.yaml").write_text("name: half done\n")
+    for options, code in ([], 2), (["--output", str(tmp_path / "page.html")], 0):
+        monkeypatch.setattr("sys.argv", ["lift-harness", "report", str(tmp_path / "run"), *options])
+        with pytest.raises(SystemExit) as stopped:
+            main()
+        assert stopped.value.code == code
+    assert f"by process {holder.pid} on " in capsys.readouterr().err
+    assert (tmp_path / "page.html").is_file() and not (tmp_path / "run" / "report.html").exists()
 
 
 @pytest.mark.slow

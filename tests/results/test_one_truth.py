@@ -11,13 +11,13 @@ from statistics import NormalDist, fmean, stdev
 
 import numpy as np
 import pytest
-from rich.console import Console
 from support import rendered
 from support.eval_files import answered, line, write_run
 from support.report_runs import embedded
 
 from lift_harness.compare import compare, load
 from lift_harness.compare.render import render
+from lift_harness.console import Console
 from lift_harness.pipeline.recipe import load_recipe
 from lift_harness.pipeline.report import markdown, score_tables
 from lift_harness.report import write_report

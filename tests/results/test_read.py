@@ -5,12 +5,14 @@
 
 import json
 import random
+import tracemalloc
 
 import pytest
 from support.eval_files import DECODING, LATER, TIME, answered, write_eval, write_log, write_run
 
-from lift_harness.compare import load
+from lift_harness.compare import compare, load
 from lift_harness.errors import LiftError
+from lift_harness.results.logs import Notes, read_items
 from lift_harness.results.scores import RowOnTask
 
 
@@ -365,3 +367,49 @@ def test_what_lm_eval_really_writes_is_read(tmp_path):
     for metric in ("acc", "solved", "format", "pass@1", "pass@2", "avg@2"):
         assert found.cells["b", "lift_sudoku_mini", metric].value == pytest.approx(theirs[f"{metric},none"])
     assert not found.refusals and not found.notes  # the same problems, prompts and settings
+
+
+def test_a_log_takes_little_more_memory_than_its_file(tmp_path):
+    """What a run of 200,000 answers needs is measured by benchmarks/logs.py; here a hundredth of it."""
+    lines = answered([i % 2 for i in range(2000)], prompt="Solve it. " * 150)
+    log = write_log(tmp_path / "samples_lift_gsm8k_2026-01-02T03-04-05.678901.jsonl", lines)
+    tracemalloc.start()
+    try:
+        items, _ = read_items(log, Notes())
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(items) == 2000 and log.stat().st_size > 4e6
+    assert peak < 1.5 * log.stat().st_size
+
+
+# ------------------------------------------------------------ what is not used is said
+
+
+def test_a_path_has_one_name_and_counts_once(tmp_path):
+    write_eval(tmp_path / "a", {"lift_gsm8k": answered([1, 0])})
+    with pytest.raises(LiftError, match="is called x and y; give it one name"):
+        load([], {"x": tmp_path / "a", "y": str(tmp_path / "a")})
+    (row,) = load([tmp_path / "a", tmp_path / "a"])
+    assert row.notes == [f"{tmp_path / 'a'} is named 2 times; its rows are here once"]
+
+
+def test_logs_of_an_output_folder_that_are_not_used_are_named(tmp_path):
+    folder = write_eval(tmp_path / "a", {"lift_gsm8k": answered([1, 0])})
+    (used,) = folder.glob("*.jsonl")
+    alone = write_log(folder / f"samples_lift_gsm8k_{LATER}.jsonl", answered([1, 1]))
+    scored = write_log(used.with_suffix(".scored.jsonl"), answered([1, 1]))
+    (row,) = load([folder])
+    assert sorted(row.notes) == sorted(
+        [
+            f"{alone} is not used: its results file is not there; name it itself",
+            f"{scored} is not used: beside results files a log that was scored again is to be named itself",
+        ]
+    )
+
+
+def test_a_baseline_without_a_task_is_said(tmp_path):
+    write_eval(tmp_path / "base", {"lift_gsm8k": answered([1, 0])})
+    write_eval(tmp_path / "mine", {"lift_sudoku": answered([1, 0]), "lift_gsm8k": answered([1, 1])})
+    comparison = compare(load([tmp_path / "base", tmp_path / "mine"]))
+    assert "the baseline base has no results of lift_sudoku: no differences there" in comparison.notes

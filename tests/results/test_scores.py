@@ -35,6 +35,13 @@ def test_a_curve_counts_subsets_and_its_band_is_of_resampled_problems(tmp_path):
         assert (cell.interval.low, cell.interval.high) == pytest.approx((means[100], means[3899]), abs=0.025)
 
 
+@pytest.mark.parametrize(("n", "points"), [(32, 32), (33, 7)])
+def test_up_to_32_answers_every_k_is_in_the_curve(tmp_path, n, points):
+    """Of 33: 1, 2, 4, 8, 16, 32 and 33."""
+    verdicts = [[int(i < right) for i in range(n)] for right in (0, 3, 9)]
+    assert len(on_task(tmp_path, verdicts).pass_curve()) == points
+
+
 def test_a_curve_and_a_table_have_the_same_numbers(tmp_path):
     row = on_task(tmp_path, [[1, 0, 0, 1], [0, 0, 0, 1], [1, 1, 1, 1], [0, 0, 0, 0]])
     by_metric = {cell.metric: cell for cell in row.pass_curve()}

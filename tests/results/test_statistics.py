@@ -166,6 +166,70 @@ def test_the_same_resamples_come_every_time_kept_or_not(monkeypatch):
     assert np.array_equal(first, statistics.resampled(x)[0])
 
 
+@pytest.fixture
+def many(monkeypatch):
+    """Any number of problems counts as many."""
+    monkeypatch.setattr(statistics, "MANY", 0)
+
+
+def test_the_sums_of_many_problems_have_the_distribution_of_the_bootstrap(many):
+    """Right ones in a resample of n are binomial; two columns vary together as the problems do."""
+    x = np.repeat([0.0, 0.0, 1.0, 1.0, 1.0], 80)
+    y = np.tile([0.0, 1.0, 1.0, 1.0, 1.0], 80)
+    n, rights = statistics.resampled(ones(400), x)
+    assert len(rights) == statistics.RESAMPLES and np.all(n == 400)
+    for most in (220, 230, 240, 250, 260):
+        exact = math.fsum(math.comb(400, i) * 0.6**i * 0.4 ** (400 - i) for i in range(most + 1))
+        assert np.mean(rights <= most) == pytest.approx(exact, abs=0.015)
+    both = np.cov(*statistics.resampled(x, y))
+    assert both == pytest.approx(400 * np.cov(x, y, bias=True), rel=0.05, abs=3)
+
+
+def test_up_to_so_many_problems_are_drawn_one_by_one():
+    """3,355, as docs/comparing.md says: what a change of the limit would change."""
+    assert statistics.MANY == 3355
+
+    def one_by_one(n):
+        random, right = np.random.default_rng(n), np.arange(n) % 2 == 0
+        return [right[random.integers(0, n, n)].sum() for _ in range(3)]
+
+    for n, same in ((3355, True), (3356, False)):
+        right = (np.arange(n) % 2 == 0).astype(float)
+        assert (list(statistics.resampled(right)[0][:3]) == one_by_one(n)) == same
+
+
+def test_many_problems_of_as_many_kinds_are_drawn_one_by_one(many):
+    x = np.random.default_rng(0).random(40)
+    assert statistics._resampled_together([x]) is None
+    assert len(statistics.resampled(x)[0]) == statistics.RESAMPLES
+
+
+def test_many_problems_give_the_intervals_of_few_whatever_comes_first(many, monkeypatch):
+    random = np.random.default_rng(1)
+    a, b = (random.integers(0, 2, 3000).astype(float) for _ in range(2))
+    of = ones(3000)
+    there, back = statistics.paired(a, of, b, of), statistics.paired(b, of, a, of)
+    assert (there.value, there.p) == (-back.value, back.p)
+    limits = there.interval.low, there.interval.high
+    assert limits == pytest.approx((-back.interval.high, -back.interval.low), abs=1e-12)
+    ours = statistics.share_interval(a, of)
+    monkeypatch.undo()
+    one_by_one = statistics.paired(a, of, b, of)
+    assert limits == pytest.approx((one_by_one.interval.low, one_by_one.interval.high), abs=1e-3)
+    assert there.p == pytest.approx(one_by_one.p, abs=0.02)
+    known = statistics.share_interval(a, of)
+    assert (ours.low, ours.high) == pytest.approx((known.low, known.high), abs=1e-3)
+
+
+def test_a_million_problems_need_no_more_than_their_own_space():
+    right = np.arange(10**6) % 3 == 0
+    interval = statistics.share_interval(right.astype(float), ones(10**6))
+    error = math.sqrt(2 / 9 / 10**6)
+    assert (interval.low, interval.high) == pytest.approx(
+        (1 / 3 - 1.96 * error, 1 / 3 + 1.96 * error), abs=2e-5
+    )
+
+
 def test_bca_agrees_with_scipy():
     scipy = pytest.importorskip("scipy.stats", reason="scipy is not installed: no second bootstrap")
     x = np.random.default_rng(1).beta(0.3, 1.0, 60)

@@ -87,6 +87,7 @@ def write_eval(
     results=None,
     dtype="torch.float32",
     metadata=None,
+    shots=0,
 ):
     """lm-eval's files for tasks: {name: lines}."""
     folder = Path(folder)
@@ -103,7 +104,7 @@ def write_eval(
             for task, lines in tasks.items()
         },
         "versions": dict.fromkeys(tasks, version),
-        "n-shot": dict.fromkeys(tasks, 0),
+        "n-shot": dict.fromkeys(tasks, shots),
         "n-samples": {
             task: {"original": original or len(lines), "effective": len(lines)}
             for task, lines in tasks.items()

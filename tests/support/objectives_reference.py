@@ -115,7 +115,8 @@ def slow(name, options, row):
     """The views of one row by DESIGN section 7: one, or density's two."""
     if name in LIFT_LIKE:
         return [lift_like(name, options, row)]
-    return {"vanilla": vanilla, "cart": cart, "gift": gift, "density": density}[name](options, row)
+    methods = {"vanilla": vanilla, "cart": cart, "dream": dream, "gift": gift, "density": density}
+    return methods[name](options, row)
 
 
 def vanilla(options, row):
@@ -137,6 +138,13 @@ def cart(options, row):
     return [found]
 
 
+def dream(options, row):
+    """CART's context in the place of 1/t, and not times it."""
+    (found,) = cart({"p": options.get("p", 0.3)}, row)
+    found.weight = {i: weight * row.t for i, weight in found.weight.items()}
+    return [found]
+
+
 def uncertainty(logits, places):
     """Of each place the square root of its entropy."""
     b = {}
@@ -146,12 +154,23 @@ def uncertainty(logits, places):
     return b
 
 
+def measured(metric, logits, row):
+    """b of each place by a metric."""
+    if metric == "nll":
+        return {i: -math.log(softmax(logits[i])[row.x0[i]]) for i in row.places}
+    root = uncertainty(logits, row.places)
+    return root if metric == "sqrt_entropy" else {i: b * b for i, b in root.items()}
+
+
 def gift(options, row):
     if options.get("variant") == "release":
         return [gift_of_release(row)]
     asked = row.initial_of if options.get("reference") else row.logits_of
-    b = uncertainty(asked(row.hide(row.places)), row.places)
+    b = measured(options.get("metric", "sqrt_entropy"), asked(row.hide(row.places)), row)
     mean = sum(b.values()) / max(1, len(b))
+    if options.get("form") == "weighting":
+        masked = [i for i in row.places if row.mask_noise[i] < row.t]
+        return [view(row, masked, {i: b[i] / mean / row.t for i in masked}, row.t)]
     weight = {}
     for i in row.places:
         r = b[i] / mean
@@ -197,14 +216,15 @@ def density_rates(options, row):
         of_first = min(wanted, len(first))
         share = {True: of_first / max(1, len(first)), False: (wanted - of_first) / max(1, len(others))}
         return {i: share[bool(row.priority[i])] for i in row.places}
-    w, low, high = options.get("w", 2), 0.0, 1.0
+    w = options.get("w", 2)
+    low, high = 0.0, max(1.0, 1 / w)
     for _ in range(100):
         p = (low + high) / 2
-        if len(first) * min(w * p, 1) + len(others) * p < wanted:
+        if len(first) * min(w * p, 1) + len(others) * min(p, 1) < wanted:
             low = p
         else:
             high = p
-    return {i: min(w * p, 1) if row.priority[i] else p for i in row.places}
+    return {i: min(w * p, 1) if row.priority[i] else min(p, 1) for i in row.places}
 
 
 def lift_like(name, options, row):

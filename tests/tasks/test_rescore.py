@@ -4,6 +4,7 @@ import json
 import math
 import subprocess
 import sys
+import tracemalloc
 
 import pytest
 
@@ -173,3 +174,33 @@ def test_the_line_that_is_not_utf8_is_named(tmp_path):
     log.write_bytes(line(boxed(18)).encode() * 89 + b'{"doc": "\xe9"}\n')
     with pytest.raises(LiftError, match="line 90: not UTF-8"):
         score_file("lift_gsm8k", log)
+
+
+@pytest.mark.parametrize("where", ["name", "lines"])
+def test_a_log_that_says_it_is_of_another_task_is_refused(tmp_path, where):
+    """AIME's rows look like GSM8K's to the scorer: an answer that is a number."""
+    name = "samples_lift_aime24_2026-01-02T03-04-05.678901.jsonl" if where == "name" else "log.jsonl"
+    log = tmp_path / name
+    log.write_text(line(boxed(18), gold="18", **({"task": "lift_aime24"} if where == "lines" else {})))
+    with pytest.raises(LiftError, match="is a log of lift_aime24.*give --task lift_aime24"):
+        score_file("lift_gsm8k", log)
+    assert score_file("lift_math500", log)["metrics"]["acc"] == 1.0  # the same scoring
+    other = tmp_path / "samples_gsm8k_2026-01-02T03-04-05.678901.jsonl"  # lm-eval's own
+    other.write_text(line(boxed(18)))
+    assert score_file("lift_gsm8k", other)["metrics"]["acc"] == 1.0
+
+
+def test_a_long_log_is_not_held_in_memory(tmp_path):
+    log = tmp_path / "samples.jsonl"
+    with log.open("w") as stream:
+        for i in range(2000):
+            stream.write(line([f"{i} " * 2000 + boxed(18)[0]]))
+    assert log.stat().st_size > 15e6
+    score_file("lift_gsm8k", log)  # what is made once
+    tracemalloc.start()
+    try:
+        score_file("lift_gsm8k", log)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 4e6

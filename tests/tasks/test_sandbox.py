@@ -19,7 +19,7 @@ from support.hostile import ATTACKS, CHEATS
 
 from lift_harness.errors import LiftError
 from lift_harness.tasks.sandbox import Program, commands, isolation, run, runner
-from lift_harness.tasks.sandbox.guest import decode, encode
+from lift_harness.tasks.sandbox.guest import decode, encode, receive, send
 
 TESTS = "assert f(1) == 2\nassert f(41) == 42\n"
 SHORT = {"wall_s": 4, "cpu_s": 1, "memory_mb": 512}
@@ -184,6 +184,29 @@ def test_values_arrive_as_they_were(value):
 
     arrived = decode(json.loads(json.dumps(encode(value))))
     assert arrived == value and type(arrived) is type(value)
+
+
+def nested(depth):
+    """A list in a list, so many times."""
+    value = 1
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+def test_values_are_read_up_to_what_the_docs_say():
+    """docs/sandbox.md: 100,000 items of an iterator, 100 levels, 16 MiB."""
+    assert [len(list(decode(encode(iter(range(n)))))) for n in (99_999, 100_001)] == [99_999, 100_000]
+    assert decode(encode(nested(100))) == nested(100)
+    with pytest.raises(ValueError, match="nested more than 100 deep"):
+        encode(nested(101))
+    around, most = len(json.dumps({"value": ""})) + 1, 1 << 24
+    with tempfile.TemporaryFile() as channel:
+        send(channel.fileno(), {"value": "x" * (most - around)})
+        channel.seek(0)
+        assert len(receive(channel)["value"]) == most - around
+        with pytest.raises(ValueError, match="more than 16777216 bytes"):
+            send(channel.fileno(), {"value": "x" * (most - around + 1)})
 
 
 def test_other_values_arrive_as_their_like():

@@ -17,7 +17,7 @@ from lift_harness.killable import KillableWorker
 from lift_harness.tasks import prompts
 from lift_harness.tasks.scoring import score_gsm8k, score_math
 from lift_harness.tasks.scoring.latex_equal import WORKER, equal, math_verify
-from lift_harness.tasks.scoring.published_math import judged_items, normal_form, typeset_alike
+from lift_harness.tasks.scoring.published_math import is_hostile, judged_items, normal_form, typeset_alike
 
 SHARED = Path(__file__).parents[3] / "shared"
 
@@ -342,6 +342,11 @@ HOSTILE = [
     "x" + "^x" * 190,
     "__import__('os').system('false')",
 ]
+
+
+def test_an_answer_is_read_up_to_400_characters():
+    assert not is_hostile("x" * 400) and is_hostile("x" * 401)
+    assert [equal("7", f"7+0{'+0' * n}") for n in (198, 199)] == [True, False]  # 399 and 401 characters
 
 
 @pytest.mark.parametrize("answer", HOSTILE, ids=lambda answer: answer[:16])

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from rich.console import Console
 
+from lift_harness.console import Console
 from lift_harness.errors import LiftError
 from lift_harness.pipeline.data import limits
 from lift_harness.pipeline.plan import plan
@@ -110,15 +110,24 @@ def test_every_objectives_cost_in_a_dry_run():
         ("vanilla",): (1, 0),
         ("lift", ("H", 2)): (1, 1),
         ("lift",): (1, third),
-        ("lift", ("H", 10)): (1, 0.2),
+        ("lift", ("H", 10)): (1, pytest.approx(0.2)),
         ("lift_a",): (1, 0),
         ("topk",): (1, 1),
         ("bottomk",): (1, 1),
         ("random2",): (1, 1),
         ("random3",): (1, third),
         ("gift",): (1, 1),
+        ("lift", ("H", 5), ("t_range", (0.3, 0.7))): (1, 0),
+        ("lift", ("H", 2), ("t_range", (0.1, 0.2))): (1, 1),
+        ("lift", ("H", 4), ("t_range", (0.15, 0.95))): (1, pytest.approx(0.3 / 0.8)),
+        ("lift_a", ("t_range", (0.1, 0.2))): (1, 0),
+        ("gift", ("metric", "nll")): (1, 1),
+        ("gift", ("form", "weighting")): (1, 1),
         ("cart",): (1, 0),
+        ("dream",): (1, 0),
         ("density",): (2, 0),
+        ("density", ("w", 0.5)): (2, 0),
+        ("density", ("hard", True), ("t_range", (0.3, 0.8))): (2, 0),
         ("density", ("complementary", False)): (1, 0),
     }
     for (name, *options), passes in expected.items():

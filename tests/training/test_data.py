@@ -89,7 +89,7 @@ def test_the_benchmarks_test_questions_are_not_trained_on():
 
 def test_pinned_revisions_are_whole_commits():
     pinned = {name: known.revision for name, known in PUBLISHED.items() if known.revision}
-    assert set(PUBLISHED) - set(pinned) == {"lift-sft-12k"}
+    assert set(PUBLISHED) - set(pinned) == {"lift-sft-12k", "llama-nemotron", "dolci-think-rl"}
     assert all(len(commit) == 40 and int(commit, 16) for commit in pinned.values())
     assert pinned["gsm8k"] == benchmarks.SOURCES["gsm8k_train"].hub[3]
 

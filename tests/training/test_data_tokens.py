@@ -2,21 +2,20 @@
 
 import json
 import re
-import sys
-import types
 from collections import Counter
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from rich.console import Console
 
+from lift_harness.console import Console
 from lift_harness.errors import LiftError
 from lift_harness.models.chat import encode_example
 from lift_harness.pipeline.data import new_tokenizer, tokenizer_of
 from lift_harness.pipeline.preview import AtTime, hidden_tokens, preview, preview_recipe
 from lift_harness.pipeline.recipe import load_recipe
+from lift_harness.training import priority
 from lift_harness.training.data import Collator, Example, TokenCounts, describe, least, tokenize
 from lift_harness.training.objectives import Batch, NoiseKey, get_objective
 from lift_harness.training.settings import DataSource
@@ -159,8 +158,8 @@ def rules(monkeypatch):
     def token_flags(offsets, spans):
         return [any(a < end and start < b for start, end in spans) for a, b in offsets]
 
-    module = types.SimpleNamespace(priority_spans=priority_spans, token_flags=token_flags)
-    monkeypatch.setitem(sys.modules, "lift_harness.training.priority", module)
+    monkeypatch.setattr(priority, "priority_spans", priority_spans)
+    monkeypatch.setattr(priority, "token_flags", token_flags)
 
 
 def chosen(tokenizer, record, **options):
@@ -296,7 +295,7 @@ def test_text_does_not_steer_the_terminal(tokenizer):
         [Record((("user", "\x1b[2J[red]a[/red]"),), "\x1b]0;x\x07", "", "chat", "x:1")], tokenizer
     )
     text = shown(tokenizer, examples, plain=True, t=0.001)
-    assert "\x1b" not in text and "\x07" not in text and r"\x1b[2J[red]a[/red]" in text
+    assert "\x1b" not in text and "\x07" not in text and r"\u001b[2J[red]a[/red]" in text
 
 
 def recipe_with(sources):

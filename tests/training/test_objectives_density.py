@@ -25,7 +25,7 @@ LENGTHS = [(5, 12), (3, 20), (8, 9), (2, 16)]
 @given(
     flags=st.lists(st.booleans(), min_size=1, max_size=30),
     t=st.floats(EPS, 1),
-    w=st.floats(1, 50) | st.just(1.0),
+    w=st.floats(0.02, 50) | st.just(1.0),
     hard=st.booleans(),
 )
 def test_the_mean_rate_is_t_and_priority_comes_first(flags, t, w, hard):
@@ -42,6 +42,8 @@ def test_the_mean_rate_is_t_and_priority_comes_first(flags, t, w, hard):
             of_first, of_others = row[first][0], row[~first][0]
             if hard:
                 assert of_first == pytest.approx(1) or of_others == 0
+            elif w < 1:
+                assert of_others == pytest.approx(min(of_first / w, 1))
             else:
                 assert of_first == pytest.approx(min(w * of_others, 1))
 
@@ -57,6 +59,8 @@ def test_rates_by_hand():
         (0.25, 2, True, [1.0, 0.0, 0.0, 0.0]),
         (0.5, 2, True, [1.0, 1 / 3, 1 / 3, 1 / 3]),
         (1.0, 9, False, [1.0] * 4),
+        (0.35, 0.5, False, [0.2, 0.4, 0.4, 0.4]),
+        (0.8, 0.1, False, [0.2, 1.0, 1.0, 1.0]),  # the others are capped, and the mean is kept
     ]:
         found = rates(torch.tensor([t], dtype=torch.float64), priority, response, w, hard)
         assert found[0].tolist() == pytest.approx(expected)
@@ -80,6 +84,8 @@ def test_priority_tokens_are_masked_more_often():
         ((4.0, False), 1.6 / 1.9),
         ((9.0, False), 1.0),
         ((2.0, True), 1.0),
+        ((0.5, False), 0.2 / 0.85),
+        ((0.1, False), 0.04 / 0.73),
     ):
         masked = NoiseKey(0, 0).mask_below(rates(t, priority, batch.response, *options), batch)
         share = masked.double().mean(0)
@@ -91,7 +97,16 @@ def test_priority_tokens_are_masked_more_often():
 # ---- views
 
 
-@pytest.mark.parametrize("options", [{}, {"w": 5.0}, {"hard": True}])
+def test_w_and_its_reciprocal_are_the_same_with_the_kinds_exchanged():
+    priority = torch.tensor([[True, False, True, False, False]])
+    for t in (0.1, 0.5, 0.9):
+        time = torch.tensor([t], dtype=torch.float64)
+        response = torch.ones_like(priority)
+        one, other = rates(time, priority, response, 5.0, False), rates(time, ~priority, response, 0.2, False)
+        torch.testing.assert_close(one, other, rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize("options", [{}, {"w": 5.0}, {"w": 0.1}, {"hard": True}])
 def test_the_complement_masks_exactly_the_rest_of_the_response(model, options):
     batch = make_batch(LENGTHS, pad_to=25)
     found = get_objective("density", **options)(model, batch, NoiseKey(1, 0))

@@ -13,24 +13,24 @@ from support.objectives_reference import AtTimes, assert_equals_slow, make_batch
 from lift_harness.errors import LiftError
 from lift_harness.training.objectives import NoiseKey, get_objective
 from lift_harness.training.objectives.base import EPS
-from lift_harness.training.objectives.gift import entropies, importance
+from lift_harness.training.objectives.gift import importance, uncertainties
 
 LENGTHS = [(5, 12), (3, 20), (8, 9), (2, 16)]
 
 
 def test_entropies_are_those_of_a_wholly_masked_response(model, reference):
     batch = make_batch(LENGTHS)
-    found = entropies(model, batch, None, False)
+    found = uncertainties(model, batch, None, False)
     for b in range(len(LENGTHS)):
         logits = reference(batch.x0[b].masked_fill(batch.response[b], MASK).tolist())
         expected = [-sum(q * math.log(q) for q in softmax(row) if q > 0) for row in logits]
-        np.testing.assert_allclose(found[b], np.where(batch.response[b], expected, 0), rtol=1e-4)
+        np.testing.assert_allclose(found[b] ** 2, np.where(batch.response[b], expected, 0), rtol=1e-4)
 
 
 def test_importance_is_one_on_average_over_the_response():
     response = torch.tensor([[False, True, True, True], [False, False, True, True]])
     entropy = torch.tensor([[0.0, 1.0, 4.0, 9.0], [0.0, 0.0, 0.25, 0.25]])
-    r = importance(entropy, response)
+    r = importance(entropy.double().sqrt(), response)
     assert r[0, 1:].tolist() == pytest.approx([0.5, 1.0, 1.5])
     assert r[1, 2:].tolist() == [1.0, 1.0]
     assert r.dtype == torch.float64
@@ -39,8 +39,7 @@ def test_importance_is_one_on_average_over_the_response():
 def test_importance_is_one_where_the_model_is_certain_of_everything():
     response = torch.tensor([[False, True, True], [True, True, True], [False, False, False]])
     assert (importance(torch.zeros(3, 3), response) == 1).all()
-    assert (importance(torch.full((3, 3), -1e-7), response) == 1).all()  # rounding of an entropy of 0
-    r = importance(torch.tensor([[0.0, 0.0, 4.0]] * 3), response)
+    r = importance(torch.tensor([[0.0, 0.0, 2.0]] * 3), response)
     assert r[0].tolist() == [0.0, 0.0, 2.0] and r[1].tolist() == pytest.approx([0, 0, 3])
 
 
@@ -55,6 +54,13 @@ class Certain(torch.nn.Module):
         count = int(logits_mask.sum())
         gradient = torch.is_grad_enabled()
         return SimpleNamespace(loss=self.scale.expand(count) if gradient else self.entropy[logits_mask])
+
+
+@pytest.mark.parametrize("metric", ["sqrt_entropy", "entropy", "nll"])
+def test_an_entropy_of_0_that_rounding_made_negative_is_0(metric):
+    batch = make_batch(LENGTHS)
+    rounded = Certain(torch.full_like(batch.x0, -1e-7, dtype=torch.float32))
+    assert (uncertainties(rounded, batch, None, False, metric) == 0).all()
 
 
 @pytest.mark.parametrize("weight", ["published", "nelbo"])
@@ -157,12 +163,12 @@ class Wrapper(torch.nn.Module):
 @pytest.mark.parametrize("wrap", [lambda model: model, Wrapper], ids=["plain", "wrapped"])
 def test_with_adapters_the_initial_model_is_the_one_without_them(llada, wrap):
     batch = make_batch(LENGTHS)
-    initial = entropies(llada("mha"), batch, None, False)
+    initial = uncertainties(llada("mha"), batch, None, False)
     model = wrap(adapted(llada("mha"))).train()
     trained = {name: p.requires_grad for name, p in model.named_parameters()}
-    found = entropies(model, batch, None, True)
+    found = uncertainties(model, batch, None, True)
     torch.testing.assert_close(found, initial, rtol=1e-6, atol=1e-6)
-    assert (entropies(model, batch, None, False) - initial).abs().max() > 1e-3
+    assert (uncertainties(model, batch, None, False) - initial).abs().max() > 1e-3
     assert model.training
     assert {name: p.requires_grad for name, p in model.named_parameters()} == trained
     assert any(trained.values())
@@ -182,8 +188,8 @@ def test_without_adapters_or_a_copy_the_initial_model_is_unknown(model):
 def test_the_entropy_pass_has_no_dropout_and_no_gradient(llada):
     model = adapted(llada("mha")).train()
     batch = make_batch(LENGTHS)
-    first, second = (entropies(model, batch, None, False) for _ in range(2))
+    first, second = (uncertainties(model, batch, None, False) for _ in range(2))
     assert torch.equal(first, second) and not first.requires_grad
     frozen = copy.deepcopy(model).eval()
-    entropies(model, batch, frozen, True)
+    uncertainties(model, batch, frozen, True)
     assert not frozen.training and model.training

@@ -158,9 +158,9 @@ def test_gift_of_the_released_code_shows_the_padding_and_never_masks_it(model):
 def test_importance_of_the_released_code_is_one_on_average_over_the_batch():
     response = torch.tensor([[False, True, True], [False, False, True]])
     entropy = torch.tensor([[0.0, 1.0, 4.0], [9.0, 9.0, 9.0]])
-    r = importance(entropy, response, together=True)
+    r = importance(entropy.sqrt(), response, together=True)
     assert r[0, 1:].tolist() == [0.5, 1.0] and r[1, 2].item() == 1.5
-    assert importance(entropy, response)[1, 2].item() == 1.0
+    assert importance(entropy.sqrt(), response)[1, 2].item() == 1.0
 
 
 def test_gift_of_the_released_code_divides_by_the_masked_tokens(model):

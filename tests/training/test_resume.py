@@ -154,6 +154,26 @@ def test_a_damaged_checkpoint_is_passed_over_with_a_warning(start, whole, tmp_pa
     assert checkpoints.newest(folder) == newest  # written anew
 
 
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"max_steps": 4},  # an epoch has 3
+        {"epochs": 1.5},
+        {"max_steps": 4, "eval_steps": 1, "select": "best"},
+    ],
+    ids=["max_steps", "epochs", "best"],
+)
+def test_a_training_that_was_at_its_end_takes_no_step_more(start, tmp_path, values):
+    """Killed between the checkpoint of its last step and the end; a step more would change all of it."""
+    folder, values = tmp_path / "twice", {"lr_scheduler": "constant", **values}
+    assert outcome(start(folder, **values)) == 0
+    once, passes = results(folder), (folder / "passes.json").read_text()
+    last = checkpoints.steps(folder)[0]
+    assert outcome(start(folder, resume=True, **values)) == 0
+    assert_same(folder, once)
+    assert (folder / "passes.json").read_text() == passes and checkpoints.steps(folder)[0] == last
+
+
 def test_a_full_disk_leaves_the_checkpoint_before(start, whole, tmp_path):
     """Files of at most so many bytes: the optimiser's state does not fit, the step before it did."""
     folder = tmp_path / "full"

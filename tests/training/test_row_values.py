@@ -7,9 +7,9 @@ import pytest
 from datasets import Dataset
 from hypothesis import given
 from hypothesis import strategies as st
-from rich.console import Console
 from support.training_rows import KODCODE, LIFT_SFT, LOCAL, S1K, S1K_1_1, load, only
 
+from lift_harness.console import Console
 from lift_harness.errors import LiftError
 from lift_harness.pipeline.preview import data_summary
 from lift_harness.training.data import TokenCounts

@@ -11,7 +11,7 @@ from typing import Any
 from lift_harness.errors import LiftError, did_you_mean
 from lift_harness.training.objectives.ablations import bottomk, random2, random3, topk
 from lift_harness.training.objectives.base import Batch, Loss, NoiseKey
-from lift_harness.training.objectives.cart import cart
+from lift_harness.training.objectives.cart import cart, dream
 from lift_harness.training.objectives.definition import Objective, Passes, objective
 from lift_harness.training.objectives.density import density
 from lift_harness.training.objectives.gift import gift
@@ -19,7 +19,7 @@ from lift_harness.training.objectives.lift import lift
 from lift_harness.training.objectives.lift_a import lift_a
 from lift_harness.training.objectives.vanilla import vanilla
 
-METHODS = (vanilla, lift, lift_a, topk, bottomk, random2, random3, gift, cart, density)
+METHODS = (vanilla, lift, lift_a, topk, bottomk, random2, random3, gift, cart, dream, density)
 OBJECTIVES: dict[str, Objective] = {method.name: method for method in METHODS}
 
 

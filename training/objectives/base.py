@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 import torch.distributed as dist
@@ -19,6 +19,7 @@ from lift_harness.keyed_random import keyed_uniform
 from lift_harness.training.vocabulary import token_nll
 
 EPS = 1e-3  # t is drawn from [EPS, 1]: 1/t stays bounded (LLaDA, arXiv 2502.09992, algorithm 2)
+ALL_TIMES = (EPS, 1.0)
 
 
 @dataclass(frozen=True)
@@ -55,10 +56,17 @@ class Batch:
 
 @dataclass(frozen=True)
 class NoiseKey:
-    """What the noise of a batch is a function of, together with example id and position."""
+    """What the noise of a batch is a function of, together with example id and position.
+
+    Attributes:
+        seed: of the training.
+        epoch: from 0.
+        t_range: lowest and highest diffusion time.
+    """
 
     seed: int
     epoch: int
+    t_range: tuple[float, float] = field(default=ALL_TIMES, kw_only=True)
 
     def per_example(self, stream: int, batch: Batch) -> Tensor:
         """Uniform (0, 1) numbers [B], float64."""
@@ -69,8 +77,9 @@ class NoiseKey:
         return keyed_uniform(self.seed, self.epoch, stream, batch.example_id[:, None], batch.position)
 
     def t(self, batch: Batch) -> Tensor:
-        """Diffusion times [B] from [EPS, 1]."""
-        return (1 - EPS) * self.per_example(keyed_random.TRAINING_TIME, batch) + EPS
+        """Diffusion times [B], uniform in `t_range`."""
+        low, high = self.t_range
+        return (high - low) * self.per_example(keyed_random.TRAINING_TIME, batch) + low
 
     def mask_below(self, rate: Tensor, batch: Batch) -> Tensor:
         """bool [B, N]: response tokens masked independently with probability `rate` ([B] or [B, N])."""

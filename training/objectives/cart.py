@@ -5,11 +5,13 @@ L = E_t [ 1/t * sum over masked i of w_i * -log p(x0_i | x_t) ],
 w_i = 1/2 * sum over unmasked j of Geo(p; |i - j| - 1), Geo(p; k) = p (1 - p)^k.
 
 Every token that is shown counts, the prompt's and the padding's too. Dream's own training uses w_i in the
-place of 1/t; here, as in the LIFT paper's comparison, it multiplies it.
+place of 1/t: that is `dream`, which the GIFT paper compares with (arXiv 2509.20863, equation 16). In `cart`,
+as in the LIFT paper's comparison, it multiplies 1/t.
 """
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -17,19 +19,33 @@ from lift_harness.training.objectives.base import Batch, Loss, NoiseKey, weighte
 from lift_harness.training.objectives.definition import Passes, objective
 from lift_harness.training.objectives.options import number
 
+OPTIONS = {"p": number("between 0 and 1, both excluded", lambda p: 0 < p < 1)}
 
-@objective(
-    passes=Passes(trained=1),
-    options={"p": number("between 0 and 1, both excluded", lambda p: 0 < p < 1)},
-)
+
+@objective(passes=Passes(trained=1), options=OPTIONS)
 def cart(
     model: nn.Module, batch: Batch, key: NoiseKey, num_items: int | None = None, *, p: float = 0.1
 ) -> Loss:
     """Vanilla masking, the loss of a token weighted by the context around it."""
+    return by_context(model, batch, key, num_items, p, scale=1 / key.t(batch))
+
+
+@objective(passes=Passes(trained=1), options=OPTIONS)
+def dream(
+    model: nn.Module, batch: Batch, key: NoiseKey, num_items: int | None = None, *, p: float = 0.3
+) -> Loss:
+    """Vanilla masking, the loss of a token weighted by the context around it and by nothing else."""
+    return by_context(model, batch, key, num_items, p, scale=torch.ones_like(key.t(batch)))
+
+
+def by_context(
+    model: nn.Module, batch: Batch, key: NoiseKey, num_items: int | None, p: float, scale: Tensor
+) -> Loss:
+    """Vanilla masking, each token weighted by `scale` [B] times its context."""
     t = key.t(batch)
     masked = key.mask_below(t, batch)
     inputs = batch.x0.masked_fill(masked, batch.mask_id)
-    weight = (masked * context(~masked, p) / t[:, None]).float()
+    weight = (masked * context(~masked, p) * scale[:, None]).float()
     loss = weighted_loss(model, batch, inputs, masked, weight, num_items)
     return Loss(loss, inputs, masked, weight, t, t.new_zeros(t.shape))
 

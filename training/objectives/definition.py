@@ -16,9 +16,10 @@ from torch import Tensor, nn
 
 from lift_harness.errors import LiftError
 from lift_harness.training.objectives.base import Batch, Loss, NoiseKey
-from lift_harness.training.objectives.options import Check
+from lift_harness.training.objectives.options import Check, time_range
 
 Options = Mapping[str, Any]
+T_RANGE = "t_range"  # the option that every objective has: where t is drawn from
 
 
 class Passes(NamedTuple):
@@ -47,6 +48,7 @@ class Objective:
         reference: the option that, where it is true, asks the initial model too.
         defaults: of all options.
         given: the options that were set.
+        t_range: lowest and highest diffusion time; None: all of them.
         reference_model: a frozen copy of the initial model (`with_reference`).
     """
 
@@ -59,6 +61,7 @@ class Objective:
     reference: str | None
     defaults: Options
     given: Options = field(default_factory=dict)
+    t_range: tuple[float, float] | None = None
     reference_model: nn.Module | None = None
 
     def __call__(
@@ -66,12 +69,14 @@ class Objective:
     ) -> Loss:
         """The loss of a batch; `num_items`: response tokens to divide by, None for those of the batch."""
         extra = {} if self.reference_model is None else {"reference_model": self.reference_model}
+        if self.t_range is not None:
+            key = replace(key, t_range=self.t_range)
         return self.function(model, batch, key, num_items, **extra, **self.given)
 
     @property
     def options(self) -> Options:
         """Every option with its value."""
-        return {**self.defaults, **self.given}
+        return {**self.defaults, **self.given, T_RANGE: self.t_range}
 
     @property
     def passes(self) -> Passes:
@@ -94,15 +99,18 @@ class Objective:
         Raises:
             LiftError: an unknown option, a value of the wrong type or out of range, or one without effect.
         """
+        checks = {**self.checks, T_RANGE: time_range}
         for option in given:
-            if option not in self.checks:
-                known = ", ".join(self.checks) or "none"
+            if option not in checks:
+                known = ", ".join(checks)
                 raise LiftError(f"objective {self.name!r} has no option {option!r}; it has: {known}")
         for option, value in given.items():
-            self.checks[option](option, value)
+            checks[option](option, value)
         if self.together is not None:
             self.together(given)
-        return replace(self, given=dict(given))
+        own = {option: value for option, value in given.items() if option != T_RANGE}
+        times = given.get(T_RANGE)
+        return replace(self, given=own, t_range=None if times is None else (times[0], times[1]))
 
     def with_reference(self, frozen: nn.Module) -> Objective:
         """An objective that `needs_reference`, with a frozen copy of the initial model."""

@@ -4,6 +4,7 @@ Priority tokens (control flow, numbers, results: training/priority.py, or spans 
 probability min(w p, 1), the others with p, where p makes the mean over the response t: with f the share of
 priority tokens, f min(w p, 1) + (1 - f) p = t, so that
 p = t / (1 + (w - 1) f) while w p <= 1, else p = (t - f) / (1 - f).
+With w < 1 they are masked less often, which is the others masked 1/w times as often: those are capped at 1.
 Hard masking is w -> infinity, priority tokens before all others: min(t/f, 1), and max(0, (t - f)/(1 - f)).
 
 The complementary view masks exactly the response tokens that the first did not. Its mean rate is 1 - t, so
@@ -38,7 +39,7 @@ def refuse_w_of_hard(given: Options) -> None:
 
 @objective(
     passes=views,
-    options={"w": number("of at least 1", lambda w: w >= 1), "hard": boolean, "complementary": boolean},
+    options={"w": number("above 0", lambda w: w > 0), "hard": boolean, "complementary": boolean},
     together=refuse_w_of_hard,
     priority=True,
 )
@@ -52,7 +53,7 @@ def density(
     hard: bool = False,
     complementary: bool = True,
 ) -> Loss:
-    """Vanilla with priority tokens masked w times as often; both views in one pass of 2 B rows.
+    """Vanilla with priority tokens masked w times as often (or, w < 1, as rarely); 2 B rows in one pass.
 
     The result's rows are the B views at t, then the B complements at 1 - t.
     """
@@ -84,9 +85,11 @@ def rates(t: Tensor, priority: Tensor, response: Tensor, w: float, hard: bool) -
         t: float64 [B].
         priority: bool [B, N]; only response tokens count.
         response: bool [B, N].
-        w: how much more often priority tokens are masked, at least 1.
+        w: how much more often priority tokens are masked, above 0.
         hard: w -> infinity.
     """
+    if w < 1 and not hard:
+        return rates(t, ~priority, response, 1 / w, hard)
     f = (priority & response).sum(-1) / response.sum(-1).clamp(min=1).double()
     # Beyond w p = 1 all priority tokens are masked, and the others make up the rest. (f = 1: no others.)
     beyond = (t - f) / (1 - f).clamp(min=EPS / response.shape[-1])

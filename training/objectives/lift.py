@@ -27,8 +27,14 @@ from lift_harness.training.objectives.options import one_of, regime_count
 
 
 def two_of_H(options: Options) -> Passes:
-    """A first pass without gradient where t decides for the hardest or the easiest: 2 of H regimes."""
-    return Passes(trained=1, scored=2 / options["H"])
+    """A first pass without gradient where t decides for the hardest or the easiest: 2 of H regimes.
+
+    With a `t_range` it is the share of that range.
+    """
+    low, high = options["t_range"] or (0.0, 1.0)
+    first, last = 1 / options["H"], 1 - 1 / options["H"]
+    ranked = max(min(high, first) - low, 0.0) + max(high - max(low, last), 0.0)
+    return Passes(trained=1, scored=ranked / (high - low))
 
 
 def refuse_rho_of_release(given: Options) -> None:

@@ -44,3 +44,16 @@ def number(range_: str, inside: Callable[[float], bool]) -> Check:
             raise LiftError(f"objective.{option}={value!r}: must be a number {range_}")
 
     return check
+
+
+def time_range(option: str, value: Any) -> None:
+    """Refuse what is neither nothing (all times) nor a lowest and a highest diffusion time within (0, 1]."""
+    if value is None:
+        return
+    pair = isinstance(value, (list, tuple)) and len(value) == 2
+    if not pair or not all(isinstance(t, (int, float)) and not isinstance(t, bool) for t in value):
+        raise LiftError(f"objective.{option}={value!r}: give the lowest and the highest t, e.g. [0.3, 0.8]")
+    if not 0 < value[0] < value[1] <= 1:  # NaN is in no order
+        raise LiftError(
+            f"objective.{option}={value!r}: must be a lower and a higher t within (0, 1], e.g. [0.3, 0.8]"
+        )

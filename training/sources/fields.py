@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Any
 
 from lift_harness.errors import LiftError, did_you_mean
@@ -28,6 +29,7 @@ TEXT_PARTS = (None, "text", "input_text", "output_text")  # kinds of parts of a 
 NO_PLACE = (
     "'priority_spans' count in a response or a reasoning of its own; this row has neither (kind: chat does)"
 )
+SPANS_OF = "priority_spans_of"  # a column: the hash of the response, which the spans then count in
 EXACT = 2**53  # the whole numbers up to this have a float of their own
 
 
@@ -94,7 +96,7 @@ def messages_of(row: Row, column: str, origin: str) -> list[tuple[str, str]]:
             raise LiftError(f"{where} must be an object with role and content, not {type(message).__name__}")
         names = ("from", "value") if "from" in message else ("role", "content")
         role = require(message, names[0], where)
-        if role not in ROLES:
+        if not isinstance(role, str) or role not in ROLES:
             raise LiftError(f"{where}: unknown role {role!r}; {did_you_mean(str(role), ROLES)}")
         said.append((ROLES[role], message_text(message, names[1], where)))
     return said
@@ -141,6 +143,11 @@ def tests_of(row: Row, field: str, origin: str) -> list[str]:
     return assertions(text_of(row, field, origin))
 
 
+def span_column(columns: Mapping[str, str]) -> str:
+    """The column of marked spans, of a layout's (part -> column)."""
+    return columns.get("priority_spans", "priority_spans")
+
+
 def given_spans(row: Row, column: str, origin: str, text: str) -> Spans | None:
     """The marked spans in a column, if there are any: [start, end] pairs of characters of `text`."""
     value = row.get(column)
@@ -154,7 +161,13 @@ def given_spans(row: Row, column: str, origin: str, text: str) -> Spans | None:
             raise LiftError(
                 f"{origin}: 'priority_spans' has {pair!r}, no [start, end] within {len(text)} characters"
             )
-    return tuple((start, end) for start, end in value)
+    spans = tuple((start, end) for start, end in value)
+    for one, other in pairwise(sorted(spans)):
+        if other[0] < one[1]:
+            raise LiftError(
+                f"{origin}: 'priority_spans' overlap: {list(one)} and {list(other)}; join them or cut one"
+            )
+    return spans
 
 
 def stripped(text: str, spans: Spans | None) -> tuple[str, Spans | None]:

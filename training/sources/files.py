@@ -7,7 +7,6 @@ all messages about it begin with.
 from __future__ import annotations
 
 import gzip
-import json
 import re
 import zlib
 from collections.abc import Iterator
@@ -15,8 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from lift_harness.errors import LiftError, first_line
+from lift_harness.files import bounded, decoded, lines_of, parse_json
 
 SUFFIXES = (".jsonl", ".jsonl.gz", ".json", ".json.gz", ".parquet")
+LIST = 1 << 30  # bytes of a JSON list, which is read whole; JSON lines may be longer
 Row = dict[str, Any]
 
 
@@ -68,9 +69,9 @@ def json_rows(file: Path) -> Iterator[tuple[int, Any]]:
     try:
         with gzip.open(file) if file.name.endswith(".gz") else file.open("rb") as stream:
             if ".jsonl" not in file.name and first_byte(stream) == b"[":
-                yield from enumerate(parsed(stream.read(), f"{file}"), start=1)
+                yield from enumerate(parsed(bounded(stream, str(file), LIST), str(file)), start=1)
                 return
-            for number, line in enumerate(stream, start=1):
+            for number, line in lines_of(stream, str(file)):
                 if line.strip():
                     yield number, parsed(line, f"{file}:{number}")
     except (OSError, EOFError, zlib.error) as error:  # a damaged .gz raises any of them
@@ -87,12 +88,7 @@ def first_byte(stream: Any) -> bytes:
 
 def parsed(text: bytes, where: str) -> Any:
     """A JSON value."""
-    try:
-        return json.loads(text.decode("utf-8-sig"))
-    except UnicodeDecodeError as error:
-        raise LiftError(f"{where}: not UTF-8: {error.reason} at byte {error.start}") from None
-    except (ValueError, RecursionError) as error:  # a number of thousands of digits, too
-        raise LiftError(f"{where}: not JSON: {first_line(error)}") from None
+    return parse_json(decoded(text, where), where)
 
 
 def parquet_rows(file: Path) -> Iterator[tuple[int, Row]]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from lift_harness.errors import LiftError, did_you_mean
@@ -17,18 +17,20 @@ from lift_harness.tasks.scoring.tags import answer_tag, last_boxed
 from lift_harness.tasks.worked import gsm8k_parts
 from lift_harness.training.sources.fields import (
     NO_PLACE,
+    SPANS_OF,
     Row,
     Spans,
     given_spans,
     is_missing,
     messages_of,
     require,
+    span_column,
     stripped,
     tests_of,
     text_of,
     turns_of,
 )
-from lift_harness.training.sources.records import Record
+from lift_harness.training.sources.records import Record, response_hash
 from lift_harness.training.sources.release import released_record
 
 
@@ -113,6 +115,22 @@ def make_record(row: Row, layout: Layout, origin: str, instruction: str | None =
     Raises:
         LiftError: a field is missing or holds something else than it should.
     """
+    hashed, column = row.get(SPANS_OF), span_column(layout.columns)
+    if is_missing(hashed):
+        return own_record(row, layout, origin, instruction)
+    record = own_record({**row, column: None}, layout, origin, instruction)
+    if record is None:
+        return None
+    if hashed != response_hash(record):
+        raise LiftError(
+            f"{origin}: 'priority_spans' are those of another response; read the rows as `data annotate` did "
+            "(kind, fields, format), or annotate them anew"
+        )
+    return replace(record, spans=given_spans(row, column, origin, record.response))
+
+
+def own_record(row: Row, layout: Layout, origin: str, instruction: str | None) -> Record | None:
+    """`make_record` of a row whose spans, if it has any, count in its own text."""
     if instruction is not None:
         return released_record(row, layout.columns, layout.kind, instruction, origin)
     if "question" in layout.columns:
@@ -122,7 +140,7 @@ def make_record(row: Row, layout: Layout, origin: str, instruction: str | None =
     messages, response = conversation(row, layout, origin)
     if not response.strip() or not any(said.strip() for role, said in messages if role == "user"):
         return None
-    spans = given_spans(row, span_column(layout), origin, response)
+    spans = given_spans(row, span_column(layout.columns), origin, response)
     if layout.kind == "chat":
         return Record(tuple(messages), response, "", "chat", origin, spans)
     if [role for role, _ in messages if role != "system"] != ["user"]:
@@ -133,11 +151,6 @@ def make_record(row: Row, layout: Layout, origin: str, instruction: str | None =
         raise LiftError(f"{origin}: {NO_PLACE}")
     reasoning, answer = split_answer(response, layout.kind, origin)
     return asked_as_evaluated(layout, messages[:-1], messages[-1][1], reasoning, answer, (), None, origin)
-
-
-def span_column(layout: Layout) -> str:
-    """The column of marked spans."""
-    return layout.columns.get("priority_spans", "priority_spans")
 
 
 # ---------------------------------------------------------------- question, reasoning, answer
@@ -160,7 +173,7 @@ def worked_record(row: Row, layout: Layout, origin: str) -> Record | None:
         return None
     if "tests" in layout.columns:
         tests = tests_of(row, layout.columns["tests"], origin)
-    spans = given_spans(row, span_column(layout), origin, reasoning)
+    spans = given_spans(row, span_column(layout.columns), origin, reasoning)
     if spans is not None and "reasoning" not in layout.columns:
         raise LiftError(f"{origin}: {NO_PLACE}")
     reasoning, spans = stripped(reasoning, spans)

@@ -6,7 +6,7 @@ import heapq
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
@@ -18,7 +18,13 @@ from lift_harness.training.sources import synthetic
 from lift_harness.training.sources.fields import require
 from lift_harness.training.sources.files import SUFFIXES
 from lift_harness.training.sources.formats import find_layout, make_record
-from lift_harness.training.sources.published import PUBLISHED, find_published, local_rows, published_rows
+from lift_harness.training.sources.published import (
+    PUBLISHED,
+    find_published,
+    local_rows,
+    published_rows,
+    usual_fields,
+)
 from lift_harness.training.sources.records import Record, content, content_hash, number
 from lift_harness.training.sources.release import read_instruction
 
@@ -26,8 +32,8 @@ Rows = Iterable[tuple[str, Mapping[str, Any]]]
 Tokens = Callable[[Record], int]
 # Settings that mean nothing for generated text.
 OF_FILES = (
-    *("kind", "split", "config", "revision", "fields", "where", "max_chars", "min_tokens", "max_tokens"),
-    *("format", "bad_rows"),
+    *("kind", "split", "config", "revision", "fields", "where", "below", "max_chars", "min_tokens"),
+    *("max_tokens", "format", "bad_rows"),
 )
 
 LEAVE_OUT = "; to leave such rows out: bad_rows: drop"
@@ -46,6 +52,7 @@ class SourceSummary:
             beyond `n` (not tokenized, so that no filter on tokens counts them).
         first_bad: what was wrong with the first bad row.
         kept: records.
+        no_priority: of these, outside of `priority_share`: nothing in them is a priority token.
     """
 
     source: str
@@ -54,6 +61,7 @@ class SourceSummary:
     dropped: Counter[str] = field(default_factory=Counter)
     first_bad: str | None = None
     kept: int = 0
+    no_priority: int = 0
 
 
 @dataclass
@@ -93,7 +101,7 @@ def load_data(sources: Sequence[DataSource], tokens: Tokens | None = None) -> Da
             )
         summary, records = read_source(source, tokens)
         data.sources.append(summary)
-        data.records += records
+        data.records += prioritized(records, source, summary)
     return data
 
 
@@ -161,6 +169,25 @@ def refuse(source: DataSource, settings: Sequence[str], because: str) -> None:
             raise LiftError(f"data source {source.source!r} {because}, so it takes no {name}={value!r}")
 
 
+# ---------------------------------------------------------------- priority tokens
+
+
+def prioritized(records: Iterable[Record], source: DataSource, summary: SourceSummary) -> Iterator[Record]:
+    """The records, with what their source says of priority tokens.
+
+    Which ones are in `priority_share` goes by a hash of their content: a larger share has those of a smaller.
+    """
+    limit = int(source.priority_share * 2**63)
+    for record in records:
+        if source.priority_share < 1 and number(content(record), "priority") >= limit:
+            summary.no_priority += 1
+            yield replace(record, spans=())
+        elif source.priority is not None:
+            yield replace(record, priority=source.priority)
+        else:
+            yield record
+
+
 # ---------------------------------------------------------------- filters
 
 
@@ -168,32 +195,49 @@ def filtered(
     rows: Rows, source: DataSource, summary: SourceSummary, instruction: str | None
 ) -> Iterator[Record]:
     """The records of the rows that pass the filters on fields and characters."""
-    layout = None
+    layout, fields = None, source.fields or usual_fields(source.source)
     for origin, row in rows:
         summary.read += 1
         try:
-            layout = layout or find_layout(row, origin, source.fields, source.kind)
-            wanted = matches(row, source.where, origin)
-            record = make_record(row, layout, origin, instruction) if wanted else None
+            layout = layout or find_layout(row, origin, fields, source.kind)
+            unwanted = left_out_by(row, source, origin)
+            record = None if unwanted else make_record(row, layout, origin, instruction)
         except LiftError as error:
             if source.bad_rows == "error":
                 raise LiftError(f"{error}{'' if layout is None else LEAVE_OUT}") from error
             summary.dropped["bad rows"] += 1
             summary.first_bad = summary.first_bad or str(error)
             continue
-        if not wanted:
-            summary.dropped["where"] += 1
+        if unwanted:
+            summary.dropped[unwanted] += 1
         elif record is None:
             summary.dropped["empty"] += 1
         elif short_enough(record, source, summary):
             yield record
 
 
+def left_out_by(row: Mapping[str, Any], source: DataSource, origin: str) -> str | None:
+    """The filter on fields that leaves a row out, if one does."""
+    if not matches(row, source.where, origin):
+        return "where"
+    for name, limit in source.below.items():
+        value = require(row, name, origin)
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            raise LiftError(f"{origin}: {name!r} must be a number, to be below {limit:g}, not {value!r:.60}")
+        if not value < limit:
+            return "below"
+    return None
+
+
 def matches(row: Mapping[str, Any], where: Mapping[str, Any], origin: str) -> bool:
-    """Whether each field of `where` has its value, or one of its values, as it is written."""
+    """Whether each field of `where` has its value, or one of its values, as it is written.
+
+    Of a field that is a list one item is enough.
+    """
     for name, values in where.items():
-        wanted = values if isinstance(values, list) else [values]
-        if str(require(row, name, origin)) not in map(str, wanted):
+        wanted = set(map(str, values if isinstance(values, list) else [values]))
+        value = require(row, name, origin)
+        if wanted.isdisjoint(map(str, value if isinstance(value, list) else [value])):
             return False
     return True
 

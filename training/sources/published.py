@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +26,13 @@ class Published:
         hub: its id.
         config: the configuration, if it has several.
         revision: pinned; None: the newest (what that was goes into the manifest).
+        fields: part -> column, where the columns' names alone do not say it.
     """
 
     hub: str
     config: str | None = None
     revision: str | None = None
+    fields: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def stem(self) -> str:
@@ -39,7 +41,7 @@ class Published:
 
 
 # The revisions are the ones that public code pins, each the newest that the dataset's own page was seen
-# with; the Hub could not be reached where this was written. No revision of LIFT-SFT-12K was found.
+# with; the Hub could not be reached where this was written. Of those without one none was found.
 PUBLISHED: dict[str, Published] = {
     "s1k": Published("simplescaling/s1K", revision="278d72baaa2b887a7e76a70a0ae254a5a45536e4"),
     "s1k-1.1": Published("simplescaling/s1K-1.1", revision="96c411f1fe4c49d20f0e2a1565f61e1a28b0b84d"),
@@ -50,6 +52,19 @@ PUBLISHED: dict[str, Published] = {
         "open-r1/Mixture-of-Thoughts", "all", "e55fa28006c0d0ec60fb3547520f775dd42d02cd"
     ),
     "tulu-3": Published("allenai/tulu-3-sft-mixture", revision="b14afda60f1bbebe55d5d2fa1e4df5042f97f8be"),
+    "opc-sft-stage2": Published(
+        "OpenCoder-LLM/opc-sft-stage2",
+        "educational_instruct",
+        "7d28f40d579edd7c24402d17d0c7639f991e6f8d",
+        {"prompt": "instruction", "response": "output"},
+    ),
+    "llama-nemotron": Published(
+        "nvidia/Llama-Nemotron-Post-Training-Dataset", "SFT", None, {"prompt": "input", "response": "output"}
+    ),
+    "dolci-think-rl": Published(
+        "allenai/Dolci-Think-RL-32B",
+        fields={"question": "prompt", "reasoning": "outputs", "answer": "ground_truth"},
+    ),
 }
 HUB_ID = re.compile(r"[\w][\w.-]*/[\w.-]+")
 Rows = Iterable[tuple[str, Row]]
@@ -61,6 +76,12 @@ def find_published(name: str) -> Published | None:
         if name.lower() in (short, known.hub.lower()):
             return known
     return Published(name) if HUB_ID.fullmatch(name) else None
+
+
+def usual_fields(name: str) -> Mapping[str, str]:
+    """Part -> column of a published dataset, where its columns' names alone do not say it."""
+    known = find_published(name)
+    return {} if known is None else known.fields
 
 
 def published_rows(

@@ -26,6 +26,7 @@ class Record:
         kind: math, code or chat.
         origin: where it comes from, as "train.jsonl:17".
         spans: (start, end) of the priority characters of the response, if the data marks them.
+        priority: rules for them where it does not: math, code or auto; "": those of the kind.
         release: whether its ids are those of LIFT's released code (`models.chat.encode_released`).
     """
 
@@ -35,6 +36,7 @@ class Record:
     kind: str = "chat"
     origin: str = ""
     spans: tuple[tuple[int, int], ...] | None = None
+    priority: str = ""
     release: bool = False
 
     @property
@@ -59,6 +61,11 @@ def content(record: Record) -> bytes:
     return canonical(record.messages, record.prefix, record.response, *form)
 
 
+def response_hash(record: Record) -> str:
+    """16 hex digits of the sha256 of a response, beside spans that are characters of it."""
+    return sha256(record.response.encode()).hexdigest()[:16]
+
+
 def number(data: bytes, *key: Any) -> int:
     """63 bits of the sha256 of `key` and `data`: an int64 tensor holds it."""
     return int.from_bytes(sha256(canonical(*key) + data).digest()[:8], "big") >> 1
@@ -68,7 +75,8 @@ def content_hash(records: Iterable[Record]) -> str:
     """sha256 over the records in order, one canonical JSON line each; goes into a run's manifest."""
     hashed = sha256()
     for record in records:
-        hashed.update(content(record) + canonical(record.spans) + b"\n")
+        rules = (record.priority,) if record.priority else ()
+        hashed.update(content(record) + canonical(record.spans, *rules) + b"\n")
     return hashed.hexdigest()
 
 

@@ -12,12 +12,14 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from lift_harness.errors import LiftError
+from lift_harness.files import read_text
 from lift_harness.training.sources.fields import (
     NO_PLACE,
     Row,
     Spans,
     given_spans,
     is_missing,
+    span_column,
     text_of,
     turns_of,
 )
@@ -37,10 +39,9 @@ def read_instruction(given: str) -> str:
     if "\n" in given or words:
         return given
     try:
-        text = Path(given).expanduser().read_bytes().decode("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "not UTF-8"
-        raise LiftError(f"instruction={given!r}: {reason}; give a text file, or the text") from error
+        text = read_text(Path(os.path.expanduser(given)), f"instruction={given!r}")
+    except OSError as error:
+        raise LiftError(f"instruction={given!r}: {error.strerror}; give a text file, or the text") from error
     if not text.strip():
         raise LiftError(f"instruction={given!r}: empty; give a file that holds the text")
     return text
@@ -64,7 +65,7 @@ def released_record(
     if "question" not in columns or kind == "chat":
         raise LiftError(f"{origin}: format=release is of questions and answers; conversations have no other")
     question = text_of(row, columns["question"], origin)
-    spans, column = None, columns.get("priority_spans", "priority_spans")
+    spans, column = None, span_column(columns)
     if "reasoning" not in columns and not is_missing(row.get(column)):
         raise LiftError(f"{origin}: {NO_PLACE}")
     if kind == "code" and "reasoning" not in columns:
