@@ -42,8 +42,8 @@ class Text:
     context: tuple[int, ...]
     target: tuple[int, ...]
     key: int = 0
-    block: int | None = None
     name: str = field(default="a text", compare=False)
+    block: int | None = None
 
     @property
     def length(self) -> int:
