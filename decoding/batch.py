@@ -209,7 +209,7 @@ class Batch:
         """Write what a pass decided, and take the rows a step further."""
         where = (seen.slots[:, None], seen.columns)
         if any(decision.edited):
-            self.keep_replaced(seen, decision.commits)
+            self.keep_replaced(seen, decision)
         steps = numbers((row.steps for row in seen.rows), self.ids.device)[:, None]
         self.ids[where] = torch.where(decision.commits, decision.tokens, self.ids[where])
         self.step[where] = torch.where(decision.commits, steps, self.step[where])
@@ -217,15 +217,18 @@ class Batch:
         for row, count, edited in zip(seen.rows, decision.counts, decision.edited, strict=True):
             row.advance(count, edited)
 
-    def keep_replaced(self, seen: Canvases, commits: Tensor) -> None:
-        """Remember the tokens that are about to be edited away."""
-        where = (seen.slots[:, None], seen.columns)
+    def keep_replaced(self, seen: Canvases, decision: Decision) -> None:
+        """Remember the tokens that are about to be edited away; the host waits for them once."""
+        rows = [n for n, edited in enumerate(decision.edited) if edited]
+        index = numbers(rows, self.ids.device)
+        where = (seen.slots[index, None], seen.columns[index])
         tables = [table[where] for table in (self.ids, self.step, self.confidence)]
-        edited = commits & (tables[0] != self.mask_id)
-        owner = edited.nonzero()[:, 0].tolist()
-        values = zip(*(table[edited].tolist() for table in (seen.columns, *tables)), strict=True)
-        for n, replaced in zip(owner, values, strict=True):
-            seen.rows[n].replaced.append(replaced)
+        edited = decision.commits[index] & (tables[0] != self.mask_id)
+        values = torch.stack([table.double() for table in (edited, where[1], *tables)], dim=-1).tolist()
+        for n, of_row in zip(rows, values, strict=True):
+            for is_edited, column, token, step, sure in of_row:
+                if is_edited:
+                    seen.rows[n].replaced.append((int(column), int(token), int(step), sure))
 
     def kept_in(self, rows: Sequence[Row]) -> list[int]:
         """Slots of the store: those of the rows, and of their guided halves."""
@@ -234,15 +237,14 @@ class Batch:
 
     def so_far(self, row: Row) -> Generation:
         """A request's result as it stands: where it is still masked, the mask's id, step -1, confidence 0."""
-        return self.result(row, row.request.end)
+        return self.result(row, self.ids[row.slot].tolist(), row.request.end)
 
-    def result(self, row: Row, end: int) -> Generation:
-        """A request's result up to column `end`."""
+    def result(self, row: Row, canvas: list[int], end: int) -> Generation:
+        """A request's result up to column `end` of its canvas."""
         first = 0 if row.request.infill else len(row.request.ids)
-        tables = (self.ids, self.step, self.confidence)
-        ids, step, confidence = (table[row.slot, first:end].tolist() for table in tables)
+        step, confidence = (table[row.slot, first:end].tolist() for table in (self.step, self.confidence))
         replaced = [(column - first, *what) for column, *what in row.replaced if column < end]
-        return Generation(ids, step, confidence, row.passes, replaced)
+        return Generation(canvas[first:end], step, confidence, row.passes, replaced)
 
     def end_blocks(self, stop_ids: frozenset[int]) -> list[tuple[int, Generation]]:
         """Move the rows whose block is full to their next; (index, result) of those that are finished.
@@ -263,7 +265,7 @@ class Batch:
             if row.block < len(row.blocks) and not ends(request, ids[first:end], stop_ids):
                 row.begin_block()
                 continue
-            result = self.result(row, request.end if request.infill else min(end, request.end))
+            result = self.result(row, ids, request.end if request.infill else min(end, request.end))
             check_finite(request.name or f"request {row.index}", result.confidence)
             finished.append((row.index, result))
             self.rows.remove(row)

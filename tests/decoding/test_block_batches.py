@@ -250,6 +250,16 @@ def test_to_a_bidirectional_model_nothing_is_published(llada):
     assert settings_for(llada()).cache == "none"
 
 
+def test_what_is_recorded_of_a_bidirectional_model_is_what_it_was(llada):
+    """Keys of response caches are made of it."""
+    assert settings_for(llada(), dict(gen_length=64, schedule="factor", factor=1.0)).recorded == {
+        **dict(gen_length=64, block_length=32, steps=32, temperature=0.0, top_p=1.0, top_k=0),
+        **dict(remasking="low_confidence", confidence_from="model", schedule="factor", threshold=None),
+        **dict(factor=1.0, entropy_bound=None, eps=1e-3, cache="none", cfg_scale=0.0, suppress_tokens=()),
+        **dict(early_stop=True, speculate=1, seed=0),
+    }
+
+
 def refused(build, *names):
     with pytest.raises(LiftError) as error:
         build()

@@ -19,8 +19,10 @@ from lift_harness.decoding import DecodingConfig, Request, run, settings_for
 from lift_harness.decoding.batch import Batch
 from lift_harness.decoding.engine import passes, take_step
 from lift_harness.decoding.row import Row
+from lift_harness.models.configuration_backbone import SDARConfig
 from lift_harness.models.configuration_dream import DreamConfig
 from lift_harness.models.configuration_llada import LLaDAConfig
+from lift_harness.models.modeling_backbone import SDARForCausalLM
 from lift_harness.models.modeling_dream import DreamModel
 from lift_harness.models.modeling_llada import LLaDAModelLM
 
@@ -29,7 +31,11 @@ IDS = dict(vocab_size=60, mask_token_id=58, eos_token_id=59, pad_token_id=59)
 
 def empty_model(family):
     """A model without numbers."""
-    if family == "dream":
+    if family == "sdar":
+        shape = dict(hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4)
+        config = SDARConfig(**shape, **IDS, num_key_value_heads=2, head_dim=8, block_size=8)
+        make = SDARForCausalLM, config
+    elif family == "dream":
         shape = dict(hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4)
         make = DreamModel, DreamConfig(**shape, **IDS, num_key_value_heads=2)
     else:
@@ -74,8 +80,25 @@ def no_numbers(model):
     ids=str,
 )
 def test_a_planned_pass_neither_mixes_devices_nor_waits_for_one(family, settings):
+    check_planned_passes(family, dict(gen_length=16, block_length=8, steps=8) | settings)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        dict(schedule="sdar_static"),
+        dict(schedule="sdar_sequential", cache="none", temperature=0.7),
+        dict(schedule="bd3lm", grid="answer", cfg_scale=1.0),
+    ],
+    ids=str,
+)
+def test_a_planned_pass_over_blocks_does_not_either(settings):
+    check_planned_passes("sdar", dict(gen_length=20) | settings)
+
+
+def check_planned_passes(family, settings):
     model = empty_model(family)
-    config = settings_for(model, dict(gen_length=16, block_length=8, steps=8), settings)
+    config = settings_for(model, settings)
     prompts = [[1, 2], [1, 2], [1, 2, 3]]  # two samples of a problem, and another
     requests = [Request(tuple(prompt), config, key=i) for i, prompt in enumerate(prompts)]
     with no_numbers(model):
@@ -115,6 +138,8 @@ def lists_counted(seen, monkeypatch):
         (dict(steps=16, cache="dual"), 1),
         (dict(schedule="threshold", threshold=0.9), 2),
         (dict(steps=16, speculate=4), 2),
+        (dict(schedule="llada2"), 2),
+        (dict(schedule="llada21", editing_threshold=0.0, max_post_steps=2), 3),
     ],
     ids=str,
 )
