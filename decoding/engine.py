@@ -43,8 +43,8 @@ def decode(
 def passes(batch: Batch) -> list[tuple[list[Row], bool]]:
     """The rows that a pass can take together, and whether they compute all that they see.
 
-    Those that begin a block compute more than the others and go apart: padded to the widest, a pass costs
-    more than two (docs/performance.md).
+    Those that begin a block compute more columns than the others and go apart: padded to the widest, the
+    others would cost as much.
     """
     batch.find_begun()
     kinds: dict[tuple[bool, bool, bool], list[Row]] = {}
