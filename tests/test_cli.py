@@ -64,3 +64,13 @@ def test_an_unknown_recipe_is_one_line(monkeypatch, capsys):
         capsys.readouterr().err
         == "error: no recipe 'quikstart' (did you mean quickstart?), nor such a file\n"
     )
+
+
+def test_ctrl_c_is_one_line(monkeypatch, capsys):
+    def interrupted(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("lift_harness.doctor.installation.examine_installation", interrupted)
+    assert run_main(monkeypatch, "doctor") == 130
+    out, err = capsys.readouterr()
+    assert err.startswith("stopped: Ctrl-C; ") and err.count("\n") == 1
