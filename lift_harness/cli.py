@@ -260,8 +260,8 @@ def doctor_command(
         typer.Argument(help="Folder, Hub id, or a model inside the package; none: what is installed."),
     ] = None,
     peft: Annotated[str | None, typer.Option(help="Folder of an adapter.")] = None,
-    gen_length: Annotated[int, typer.Option(min=1, help="Tokens to generate.")] = 256,
-    prompt_length: Annotated[int, typer.Option(min=1, help="Tokens of a prompt.")] = 256,
+    gen_length: Annotated[int | None, typer.Option(min=1, help="Tokens to generate (default: 256).")] = None,
+    prompt_length: Annotated[int | None, typer.Option(min=1, help="Of a prompt (default: 256).")] = None,
     memory: Annotated[float | None, typer.Option(metavar="GIB", min=0, help="Default: what is free.")] = None,
     revision: Annotated[str | None, typer.Option(help="Of a Hub id.")] = None,
     json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
@@ -272,23 +272,25 @@ def doctor_command(
     from lift_harness.console import Console
     from lift_harness.doctor.report import Report
 
+    of_a_model = {
+        "peft": peft,
+        "gen_length": gen_length,
+        "prompt_length": prompt_length,
+        "memory": memory,
+        "revision": revision,
+    }
+    given = {name: value for name, value in of_a_model.items() if value is not None}
     if model is None:
-        if peft is not None or revision is not None:
-            raise LiftError("--peft and --revision belong to a model; name it: lift-harness doctor MODEL")
+        if given:
+            option = next(iter(given)).replace("_", "-")
+            raise LiftError(f"--{option} belongs to a model; name it: lift-harness doctor MODEL")
         from lift_harness.doctor.installation import examine_installation
 
         report: Report = examine_installation()
     else:
         from lift_harness.doctor.checkpoint import examine
 
-        report = examine(
-            model,
-            peft=peft,
-            gen_length=gen_length,
-            prompt_length=prompt_length,
-            memory=memory,
-            revision=revision,
-        )
+        report = examine(model, **given)
     if json_:
         typer.echo(json.dumps(report.as_json(), indent=2))
     else:

@@ -74,12 +74,15 @@ def find_folder(name: str, revision: str | None = None, weights: bool = True) ->
         weights: download these too.
 
     Raises:
-        LiftError: no such folder, not on the Hub, or the Hub cannot be reached.
+        LiftError: no such folder, not on the Hub, or the Hub cannot be reached; a revision of what is here.
     """
-    if name in BUILT_IN:
-        return BUILT_IN[name]
-    if Path(name).is_dir():
-        return Path(name)
+    folder = BUILT_IN.get(name, Path(name))
+    if folder.is_dir():
+        if revision is not None:
+            raise LiftError(
+                f"revision={revision!r}: {name!r} is no Hub id and has no revisions; leave it out"
+            )
+        return folder
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", name) or name.startswith("."):
         raise LiftError(
             f"no model folder {name!r}; give a folder with config.json, a Hub id (owner/name) "
