@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import math
 import os
 import stat
 import tempfile
@@ -201,25 +202,42 @@ def decoded(content: bytes, called: str) -> str:
         raise LiftError(f"{called}: not UTF-8 ({error.reason} at byte {error.start})") from error
 
 
-def read_json(file: Path, called: str | None = None) -> Any:
+def read_json(file: Path, called: str | None = None, *, only_finite: bool = False) -> Any:
     """What a JSON file holds; errors as `read_text` and `parse_json`."""
-    return parse_json(read_text(file, called), called or str(file))
+    return parse_json(read_text(file, called), called or str(file), only_finite=only_finite)
 
 
-def parse_json(text: str, called: str) -> Any:
+def parse_json(text: str, called: str, *, only_finite: bool = False) -> Any:
     """What a JSON text holds.
+
+    Args:
+        text: the text.
+        called: how messages name it.
+        only_finite: refuse NaN and infinity, which Python's reader takes for numbers.
 
     Raises:
         LiftError: no JSON, or lists and objects more than DEPTH deep.
     """
+    number = finite if only_finite else float
     try:
-        value = json.loads(text)
+        value = json.loads(text, parse_float=number, parse_constant=number)
     except RecursionError as error:
         raise LiftError(f"{called}: {nested_too_deeply()}") from error
     except ValueError as error:  # a number of thousands of digits, too
         raise LiftError(f"{called}: not JSON: {error}") from error
     if text.count("[") + text.count("{") > DEPTH:
         check_depth(value, called)
+    return value
+
+
+def finite(number: str) -> float:
+    """A number of a JSON text.
+
+    Raises:
+        ValueError: NaN or infinity, written so or too large.
+    """
+    if not math.isfinite(value := float(number)):
+        raise ValueError(f"{number} is not a finite number")
     return value
 
 

@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lift_harness.errors import LiftError
+
 # How long a process waits for another before the launch is given up: shares of an evaluation are uneven, and
 # NCCL's own ten minutes are too few for them.
 PATIENCE = timedelta(hours=2)
@@ -28,7 +30,7 @@ class Ranks:
         """Join the launch, if the environment tells of one; `device` "cpu" keeps it off the GPUs."""
         self.state: Any = None
         self.group: Any = None  # those that take part now; None: all
-        if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+        if launched_processes() > 1:
             from accelerate import PartialState
 
             # Without a GPU it must be told, or it starts the group and takes itself for alone.
@@ -104,3 +106,15 @@ class Ranks:
         every: list[Any] = [None] * self.world_size
         torch.distributed.all_gather_object(every, dict(counts), group=self.group)
         return sum(map(Counter, every), Counter())
+
+
+def launched_processes() -> int:
+    """How many processes the launch says there are (WORLD_SIZE); 1 without one.
+
+    Raises:
+        LiftError: the variable is no number.
+    """
+    said = os.environ.get("WORLD_SIZE") or "1"
+    if not said.isdecimal():
+        raise LiftError(f"WORLD_SIZE={said!r}: the environment's number of processes is none; unset it")
+    return int(said)

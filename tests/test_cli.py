@@ -64,3 +64,26 @@ def test_an_unknown_recipe_is_one_line(monkeypatch, capsys):
         capsys.readouterr().err
         == "error: no recipe 'quikstart' (did you mean quickstart?), nor such a file\n"
     )
+
+
+def test_ctrl_c_is_one_line(monkeypatch, capsys):
+    def interrupted(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("lift_harness.doctor.installation.examine_installation", interrupted)
+    assert run_main(monkeypatch, "doctor") == 130
+    out, err = capsys.readouterr()
+    assert err.startswith("stopped: Ctrl-C; ") and err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (["doctor", "--memory", "8"], "--memory belongs to a model"),
+        (["doctor", "--gen-length", "64"], "--gen-length belongs to a model"),
+        (["doctor", "lift-tiny", "--revision", "v1"], "revision='v1': 'lift-tiny' is no Hub id"),
+    ],
+)
+def test_what_means_nothing_there_is_refused(monkeypatch, capsys, args, said):
+    assert run_main(monkeypatch, *args) == 2
+    assert said in capsys.readouterr().err

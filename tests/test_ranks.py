@@ -6,6 +6,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from lift_harness.errors import LiftError
+from lift_harness.ranks import launched_processes
+
 SCRIPT = """
 import json, sys
 import lm_eval.evaluator
@@ -74,3 +79,9 @@ def test_two_processes_give_the_results_of_one(tmp_path):
     ]
     assert found[0] == found[1] and found[0]["alone"]["lift_countdown_mini"]["acc"]
     assert found[0]["requests"] == 10
+
+
+def test_a_number_of_processes_that_is_none_is_one_line(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "abc")
+    with pytest.raises(LiftError, match="WORLD_SIZE='abc'"):
+        launched_processes()

@@ -5,8 +5,6 @@ Everything that can be wrong with the files is found here, before memory is spen
 
 from __future__ import annotations
 
-import json
-import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -19,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 from transformers.utils import logging
 
 from lift_harness.errors import LiftError, first_line
+from lift_harness.files import read_json as read_any_json
 
 BUILT_IN = {"lift-tiny": Path(__file__).parent / "lift_tiny"}
 INDEX = "model.safetensors.index.json"
@@ -42,10 +41,6 @@ DTYPES = {
     "U8": torch.uint8,
     "BOOL": torch.bool,
 }
-# More than any checkpoint has; what is beyond would only take time and memory.
-LARGEST_JSON = 1 << 26  # bytes
-DEEPEST_JSON = 32
-
 WEIGHTS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)  # what numbers can be stored as
 
 
@@ -79,12 +74,15 @@ def find_folder(name: str, revision: str | None = None, weights: bool = True) ->
         weights: download these too.
 
     Raises:
-        LiftError: no such folder, not on the Hub, or the Hub cannot be reached.
+        LiftError: no such folder, not on the Hub, or the Hub cannot be reached; a revision of what is here.
     """
-    if name in BUILT_IN:
-        return BUILT_IN[name]
-    if Path(name).is_dir():
-        return Path(name)
+    folder = BUILT_IN.get(name, Path(name))
+    if folder.is_dir():
+        if revision is not None:
+            raise LiftError(
+                f"revision={revision!r}: {name!r} is no Hub id and has no revisions; leave it out"
+            )
+        return folder
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", name) or name.startswith("."):
         raise LiftError(
             f"no model folder {name!r}; give a folder with config.json, a Hub id (owner/name) "
@@ -158,44 +156,14 @@ def read_json(file: Path) -> dict[str, Any]:
         LiftError: it cannot be read, is no JSON, or larger or deeper than any such file is.
     """
     try:
-        with file.open("rb") as opened:  # a bound on what is read: devices have no size
-            text = opened.read(LARGEST_JSON + 1)
-        if len(text) > LARGEST_JSON:
-            raise LiftError(f"{file}: more than {LARGEST_JSON >> 20} MiB of JSON; copy it again")
-        content = json.loads(text.decode("utf-8"), parse_float=finite, parse_constant=finite)
+        content = read_any_json(file, only_finite=True)
     except OSError as error:
         raise LiftError(f"cannot read {file}: {error.strerror or type(error).__name__}") from error
-    except LiftError:
-        raise
-    except ValueError as error:
-        raise LiftError(f"{file}: not a JSON file ({first_line(error)}); copy it again") from error
-    except RecursionError as error:
-        raise too_deep(file) from error
+    except LiftError as error:
+        raise LiftError(f"{error}; copy it again") from error
     if not isinstance(content, dict):
         raise LiftError(f"{file}: holds a {type(content).__name__}, not a JSON object; copy it again")
-    layer: list[Any] = [content]
-    for _ in range(DEEPEST_JSON):
-        layer = [value for holder in layer for value in values_of(holder)]
-    if layer:
-        raise too_deep(file)
     return content
-
-
-def finite(number: str) -> float:
-    """A number of a JSON file; Python's reader takes NaN and infinity for some."""
-    if not math.isfinite(value := float(number)):
-        raise ValueError(f"{number} is not a finite number")
-    return value
-
-
-def values_of(holder: Any) -> Iterable[Any]:
-    """What a list or an object holds."""
-    return holder.values() if isinstance(holder, dict) else holder if isinstance(holder, list) else ()
-
-
-def too_deep(file: Path) -> LiftError:
-    """The error for JSON that is nested without need."""
-    return LiftError(f"{file}: nested more than {DEEPEST_JSON} levels deep; copy it again")
 
 
 def weight_files(folder: Path) -> tuple[list[str], dict[str, str]]:

@@ -174,7 +174,7 @@ def show_requests(source: DataSource, kind: Kind, count: int, console: Console |
     for record in examples(source, count):
         say(console, f"--- {record.origin}")
         for message in messages(record, kind):
-            say(console, f"[{message['role']}]\n{shown(message['content'])}")
+            say(console, f"[{message['role']}]\n{message['content']}")
 
 
 def show_marks(source: DataSource, count: int, console: Console | None = None) -> None:
@@ -194,14 +194,9 @@ def bracketed(spans: Sequence[Span], record: Record) -> str:
     for start, end in spans:
         parts.append(f"{text[at:start]}[[{text[start:end]}]]")
         at = end
-    return shown("".join(parts) + text[at:])
+    return "".join(parts) + text[at:]
 
 
 def share(spans: Sequence[Span], record: Record) -> str:
     """How much of a response is marked."""
     return f"{sum(end - start for start, end in spans) / len(record.response):.0%} of its characters"
-
-
-def shown(text: str) -> str:
-    """A text that does not steer the terminal."""
-    return text.replace("\x1b", r"\x1b")

@@ -11,6 +11,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from lift_harness.ranks import launched_processes
+
 PACKAGES = (
     *("lm-eval", "torch", "transformers", "peft", "accelerate", "tokenizers", "safetensors", "datasets"),
     *("numpy", "sympy", "math-verify", "antlr4-python3-runtime"),
@@ -43,7 +45,7 @@ def hardware() -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "gpus": gpus,
         "cuda": torch.version.cuda if gpus else None,
-        "processes": int(os.environ.get("WORLD_SIZE", 1)),
+        "processes": launched_processes(),
     }
 
 

@@ -248,7 +248,7 @@ def test_an_unknown_model_type_says_which_are_known(small):
 
 def test_a_config_that_is_not_json(small):
     (small / "config.json").write_text("{")
-    assert "config.json: not a JSON file" in error_of(small)
+    assert "config.json: not JSON" in error_of(small)
 
 
 def test_a_config_of_wrong_kinds_of_values(small):

@@ -229,7 +229,7 @@ def test_another_base_name_is_a_warning(llada, tmp_path, caplog):
     [
         (lambda folder: (folder / "adapter_model.safetensors").unlink(), "no adapter_model.safetensors"),
         (lambda folder: (folder / "adapter_model.safetensors").write_bytes(b"x" * 99), "not a whole"),
-        (lambda folder: (folder / "adapter_config.json").write_text("{"), "not a JSON file"),
+        (lambda folder: (folder / "adapter_config.json").write_text("{"), "not JSON"),
         (lambda folder: (folder / "adapter_config.json").write_text("{}"), "does not fit this model"),
     ],
 )
