@@ -231,7 +231,8 @@ def _memory(report: CheckpointReport, empty: Any, memory: float | None) -> None:
     free = free_memory() if memory is None else (int(memory * 2**30), "--memory")
     report.free_bytes, report.free_on = free
     held = activations(empty) * size * columns
-    logits = default_block(report.gen_length) * embedding_rows(empty) * (size + 4 * FLOAT32_COPIES)
+    block = getattr(empty, "block_size", None) or default_block(report.gen_length)
+    logits = block * embedding_rows(empty) * (size + 4 * FLOAT32_COPIES)
     room = report.free_bytes - report.weights_bytes
     report.largest_batch = max(0, room // (held + logits))
     if report.cache_bytes_per_request is not None:

@@ -153,6 +153,22 @@ def test_the_samples_of_a_problem_share_their_first_pass(model, cache, batch_siz
     assert counts["canvases"] == sum(passes for _, _, passes, _ in expected) - 2 * 2
 
 
+@pytest.mark.parametrize("grid", ["sequence", "answer"])
+def test_masks_are_filled_where_that_is_asked_for_and_nowhere_else(model, grid):
+    ids = [MASK if i % 3 == 1 else 10 + i for i in range(29)]
+    config = settings_for(model, dict(gen_length=24, schedule="sdar_static", grid=grid, early_stop=False))
+    both = [config, config.replace(cache="none")]
+    infills = decode(model, [Request(tuple(ids), one, infill=True) for one in both])
+    assert plain(infills[:1]) == plain(infills[1:])
+    for i, token in enumerate(infills[0].ids):
+        assert (token == ids[i]) == (ids[i] != MASK) and (infills[0].step[i] < 0) == (ids[i] != MASK)
+    # Behind such a prompt, whose last masks are in the answer's first block.
+    answers = decode(model, [Request(tuple(ids), one) for one in both])
+    assert plain(answers[:1]) == plain(answers[1:])
+    assert len(answers[0].ids) == 24 and MASK not in answers[0].ids
+    assert sorted(i for step in answers[0].history() for i, _, _ in step) == list(range(24))
+
+
 def test_without_memory_the_batch_is_halved_until_it_fits(model):
     def before(input_ids):
         if len(input_ids) > 2:
