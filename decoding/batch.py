@@ -156,8 +156,8 @@ class Batch:
         self.step[slot], self.confidence[slot] = -1, 0.0
         row.slot = slot
         if self.model.logit_shift and self.has_blocks:
-            masked = [start > 0 and canvas[start] == self.mask_id for start, _, _ in row.blocks]
-            row.led = frozenset(n for n, begins_masked in enumerate(masked) if begins_masked)
+            fillable = (canvas == self.mask_id) & ~given
+            row.led = frozenset(n for n, (start, _, _) in enumerate(row.blocks) if start and fillable[start])
         elif self.model.logit_shift and self.store:
             row.led = frozenset(range(len(row.blocks)))
         row.begin_block()

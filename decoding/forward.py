@@ -90,7 +90,7 @@ def in_one_block(batch: Batch, rows: list[Row], position: Tensor) -> bool:
         return False
     for row in rows:
         first, end = batch.computed(row)
-        if (first + row.request.offset) // size != (end - 1 + row.request.offset) // size:
+        if (first + row.offset) // size != (end - 1 + row.offset) // size:
             return False
     return True
 
@@ -102,7 +102,7 @@ def between_blocks(
 
     The engine says it and not the model, which counts blocks from column 0.
     """
-    offset = numbers((row.request.offset for row in rows), batch.ids.device)[:, None]
+    offset = numbers((row.offset for row in rows), batch.ids.device)[:, None]
     keys = torch.arange(longest, device=batch.ids.device)[None]
     sees = block_causal(position + offset, keys + offset, batch.model.block_size)
     return sees if visible is None else sees & visible[:, None]

@@ -48,13 +48,6 @@ class Request:
         return -(-self.end // self.config.block_length) * self.config.block_length
 
     @property
-    def offset(self) -> int:
-        """Columns of the first block that lie left of column 0, so that column c is in block
-        (c + offset) // block_length.
-        """
-        return 0 if self.config.grid == "sequence" else -len(self.ids) % self.config.block_length
-
-    @property
     def guided(self) -> bool:
         """Whether it needs unconditional logits too."""
         return self.config.cfg_scale > 0

@@ -36,6 +36,11 @@ class Row:
         return self.blocks[self.block]
 
     @property
+    def offset(self) -> int:
+        """What is missing of a block left of column 0: column c is in block (c + offset) // block_length."""
+        return -self.blocks[0][0] % self.request.config.block_length
+
+    @property
     def before(self) -> int:
         """First column of the block before it."""
         return self.blocks[self.block - 1][0] if self.block else 0
