@@ -30,6 +30,9 @@ SCHEDULES = {
     "entropy_bound": dict(schedule="entropy_bound", grid="sequence", entropy_bound=2.0),
 }
 
+PAIRS = [("sdar", name) for name in SCHEDULES]
+PAIRS += [("fast-dllm", name) for name in SCHEDULES if name != "llada21"]  # which it refuses
+
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory):
@@ -87,10 +90,9 @@ def requests_of(model, lengths, samples=1, **values):
 
 
 @pytest.mark.parametrize("temperature", [0.0, 0.7])
-@pytest.mark.parametrize("schedule", SCHEDULES)
-def test_prompts_of_all_lengths_decode_alike_in_any_batch_and_order(model, schedule, temperature):
-    if schedule == "llada21" and model.logit_shift:
-        pytest.skip("refused")
+@pytest.mark.parametrize("family, schedule", PAIRS)
+def test_prompts_of_all_lengths_decode_alike_in_any_batch_and_order(models, family, schedule, temperature):
+    model = models(family)
     requests = requests_of(model, range(1, 20), **SCHEDULES[schedule], temperature=temperature)
     expected = alone(model, requests)
     assert len({len(ids) for ids, *_ in expected}) >= 2  # some end early
