@@ -13,7 +13,7 @@ from lift_harness.decoding import DecodingConfig, Generation, Request, run, sett
 from lift_harness.decoding.config import merge
 from lift_harness.decoding.request import excess_tokens
 from lift_harness.decoding.schedules import STEPPED
-from lift_harness.errors import LiftError, did_you_mean, first_line
+from lift_harness.errors import LiftError, did_you_mean
 from lift_harness.models import load_model
 from lift_harness.models.chat import before_end, encode_prompt, render_chat, stop_ids
 from lift_harness.models.without_weights import shape_of
@@ -83,11 +83,7 @@ class Session:
             raise LiftError(
                 f"{self.name} has no chat template; lift-harness generate --raw sends the prompt as it is"
             )
-        try:
-            text = render_chat(self.tokenizer, list(messages))
-        except Exception as error:  # jinja's, or what a template raises that wants other roles
-            raise LiftError(f"the chat template refuses the conversation: {first_line(error)}") from error
-        return encode_prompt(self.tokenizer, text + self.prefix)
+        return encode_prompt(self.tokenizer, render_chat(self.tokenizer, list(messages)) + self.prefix)
 
     def raw_prompt(self, text: str) -> list[int]:
         """Ids of a text as it is."""

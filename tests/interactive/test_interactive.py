@@ -189,7 +189,7 @@ def test_a_model_without_a_chat_template(session, monkeypatch):
     with pytest.raises(LiftError, match="tiny has no chat template; lift-harness generate --raw"):
         session.chat_prompt([{"role": "user", "content": "a"}])
     monkeypatch.setattr(session.tokenizer, "chat_template", "{{ raise_exception('only users here') }}")
-    with pytest.raises(LiftError, match="refuses the conversation: only users here"):
+    with pytest.raises(LiftError, match="the chat template does not render: only users here"):
         session.chat_prompt([{"role": "system", "content": "a"}])
 
 

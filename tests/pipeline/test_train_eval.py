@@ -396,7 +396,7 @@ def test_a_recipe_that_is_not_there_or_not_yaml(tmp_path):
     with pytest.raises(LiftError, match="no recipe 'quikstart' .did you mean quickstart"):
         load_recipe("quikstart")
     (tmp_path / "bad.yaml").write_text("a: [1")
-    with pytest.raises(LiftError, match="cannot be read: Is a directory"):
+    with pytest.raises(LiftError, match="a folder and not a file"):
         load_recipe(str(tmp_path))
     with pytest.raises(LiftError, match="not YAML") as error:
         load_recipe(str(tmp_path / "bad.yaml"))
