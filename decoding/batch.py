@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from lift_harness.decoding.caches import CACHES, Store
-from lift_harness.decoding.request import Generation, Request
+from lift_harness.decoding.request import Generation, Request, check_finite
 from lift_harness.decoding.schedules import PLANNED
 from lift_harness.decoding.transfer import numbers, on_device
 
@@ -251,7 +251,11 @@ class Batch:
         return Generation(ids, step, confidence, row.passes)
 
     def end_blocks(self, stop_ids: frozenset[int]) -> list[tuple[int, Generation]]:
-        """Move the rows whose block is full to their next; (index, result) of those that are finished."""
+        """Move the rows whose block is full to their next; (index, result) of those that are finished.
+
+        Raises:
+            LiftError: a finished one was decoded from logits that are no numbers.
+        """
         full = [row for row in self.rows if row.left == 0]
         if not full:
             return []
@@ -267,6 +271,7 @@ class Batch:
                 continue
             text = slice(first, request.length if request.infill else end)
             step, confidence = (table[row.slot, text].tolist() for table in (self.step, self.confidence))
+            check_finite(request.name or f"request {row.index}", confidence)
             finished.append((row.index, Generation(ids[text], step, confidence, row.passes)))
             self.rows.remove(row)
         return finished

@@ -199,7 +199,9 @@ def cached(model: Any) -> int:
 
 def activations(model: Any) -> int:
     """Numbers that a pass holds of a column at a time, about: copies of its widest states."""
-    return 16 * model.config.hidden_size + 4 * model.config.intermediate_size
+    config = model.config
+    of_experts = 5 * getattr(config, "num_experts_per_tok", 0) * config.hidden_size  # copies of a token
+    return 16 * config.hidden_size + 4 * config.intermediate_size + of_experts
 
 
 def out_of_memory(error: BaseException) -> bool:

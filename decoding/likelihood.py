@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import product
 from typing import Any, NamedTuple
 
@@ -22,6 +22,7 @@ from torch import Tensor
 from lift_harness.decoding import DecodingConfig
 from lift_harness.decoding.batching import out_of_memory
 from lift_harness.decoding.decision import pieces
+from lift_harness.decoding.request import check_finite
 from lift_harness.decoding.sampling import choose
 from lift_harness.errors import LiftError
 from lift_harness.keyed_random import LIKELIHOOD_LEVEL, LIKELIHOOD_ORDER, keyed_uniform
@@ -31,11 +32,12 @@ GREEDY = DecodingConfig()  # temperature 0, confidence: the candidate's probabil
 
 @dataclass(frozen=True)
 class Text:
-    """Tokens to be scored after a context, and the number that keys their randomness."""
+    """Tokens to be scored after a context, the number that keys their randomness, and a name for messages."""
 
     context: tuple[int, ...]
     target: tuple[int, ...]
     key: int = 0
+    name: str = field(default="a text", compare=False)
 
     @property
     def length(self) -> int:
@@ -95,7 +97,7 @@ def elbo(
     A text's result does not depend on the others: padding is hidden, and samples are keyed by (seed, key).
 
     Raises:
-        LiftError: a single row does not fit in memory.
+        LiftError: a single row does not fit in memory, or the logits for a text are NaN or infinite.
     """
     rows: dict[int, Rows] = {}
     values: dict[int, list[Tensor]] = {}
@@ -107,7 +109,9 @@ def elbo(
         for (i, _), part_sums in zip(group, sums, strict=True):
             values.setdefault(i, []).append(part_sums)
             if sum(map(len, values[i])) == len(rows[i].weight):
-                bounds[i] = estimate(torch.cat(values.pop(i)), rows.pop(i))
+                sums_of_text = torch.cat(values.pop(i))
+                check_finite(texts[i].name, sums_of_text.tolist())
+                bounds[i] = estimate(sums_of_text, rows.pop(i))
                 if on_done:
                     on_done(i, bounds[i])
     return [bounds[i] for i in range(len(texts))]
@@ -233,7 +237,11 @@ def surest(model: Any, parts: Sequence[Part], mask_id: int) -> Tensor:
         choice = choose(logits, GREEDY, mask_id, [])
         confidence[row, column] = choice.confidence.cpu()
         right[row, column] = (choice.token == token).cpu()
-    best = confidence.argmax(-1, keepdim=True)  # the leftmost of equals
+    best = confidence.argmax(-1, keepdim=True)  # the leftmost of equals; NaN, if there is one
+    sure = confidence.gather(1, best).tolist()
+    names = [part.text.name for part in parts for _ in part.masked]
+    for name, values in zip(names, sure, strict=True):
+        check_finite(name, values)
     return torch.where(right.gather(1, best), best, -1)[:, 0]
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from lift_harness.decoding.config import DecodingConfig
@@ -22,6 +23,7 @@ class Request:
         finished: called with the tokens so far after each block; True ends the request.
         infill: fill the masks inside `ids`, in blocks from the first one; nothing is appended, and of
             `gen_length` only the pace (steps a block) counts.
+        name: what messages call it, e.g. "lift_gsm8k doc 3"; by default its number.
     """
 
     ids: tuple[int, ...]
@@ -31,6 +33,7 @@ class Request:
     max_tokens: int | None = None
     finished: Callable[[list[int]], bool] | None = None
     infill: bool = False
+    name: str | None = None
 
     @property
     def length(self) -> int:
@@ -82,6 +85,20 @@ class Generation:
             if step >= 0:
                 steps[step].append((i, token, sure))
         return steps
+
+
+def check_finite(name: str, measured: Iterable[float]) -> None:
+    """Refuse what was computed from logits with NaN or infinity: it would count as a wrong answer.
+
+    Args:
+        name: of the request or text, for the message.
+        measured: the confidences of its tokens, or its log probabilities.
+    """
+    if not all(map(math.isfinite, measured)):
+        raise LiftError(
+            f"{name}: the model's logits are NaN or infinite; its weights are damaged, or too large for "
+            "their dtype (try dtype=float32)"
+        )
 
 
 class TooLong(LiftError):

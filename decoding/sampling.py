@@ -44,7 +44,7 @@ def choose(logits: Tensor, config: DecodingConfig, mask_id: int, keys: Sequence[
     else:
         measured = logits
         measured[:, mask_id] = masks
-    log_total = measured.logsumexp(-1)  # [M]
+    log_total = measured.logsumexp(-1)  # [M]; NaN or infinite where any logit is NaN or +inf
     entropy = None
     if config.remasking == "entropy" or config.schedule == "entropy_bound":
         entropy = -negative_entropy(measured, log_total)
@@ -55,6 +55,8 @@ def choose(logits: Tensor, config: DecodingConfig, mask_id: int, keys: Sequence[
         confidence = -entropy
     else:
         confidence = MEASURES[config.remasking](measured, log_total, token)
+    # 0, or NaN: whatever the measure, logits that are no numbers show in what is kept (`check_finite`).
+    confidence = confidence + 0 * log_total
     return Choice(token, confidence, entropy if config.schedule == "entropy_bound" else None)
 
 

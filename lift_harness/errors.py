@@ -9,9 +9,15 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+LONGEST = 1_000  # characters of a message; values that come from files can have any length
+
 
 class LiftError(ValueError):
     """Bad input: the message is one line that says what was wrong and what to do."""
+
+    def __init__(self, message: str) -> None:
+        half = LONGEST // 2
+        super().__init__(message if len(message) <= LONGEST else f"{message[:half]} [...] {message[-half:]}")
 
 
 class Stopped(LiftError):

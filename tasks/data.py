@@ -220,7 +220,7 @@ def from_hub(source: Source) -> Rows:
 
     path, config, split, revision = source.hub
     try:
-        return list(load_dataset(path, config, split=split, revision=revision))
+        return list(load_dataset(path, config, split=split, revision=revision, trust_remote_code=False))
     except Exception as error:  # network, cache, format: every layer has its own
         raise LiftError(
             f"{path} at {revision} cannot be read ({first_line(error)}); {offline(source)}"

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from lift_harness.errors import LiftError, first_line
+from lift_harness.models.bounded import TemplateFails
 from lift_harness.models.chat import Encoded, encode_examples, encode_released
 from lift_harness.training.sources.records import Record, stable_ids
 
@@ -141,13 +142,11 @@ def encode(records: Sequence[Record], tokenizer: Any, offsets: bool = False) -> 
         if any(record.release for record in records):
             return [encode_one(record, tokenizer, offsets) for record in records]
         return encode_examples(tokenizer, conversations, prefixes, responses, offsets)
-    except LiftError:
-        raise
-    except Exception as error:  # jinja's, or whatever a template raises that wants other roles
+    except Exception as error:  # a template's that wants other roles, or the tokenizer's
+        if isinstance(error, LiftError) and not isinstance(error, TemplateFails):
+            raise
         if len(records) == 1:
-            raise LiftError(
-                f"{records[0].origin}: the chat template or tokenizer refuses it: {first_line(error)}"
-            ) from error
+            raise LiftError(f"{records[0].origin}: cannot be encoded: {first_line(error)}") from error
         return [encode([record], tokenizer, offsets)[0] for record in records]
 
 

@@ -36,6 +36,7 @@ from lift_harness.models.checkpoint import (
     read_headers,
     stored_dtype,
 )
+from lift_harness.models.experts import count_parameters
 from lift_harness.models.loading import check_weights, embedding_rows, empty_model, own_attention, own_dtype
 from lift_harness.models.masked_lm import MaskedLM
 from lift_harness.models.tokenization import Special, check_template, load_tokenizer, resolve_ids
@@ -51,6 +52,8 @@ class CheckpointReport(Report):
     model_type: str | None = None
     model_class: str | None = None
     parameters: int | None = None
+    active_parameters: int | None = None
+    block_size: int | None = None
     stored_dtype: str | None = None
     dtype: str | None = None
     file_bytes: int | None = None
@@ -126,9 +129,10 @@ def examine(
 
 def _model(report: CheckpointReport, config: dict[str, Any], empty: Any) -> None:
     report.model_type, report.model_class = config["model_type"], type(empty).__name__
-    report.parameters = sum(parameter.numel() for parameter in empty.parameters())
+    report.parameters, report.active_parameters = count_parameters(empty)
     report.context = empty.config.max_position_embeddings
     report.embedding_rows = embedding_rows(empty)
+    report.block_size = getattr(empty, "block_size", MaskedLM.block_size)
     report.logit_shift = getattr(empty, "logit_shift", MaskedLM.logit_shift)
     own_attention(config)
     length = report.prompt_length + report.gen_length
@@ -199,6 +203,7 @@ def _adapter(report: CheckpointReport, empty: Any, peft: str | None) -> None:
         return
     config = read_adapter_config(peft)
     shapes = adapter_shapes(peft)
+    check_adapter(empty, peft)
     report.adapter = {
         "folder": peft,
         "kind": config.get("peft_type"),
@@ -211,7 +216,6 @@ def _adapter(report: CheckpointReport, empty: Any, peft: str | None) -> None:
     trained_on = report.adapter["trained_on"]
     if trained_on and not same_base(trained_on, report.model):
         report.notes.append(f"the adapter was trained on {trained_on}, not on {report.model}")
-    check_adapter(empty, peft)
     if why := cannot_fold(empty, peft):
         report.notes.append(f"the adapter stays beside the weights, and cannot be merged: {why}")
 
@@ -253,9 +257,11 @@ def free_memory() -> tuple[int, str]:
 def model_lines(report: CheckpointReport) -> dict[str, str]:
     """What the model is, with its adapter."""
     shift = ", logits shifted by one" if report.logit_shift else ""
+    blocks = f", blocks of {report.block_size}" if report.block_size else ""
+    active = "" if report.active_parameters == report.parameters else f", {report.active_parameters:,} active"
     lines = {
-        "type": f"{report.model_type} ({report.model_class}{shift})",
-        "parameters": f"{report.parameters:,}",
+        "type": f"{report.model_type} ({report.model_class}{shift}{blocks})",
+        "parameters": f"{report.parameters:,}{active}",
     }
     if report.weights_bytes is not None and report.file_bytes is not None:
         files = f"stored as {report.stored_dtype}, {gib(report.file_bytes)}"

@@ -19,6 +19,7 @@ LOADING = (
     "mask_token_id",
     "eos_token_id",
     "pad_token_id",
+    "block_size",
 )
 
 

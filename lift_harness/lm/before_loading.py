@@ -18,6 +18,7 @@ from lift_harness.errors import LiftError
 from lift_harness.lm.arguments import DEFAULT_MODEL, LOADING, check_arguments, checked_batch_size
 from lift_harness.lm.model import LiftDLM
 from lift_harness.lm.requests import SETTINGS, first_sample
+from lift_harness.models.configuration_backbone import check_block_size
 from lift_harness.models.loading import check_attention, check_dtype, quantise
 from lift_harness.models.without_weights import tokenizer_of
 from lift_harness.tasks.catalog import expand
@@ -66,6 +67,8 @@ def check_model_args(model_args: Mapping[str, Any]) -> None:
     checked_batch_size(given["batch_size"])
     if given.get("attn_implementation") is not None:
         check_attention(given["attn_implementation"])
+    if given.get("block_size") is not None:
+        check_block_size(given["block_size"])
     quantise(given.get("load_in_8bit", False), given.get("load_in_4bit", False), check_dtype(given["dtype"]))
 
 

@@ -32,7 +32,10 @@ def loglikelihood(lm: LiftDLM, instances: list[Instance], disable_tqdm: bool) ->
 
 def loglikelihood_rolling(lm: LiftDLM, instances: list[Instance], disable_tqdm: bool) -> list[float]:
     """The bound for each whole text, in windows of the context."""
-    asked = [rolling_windows(lm.tokenizer, lm.context_length, instance.args[0]) for instance in instances]
+    asked = [
+        rolling_windows(lm.tokenizer, lm.context_length, instance.args[0], name_of(instance))
+        for instance in instances
+    ]
     texts = list(dict.fromkeys(text for windows in asked for text in windows))
     bounds = bound(lm, "loglikelihood_rolling", texts, disable_tqdm)
     sums = []
@@ -50,7 +53,8 @@ def scored_text(lm: LiftDLM, instance: Instance) -> tuple[Text, int]:
     Raises:
         LiftError: nothing to score, or too much for the model's context.
     """
-    where = f"{instance.task_name} doc {instance.doc_id}: "
+    name = name_of(instance)
+    where = f"{name}: "
     try:
         text = encode_pair(lm.tokenizer, *instance.args)
     except LiftError as error:
@@ -65,7 +69,12 @@ def scored_text(lm: LiftDLM, instance: Instance) -> tuple[Text, int]:
         after=f"a continuation of {len(text.target)}",
         remedy=None if cuts else "cut contexts from the left with the model arg truncate=left",
     )
-    return dataclasses.replace(text, context=text.context[excess:]), excess
+    return dataclasses.replace(text, context=text.context[excess:], name=name), excess
+
+
+def name_of(instance: Instance) -> str:
+    """What messages call a text."""
+    return f"{instance.task_name} doc {instance.doc_id}"
 
 
 def encode_pair(tokenizer: Any, context: str, continuation: str) -> Text:
@@ -86,7 +95,7 @@ def encode_pair(tokenizer: Any, context: str, continuation: str) -> Text:
     return Text(tuple(before or [first_token(tokenizer)]), tuple(target), text_key(context, continuation))
 
 
-def rolling_windows(tokenizer: Any, length: int, text: str) -> list[Text]:
+def rolling_windows(tokenizer: Any, length: int, text: str, name: str = "a text") -> list[Text]:
     """A whole text in windows of `length` tokens: every token is scored once, after what fits before it."""
     windows = get_rolling_token_windows(
         token_list=encode_prompt(tokenizer, text),
@@ -96,7 +105,7 @@ def rolling_windows(tokenizer: Any, length: int, text: str) -> list[Text]:
     )
     pairs = [make_disjoint_window(window) for window in windows]
     return [
-        Text(tuple(context), tuple(target), text_key(text, str(n)))
+        Text(tuple(context), tuple(target), text_key(text, str(n)), name)
         for n, (context, target) in enumerate(pairs)
     ]
 

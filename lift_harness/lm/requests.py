@@ -76,6 +76,7 @@ class GenerationRequest:
             self.sample,
             max_tokens=self.max_tokens,
             finished=stopped if self.until else None,
+            name=f"{self.task} doc {self.doc_id}",
         )
 
     def text_ids(self, tokenizer: Any, out: Generation) -> list[int]:

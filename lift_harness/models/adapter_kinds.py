@@ -27,7 +27,10 @@ REFUSED_OPTIONS = {
     "alora_invocation_tokens": "it starts after a token of the prompt, which needs a causal model",
     "arrow_config": "it mixes several adapters, of which this folder holds one",
     "layer_replication": "it changes the layers of the model",
+    "megatron_config": "it is of a model that Megatron distributes",
 }
+# Never given to peft: they name code, files, or a model beside the one that the adapter is put on.
+NOT_SHOWN = ("auto_mapping", "base_model_name_or_path", "megatron_core", "revision", "runtime_config")
 CONVERT = "convert it to plain LoRA where it was trained (path_initial_model_for_weight_conversion)"
 BESIDE = ("LILY",)  # a product that depends on the input: peft cannot fold it
 

@@ -6,19 +6,20 @@ so that one file serves both.
 
 from __future__ import annotations
 
+import copy
 import logging
-import pickle
 import warnings
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from torch import nn
 
 from lift_harness.errors import LiftError, first_line
-from lift_harness.models.adapter_kinds import BESIDE, check_kind
-from lift_harness.models.checkpoint import read_header, read_json
+from lift_harness.models.adapter_kinds import BESIDE, NOT_SHOWN, check_kind
+from lift_harness.models.bounded import check_patterns
+from lift_harness.models.checkpoint import check_numbers, member, read_header, read_json
 
 log = logging.getLogger(__name__)
 PREFIX = "base_model.model."  # peft's, in front of the base model's names
@@ -41,15 +42,13 @@ def add_adapter(model: nn.Module, folder: str, base: str | None = None, merge: b
     beside = not merge or cannot_fold(model, folder) is not None
     if base is not None:
         warn_of_another_base(folder, config.get("base_model_name_or_path"), base)
-    from peft import PeftConfig, PeftModel, get_peft_model_state_dict
+    from peft import PeftModel, get_peft_model_state_dict
 
     try:
-        settings = PeftConfig.from_pretrained(folder)
-        settings.task_type = None  # the authors' CAUSAL_LM asks for methods of autoregressive models
         with warnings.catch_warnings():
             warnings.filterwarnings("error", "Found missing adapter keys")
-            adapted = PeftModel.from_pretrained(model, folder, config=settings)
-    except (ValueError, KeyError, TypeError, RuntimeError, OSError, UserWarning, AttributeError) as error:
+            adapted = PeftModel.from_pretrained(model, folder, config=peft_settings(config))
+    except Exception as error:  # what a wrong value raises depends on the value
         raise LiftError(f"adapter {folder!r} does not fit this model: {reason(error)}") from error
     taken = get_peft_model_state_dict(adapted, save_embedding_layers=False)
     if left := [name for name in adapter_shapes(folder) if method_of(folder) in name and name not in taken]:
@@ -57,10 +56,20 @@ def add_adapter(model: nn.Module, folder: str, base: str | None = None, merge: b
             f"adapter {folder!r} does not fit this model: its adapter_config.json has no place for {left[0]} "
             f"({len(left)} tensors)"
         )
+    check_numbers(f"adapter {folder!r}", taken.items())
     if beside:
         return adapted.get_base_model()
     fold(adapted)
     return adapted.base_model.unload()
+
+
+def peft_settings(config: dict[str, Any]) -> Any:
+    """peft's configuration object of an adapter_config.json, without what names code or files."""
+    from peft import PeftConfig
+
+    settings = PeftConfig.from_peft_type(**{key: config[key] for key in config if key not in NOT_SHOWN})
+    settings.task_type = None  # the authors' CAUSAL_LM asks for methods of autoregressive models
+    return settings
 
 
 def reason(error: Exception) -> str:
@@ -98,21 +107,28 @@ def read_adapter_config(folder: str) -> dict[str, Any]:
     file = Path(folder) / "adapter_config.json"
     if not file.is_file():
         raise LiftError(f"no adapter in {folder!r}: it has no adapter_config.json; peft takes a folder")
-    return read_json(file)
+    config = read_json(member(Path(folder), file.name))
+    if not isinstance(trained_on := config.get("base_model_name_or_path"), str | None):
+        raise LiftError(f"{file}: base_model_name_or_path={trained_on!r:.60} is no name")
+    if isinstance(saved := config.get("modules_to_save"), str):  # peft would take its letters for names
+        raise LiftError(f"{file}: modules_to_save={saved!r:.60} must be a list of names")
+    return config
 
 
 def adapter_shapes(folder: str) -> dict[str, tuple[int, ...]]:
     """Shapes of an adapter's tensors, by their names in its file."""
-    file = Path(folder) / "adapter_model.safetensors"
+    file = member(Path(folder), "adapter_model.safetensors")
     if file.is_file():
         return {name: header.shape for name, header in read_header(file).items()}
-    file = Path(folder) / "adapter_model.bin"
+    file = member(Path(folder), "adapter_model.bin")
     if not file.is_file():
         raise LiftError(f"no adapter in {folder!r}: it has no adapter_model.safetensors")
     try:
         tensors = torch.load(file, map_location="meta", weights_only=True)
-    except (RuntimeError, OSError, EOFError, pickle.UnpicklingError, SafetensorError) as error:
+    except Exception as error:  # pickle's, and what a wrong argument of a constructor raises
         raise LiftError(f"{file}: cannot be read ({first_line(error)}); copy it again") from error
+    if not isinstance(tensors, dict) or not all(isinstance(one, torch.Tensor) for one in tensors.values()):
+        raise LiftError(f"{file}: holds something other than tensors; copy it again")
     return {name: tuple(tensor.shape) for name, tensor in tensors.items()}
 
 
@@ -162,6 +178,57 @@ def check_adapter(model: nn.Module, folder: str) -> None:
                 f"this model needs {list(expected)}"
             )
     check_tied(model, folder, {modules[path] for path in adapted.values()})
+    check_patterns(f"adapter {folder!r}", patterns(config), modules)
+    if next(model.parameters()).device.type == "meta":
+        check_complete(model, folder)
+
+
+def patterns(config: dict[str, Any]) -> set[str]:
+    """The regular expressions of an adapter_config.json: peft takes a text for one, and the keys of a table.
+
+    A list of names it compares by their ends; of `modules_to_save` and `layers_pattern` it makes patterns.
+    """
+    options = [config.get(key) for key in ("target_modules", "exclude_modules", "feedforward_modules")]
+    listed = [config.get(key) for key in ("modules_to_save", "layers_pattern")]
+    tables = [value for key, value in config.items() if key.endswith("_pattern") and isinstance(value, dict)]
+    several = [value for value in listed if isinstance(value, list)]
+    return {one for one in [*options, *listed, *chain(*tables), *chain(*several)] if isinstance(one, str)}
+
+
+def check_complete(model: nn.Module, folder: str) -> None:
+    """Compare an adapter's tensors with those that its configuration makes on a model on the meta device.
+
+    A few kinds cannot be laid out there; of these `add_adapter` finds what is missing.
+
+    Raises:
+        LiftError: naming the first tensor that is missing or has another shape.
+    """
+    from peft import PeftModel, get_peft_model_state_dict
+
+    try:
+        settings = peft_settings(read_adapter_config(folder))
+        if isinstance(getattr(settings, "init_lora_weights", None), str):
+            settings.init_lora_weights = False  # the others compute with the weights
+        with torch.device("meta"), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            laid_out = PeftModel(copy.deepcopy(model), settings, low_cpu_mem_usage=True)
+            expected = get_peft_model_state_dict(laid_out, save_embedding_layers=False)
+    except Exception as error:  # what a wrong value raises depends on the value
+        if "meta" in str(error).lower():
+            return
+        raise LiftError(f"adapter {folder!r} does not fit this model: {reason(error)}") from error
+    found = adapter_shapes(folder)
+    if missing := [name for name in expected if name not in found]:
+        raise LiftError(
+            f"adapter {folder!r} lacks {len(missing)} tensors, the first {missing[0]!r}; it is incomplete, "
+            "or its adapter_config.json belongs to another adapter"
+        )
+    for name, tensor in expected.items():
+        if found[name] != tuple(tensor.shape):
+            raise LiftError(
+                f"adapter {folder!r} does not fit this model: {name} has shape {list(found[name])}, its "
+                f"adapter_config.json makes it {list(tensor.shape)}"
+            )
 
 
 def cannot_fold(model: nn.Module, folder: str) -> str | None:

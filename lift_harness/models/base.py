@@ -15,11 +15,12 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.modeling_outputs import MaskedLMOutput
 
+from lift_harness.models.block_causal import visible_keys
 from lift_harness.models.layers import KeyValueCache, Rope, default_positions, project, rope_tables
 
 
 class DiffusionLM(PreTrainedModel):
-    """A bidirectional transformer over masked text.
+    """A transformer over masked text, bidirectional or block-causal.
 
     Three things differ from the official codes, none in what is computed for an unpadded batch:
 
@@ -28,7 +29,9 @@ class DiffusionLM(PreTrainedModel):
     * logits are projected where they are asked for (`logits_at`), not over the whole canvas.
 
     Attributes:
-        logit_shift: 1 where the token at i is predicted at i - 1 (Dream), else 0.
+        logit_shift: 1 where the token at i is predicted at i - 1 (Dream, Fast-dLLM v2), else 0.
+        block_size: columns of a block, whose tokens see each other and the blocks before it; None: all tokens
+            see all others.
         cache_shape: (layers, key/value heads, head size) of a cache; None: takes none.
     """
 
@@ -61,6 +64,11 @@ class DiffusionLM(PreTrainedModel):
         return rope_tables(position_ids, self.head_size, self.config.rope_theta)
 
     @property
+    def block_size(self) -> int | None:
+        """Columns of a block; None: bidirectional."""
+        return getattr(self.config, "block_size", None)
+
+    @property
     def head_size(self) -> int:
         """Numbers of an attention head."""
         return self.config.hidden_size // self.config.num_attention_heads
@@ -85,15 +93,19 @@ class DiffusionLM(PreTrainedModel):
         Args:
             input_ids: int64 [B, L].
             attention_mask: [B, L_all], 1 or True where a key is real; None when all are. With a
-                cache L_all counts the keys that the cache returns, otherwise it is L.
+                cache L_all counts the keys that the cache returns, otherwise it is L. Or [1 or B, L, L_all],
+                True where a query sees a key; otherwise a model with a `block_size` sees block-causally.
             position_ids: int64 [B, L] or, the same for all rows, [1, L]; by default counted from each
-                row's first real token.
-            cache: sees and supplements each layer's keys and values.
+                row's first real token. Blocks are counted on them.
+            cache: sees and supplements each layer's keys and values. With a `block_size` the keys that it
+                returns are those of the columns 0 to L_all - 1, and up to `block_size` input columns are
+                taken as (part of) the last block, which sees them all.
             at: int64 [B, Q], the columns that are wanted; the last layer computes no others.
         """
+        counted = position_ids is None and cache is None
         if position_ids is None:
             position_ids = default_positions(input_ids, attention_mask)
-        mask = None if attention_mask is None else attention_mask.bool()
+        mask = visible_keys(attention_mask, position_ids, self.block_size, counted, cache is not None)
         rope, x, layers = self.rope(position_ids), self.embed(input_ids), list(self.layers)
         for layer in layers:
             wanted = at if layer is layers[-1] else None

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from lift_harness.errors import LiftError
+from lift_harness.models import bounded
 
-END_OF_TURN = ("<|eot_id|>", "<|im_end|>")
+END_OF_TURN = ("<|eot_id|>", "<|im_end|>", "<|role_end|>")
 
 
 def render_chat(tokenizer: Any, messages: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
@@ -17,16 +18,23 @@ def render_chat(tokenizer: Any, messages: list[dict[str, str]], add_generation_p
     (lm-eval asks for this when a task sets `gen_prefix`).
 
     Raises:
-        LiftError: the tokenizer has no chat template.
+        LiftError: the tokenizer has no chat template, or it does not render.
     """
+    return render_chats(tokenizer, [messages], add_generation_prompt)[0]
+
+
+def render_chats(
+    tokenizer: Any, conversations: Sequence[list[dict[str, str]]], add_generation_prompt: bool = True
+) -> list[str]:
+    """`render_chat` of several conversations."""
     if not tokenizer.chat_template:
         raise LiftError(
             f"the tokenizer of {tokenizer.name_or_path!r} has no chat template; "
             "evaluate without one (chat_template=False) or use an instruct checkpoint"
         )
-    return tokenizer.apply_chat_template(
-        messages,
-        tokenize=False,
+    return bounded.render(
+        tokenizer,
+        conversations,
         add_generation_prompt=add_generation_prompt,
         continue_final_message=not add_generation_prompt,
     )
@@ -110,8 +118,7 @@ def encode_released(
             outside of the response's text they are negative or beyond its end.
     """
     said = [*messages, {"role": "assistant", "content": response}]
-    question = tokenizer.apply_chat_template(messages, tokenize=False)
-    whole = tokenizer.apply_chat_template(said, tokenize=False)
+    question, whole = bounded.render(tokenizer, [messages, said])
     asked = tokenizer(question + "\n", verbose=False)["input_ids"]
     encoded = tokenizer(whole, verbose=False, return_offsets_mapping=offsets)
     ids, end = encoded["input_ids"], len(asked)
@@ -142,10 +149,8 @@ def encode_examples(
         offsets: give the characters of the response's tokens too (fast tokenizers can).
     """
     options = {"add_special_tokens": False, "return_attention_mask": False, "verbose": False}
-    rendered = [
-        render_chat(tokenizer, messages) + prefix
-        for messages, prefix in zip(conversations, prefixes, strict=True)
-    ]
+    chats = render_chats(tokenizer, conversations)
+    rendered = [chat + prefix for chat, prefix in zip(chats, prefixes, strict=True)]
     prompts = tokenizer(rendered, **options)["input_ids"]
     bodies = tokenizer(list(responses), **options, **({"return_offsets_mapping": True} if offsets else {}))
     end = end_of_turn_id(tokenizer)

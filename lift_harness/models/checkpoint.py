@@ -6,8 +6,9 @@ Everything that can be wrong with the files is found here, before memory is spen
 from __future__ import annotations
 
 import json
+import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,6 +42,10 @@ DTYPES = {
     "U8": torch.uint8,
     "BOOL": torch.bool,
 }
+# More than any checkpoint has; what is beyond would only take time and memory.
+LARGEST_JSON = 1 << 26  # bytes
+DEEPEST_JSON = 32
+
 WEIGHTS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)  # what numbers can be stored as
 
 
@@ -116,37 +121,98 @@ def commit_of(folder: Path) -> str | None:
     return folder.name if folder.parent.name == "snapshots" else None
 
 
+def member(folder: Path, name: str) -> Path:
+    """The file of a folder with that name.
+
+    Links may lead to other files of the folder, and into the blobs of the Hub's cache, which is made of them.
+
+    Raises:
+        LiftError: a path in place of a name, no file, or one that lies elsewhere.
+    """
+    if Path(name).name != name or len(name) > 200 or "\\" in name or "\0" in name:
+        raise LiftError(f"{folder}: names the file {name!r:.200}, a path; only its own files are read")
+    file = folder / name
+    try:
+        real, inside = file.resolve(), folder.resolve()
+    except (OSError, RuntimeError) as error:  # a link to itself
+        raise LiftError(f"{file} is no file ({first_line(error)}); copy it again") from error
+    in_cache = real.parent.name == "blobs" and real.parent.parent.name.startswith("models--")
+    blobs = folder.parent.parent / "blobs"  # of a snapshot, wherever the cache keeps them
+    in_cache = in_cache or (commit_of(folder) is not None and real.parent == blobs.resolve())
+    if not (real.is_relative_to(inside) or in_cache):
+        raise LiftError(
+            f"{file} leads out of its folder, to {real}, which is not read; copy it into the folder"
+        )
+    if file.exists() and not file.is_file():
+        raise LiftError(f"{file} is no file; copy it again")
+    return file
+
+
 # ---------------------------------------------------------------- what it says
 
 
 def read_json(file: Path) -> dict[str, Any]:
-    """A file with a JSON object."""
+    """A file with a JSON object of finite numbers.
+
+    Raises:
+        LiftError: it cannot be read, is no JSON, or larger or deeper than any such file is.
+    """
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        with file.open("rb") as opened:  # a bound on what is read: devices have no size
+            text = opened.read(LARGEST_JSON + 1)
+        if len(text) > LARGEST_JSON:
+            raise LiftError(f"{file}: more than {LARGEST_JSON >> 20} MiB of JSON; copy it again")
+        content = json.loads(text.decode("utf-8"), parse_float=finite, parse_constant=finite)
     except OSError as error:
         raise LiftError(f"cannot read {file}: {error.strerror or type(error).__name__}") from error
+    except LiftError:
+        raise
     except ValueError as error:
         raise LiftError(f"{file}: not a JSON file ({first_line(error)}); copy it again") from error
+    except RecursionError as error:
+        raise too_deep(file) from error
     if not isinstance(content, dict):
         raise LiftError(f"{file}: holds a {type(content).__name__}, not a JSON object; copy it again")
+    layer: list[Any] = [content]
+    for _ in range(DEEPEST_JSON):
+        layer = [value for holder in layer for value in values_of(holder)]
+    if layer:
+        raise too_deep(file)
     return content
 
 
-def read_headers(folder: Path) -> dict[str, Header]:
-    """Shape and dtype of every tensor of a checkpoint, by name, from the headers of its files.
+def finite(number: str) -> float:
+    """A number of a JSON file; Python's reader takes NaN and infinity for some."""
+    if not math.isfinite(value := float(number)):
+        raise ValueError(f"{number} is not a finite number")
+    return value
+
+
+def values_of(holder: Any) -> Iterable[Any]:
+    """What a list or an object holds."""
+    return holder.values() if isinstance(holder, dict) else holder if isinstance(holder, list) else ()
+
+
+def too_deep(file: Path) -> LiftError:
+    """The error for JSON that is nested without need."""
+    return LiftError(f"{file}: nested more than {DEEPEST_JSON} levels deep; copy it again")
+
+
+def weight_files(folder: Path) -> tuple[list[str], dict[str, str]]:
+    """The names of the files with a checkpoint's weights, and which holds which tensor if an index says so.
 
     Raises:
-        LiftError: no weights, a shard that is missing or damaged, or an index that does not fit its shards.
+        LiftError: no weights, or a shard that is missing or lies elsewhere.
     """
     index, where = folder / INDEX, dict[str, str]()
     if (folder / SINGLE).is_file():
         files = [SINGLE]
     elif index.is_file():
-        where = read_json(index).get("weight_map") or {}
+        where = read_json(member(folder, INDEX)).get("weight_map") or {}
         if not isinstance(where, dict) or not where or {type(file) for file in where.values()} != {str}:
             raise LiftError(f"{index}: its weight_map names no shards; copy the whole checkpoint")
         files = sorted(set(where.values()))
-        missing = [file for file in files if not (folder / file).is_file()]
+        missing = [file for file in files if not member(folder, file).is_file()]
         if missing:
             raise LiftError(
                 f"{folder}: the shard {missing[0]!r} that {INDEX} names is missing "
@@ -156,10 +222,20 @@ def read_headers(folder: Path) -> dict[str, Header]:
         other = sorted(file.name for pattern in ("*.safetensors", "*.bin") for file in folder.glob(pattern))
         found = f"; it has {other[0]}, which is not read: convert it to safetensors" if other else ""
         raise LiftError(f"cannot load the weights of {str(folder)!r}: no {SINGLE} or {INDEX}{found}")
+    return files, where
+
+
+def read_headers(folder: Path) -> dict[str, Header]:
+    """Shape and dtype of every tensor of a checkpoint, by name, from the headers of its files.
+
+    Raises:
+        LiftError: as `weight_files`; a file that is damaged, or an index that does not fit its shards.
+    """
+    files, where = weight_files(folder)
     headers: dict[str, Header] = {}
     held = {}
     for file in files:
-        for name, header in read_header(folder / file).items():
+        for name, header in read_header(member(folder, file)).items():
             headers[name], held[name] = header, file
     for name, file in where.items():
         if held.get(name) != file:
@@ -243,6 +319,26 @@ def check_stored(name: str, weights: Mapping[str, Header]) -> None:
             raise LiftError(
                 f"cannot load the weights of {name!r}: {tensor} is stored as {dtype_name(header.dtype)}; "
                 "quantised checkpoints are not read: take the original, and load_in_8bit or load_in_4bit"
+            )
+
+
+@torch.no_grad()
+def check_numbers(name: str, tensors: Iterable[tuple[str, torch.Tensor]]) -> None:
+    """Refuse weights with NaN or infinity, which would decode to nothing and score 0.
+
+    The extremes of a tensor show both, and are read at the speed of memory (isfinite makes a copy).
+
+    Args:
+        name: of what holds them, for the message.
+        tensors: their names and they.
+    """
+    for tensor, values in tensors:
+        if values.device.type == "meta" or not values.is_floating_point() or not values.numel():
+            continue  # offloaded, or quantised
+        if not torch.stack(torch.aminmax(values)).isfinite().all():
+            raise LiftError(
+                f"cannot load the weights of {name}: {tensor} holds NaN or infinity at "
+                f"{dtype_name(values.dtype)}; the file is damaged, or this dtype too narrow for it"
             )
 
 

@@ -106,6 +106,8 @@ class LLaDAConfig(PretrainedConfig):
                 f"config.json: d_model={d_model}, n_heads={n_heads}, n_kv_heads={n_kv_heads} do not divide; "
                 "heads must divide d_model, key/value heads must divide heads"
             )
+        if d_model // n_heads % 2:
+            raise LiftError(f"config.json: d_model={d_model} in n_heads={n_heads} makes heads of an odd size")
         if kwargs["multi_query_attention"] is False and (n_kv_heads or n_heads) != n_heads:
             raise LiftError(
                 f"config.json: multi_query_attention=False contradicts n_kv_heads={n_kv_heads} of "

@@ -17,7 +17,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 # repeated, as in transformers (use_gqa_in_sdpa).
 REPEATS_KEYS = ("cuda",)
 
-Rope = tuple[Tensor, Tensor]  # cosines and sines, float32 [1 or B, 1, L, C]
+Rope = tuple[Tensor, Tensor]  # cosines and sines, float32 [1 or B, 1, L, R], R <= C
 
 
 class KeyValueCache(Protocol):
@@ -47,22 +47,31 @@ class RMSNorm(nn.Module):
 
 
 def default_positions(input_ids: Tensor, attention_mask: Tensor | None) -> Tensor:
-    """Positions [1 or B, L] that count from each row's first real token (padding left of it gets 0)."""
-    if attention_mask is None:
+    """Positions [1 or B, L] that count from each row's first real token (padding left of it gets 0).
+
+    A mask [B, L, L_all] does not say which tokens are real: positions are then the columns.
+    """
+    if attention_mask is None or attention_mask.ndim == 3:
         return torch.arange(input_ids.shape[1], device=input_ids.device)[None]
     return (attention_mask.long().cumsum(-1) - 1).clamp(min=0)[:, -input_ids.shape[1] :]
 
 
-def rope_tables(position_ids: Tensor, head_size: int, theta: float) -> Rope:
-    """Cosines and sines of the rotary angles, float32, [1 or B, 1, L, C]."""
-    power = torch.arange(0, head_size, 2, device=position_ids.device, dtype=torch.float32) / head_size
-    angles = position_ids[:, None, :, None].float() * (1.0 / theta**power)  # [B, 1, L, C/2]
+def rope_tables(position_ids: Tensor, rotary_size: int, theta: float) -> Rope:
+    """Cosines and sines of the rotary angles of the first R numbers of a head, float32, [1 or B, 1, L, R]."""
+    power = torch.arange(0, rotary_size, 2, device=position_ids.device, dtype=torch.float32) / rotary_size
+    angles = position_ids[:, None, :, None].float() * (1.0 / theta**power)  # [B, 1, L, R/2]
     angles = torch.cat((angles, angles), dim=-1)
     return angles.cos(), angles.sin()
 
 
 def rotate(x: Tensor, rope: Rope, full_precision: bool) -> Tensor:
-    """Apply rotary position embedding to x [B, H, L, C] (halves convention of GPT-NeoX)."""
+    """Apply rotary position embedding to x [B, H, L, C] (halves convention of GPT-NeoX).
+
+    Tables of R < C numbers turn the first R of each head, the others pass.
+    """
+    size = rope[0].shape[-1]
+    if size < x.shape[-1]:
+        return torch.cat((rotate(x[..., :size], rope, full_precision), x[..., size:]), dim=-1)
     dtype = torch.float32 if full_precision else x.dtype
     cos, sin = (table.to(dtype) for table in rope)
     h = x.to(dtype)
@@ -86,31 +95,34 @@ def attend(
     cache: KeyValueCache | None,
     at: Tensor | None,
 ) -> Tensor:
-    """Bidirectional attention of h [B, L, D] over its own and the cached keys: [B, L or Q, H C].
+    """Attention of h [B, L, D] over its own and the cached keys: [B, L or Q, H C].
 
     Args:
-        module: has `q_proj`, `k_proj`, `v_proj`, `head_size`, `layer` (its number), `rope_full_precision`
-            and `config`.
+        module: has `queries_keys_values`, `head_size`, `layer` (its number), `rope_full_precision` and
+            `config`.
         h: normalised hidden states.
         rope: rotary tables of its columns.
-        mask: bool [B, L_all], True where a key is real; None when all are.
+        mask: bool [B, L_all], True where a key is real, or [B, L, L_all], True where a query sees it; None
+            when all queries see all keys.
         cache: sees and supplements the keys and values.
         at: int64 [B, Q], the columns whose output is wanted; the keys of all are needed.
     """
-    k = rotate(heads(module.k_proj(h), module.head_size), rope, module.rope_full_precision)
-    v = heads(module.v_proj(h), module.head_size)
+    q, k, v = module.queries_keys_values(h, at)
+    k = rotate(k, rope, module.rope_full_precision)
     if cache is not None:
         k, v = cache.update(module.layer, k, v)
     if at is not None:
-        h = take(h, at)
         cos, sin = (take(table[:, 0].expand(len(at), -1, -1), at)[:, None] for table in rope)
         rope = cos, sin
-    q = rotate(heads(module.q_proj(h), module.head_size), rope, module.rope_full_precision)
+        if mask is not None and mask.ndim == 3:
+            mask = take(mask.expand(len(at), -1, -1), at)
+    q = rotate(q, rope, module.rope_full_precision)
     backend = module.config._attn_implementation
-    # transformers' unpadding for flash-attn takes fewer queries than keys for the last columns of the mask.
-    some_queries = mask is not None and q.shape[2] != k.shape[2]
-    if backend in (None, "sdpa", "eager") or some_queries:
-        seen = None if mask is None else mask[:, None, None, :]
+    # transformers' unpadding for flash-attn takes fewer queries than keys for the last columns of the mask,
+    # and knows no mask of queries and keys.
+    ours = mask is not None and (mask.ndim == 3 or q.shape[2] != k.shape[2])
+    if backend in (None, "sdpa", "eager") or ours:
+        seen = None if mask is None else mask[:, None] if mask.ndim == 3 else mask[:, None, None, :]
         grouped = q.shape[1] != k.shape[1]
         if grouped and mask is not None and q.device.type in REPEATS_KEYS:
             k, v = (x.repeat_interleave(q.shape[1] // x.shape[1], dim=1) for x in (k, v))
@@ -119,6 +131,15 @@ def attend(
     else:  # flash_attention_2 and others that transformers knows; they take the mask as it is
         out, _ = ALL_ATTENTION_FUNCTIONS[backend](module, q, k, v, mask, is_causal=False)
     return out.flatten(2)
+
+
+def projected(module: Any, h: Tensor, at: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+    """Heads of `q_proj` (at the columns `at`), `k_proj`, `v_proj`: [B, H, L or Q, C], [B, H_kv, L, C] twice.
+
+    As `queries_keys_values` of a module that has these three and nothing to do behind them.
+    """
+    k, v = (heads(project(h), module.head_size) for project in (module.k_proj, module.v_proj))
+    return heads(module.q_proj(take(h, at)), module.head_size), k, v
 
 
 def heads(h: Tensor, head_size: int) -> Tensor:

@@ -1,7 +1,7 @@
 """`load_model`: a checkpoint folder, a Hub id or "lift-tiny", as a model and its tokenizer.
 
 Importing this module (or `lift_harness.models`) makes transformers' AutoConfig, AutoModel and
-AutoModelForMaskedLM know LLaDA and Dream.
+AutoModelForMaskedLM know the native families.
 
 Weights are never held twice. At the stored dtype the parameters are views of the mapped files; another
 dtype is made one parameter after the other; on a GPU each tensor goes there directly.
@@ -10,49 +10,51 @@ dtype is made one parameter after the other; on a GPU each tensor goes there dir
 from __future__ import annotations
 
 import importlib.util
+import re
+from itertools import chain
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
 from torch import nn
-from transformers import AutoConfig, AutoModel, AutoModelForMaskedLM, BitsAndBytesConfig, PreTrainedModel
+from transformers import CONFIG_MAPPING, MODEL_FOR_MASKED_LM_MAPPING, BitsAndBytesConfig
 
 from lift_harness.errors import LiftError, first_line
-from lift_harness.models.adapters import add_adapter
+from lift_harness.models.adapters import add_adapter, check_adapter
+from lift_harness.models.backbone import BackboneLM
+from lift_harness.models.bare_folder import bare_folder
 from lift_harness.models.base import DiffusionLM
 from lift_harness.models.checkpoint import (
     BUILT_IN,
+    INDEX,
     Header,
+    check_numbers,
     check_stored,
     check_tensors,
     commit_of,
-    dtype_name,
     find_folder,
     incomplete,
+    member,
     quiet,
     read_headers,
     read_json,
     stored_dtype,
+    weight_files,
 )
-from lift_harness.models.config_keys import check_keys
-from lift_harness.models.configuration_dream import DreamConfig
-from lift_harness.models.configuration_llada import LLaDAConfig
+from lift_harness.models.config_keys import check_keys, check_values, shown_keys
+from lift_harness.models.configuration_backbone import BackboneConfig, check_block_size
+from lift_harness.models.families import MODEL_CLASSES, family_of
 from lift_harness.models.masked_lm import HEADS, MaskedLM
-from lift_harness.models.modeling_dream import DreamModel
-from lift_harness.models.modeling_llada import LLaDAModelLM
+from lift_harness.models.stacked_experts import has_stacks, unstack, unstacked_headers
 from lift_harness.models.tokenization import Special, load_tokenizer, resolve_ids
 
 __all__ = ["BUILT_IN", "MODEL_CLASSES", "load_model"]
 
-# By model_type; the encoders of `masked_lm.HEADS` are known too.
-MODEL_CLASSES: dict[str, type[PreTrainedModel]] = {"llada": LLaDAModelLM, "Dream": DreamModel}
-for _config, _model in ((LLaDAConfig, LLaDAModelLM), (DreamConfig, DreamModel)):
-    AutoConfig.register(_config.model_type, _config, exist_ok=True)
-    AutoModel.register(_config, _model, exist_ok=True)
-    AutoModelForMaskedLM.register(_config, _model, exist_ok=True)
-
 ATTENTION = ("sdpa", "eager", "flash_attention_2")
+EXPERT = re.compile(r"\.mlp\.experts\.(\d+)\.")
 FLOATS = (torch.float32, torch.bfloat16, torch.float16)
+OFFLOADED: list[TemporaryDirectory[str]] = []  # folders of models that are in part on the disk, until the end
 
 
 def load_model(
@@ -70,6 +72,7 @@ def load_model(
     eos_token_id: int | None = None,
     pad_token_id: int | None = None,
     chat_template: str | None = None,
+    block_size: int | None = None,
 ) -> tuple[Any, Any]:
     """Load a checkpoint in the official format, without running any code from it (docs/checkpoints.md).
 
@@ -87,6 +90,7 @@ def load_model(
         eos_token_id: in place of the checkpoint's.
         pad_token_id: in place of the checkpoint's.
         chat_template: file or text of a template, in place of the checkpoint's.
+        block_size: of a block-diffusion model, in place of the checkpoint's (dllm's BD3LM files name none).
 
     Returns:
         (model, tokenizer), the model in eval mode; the tokenizer knows mask, end-of-text and padding.
@@ -105,13 +109,15 @@ def load_model(
         raise LiftError(f"device={str(device)!r} and device_map={device_map!r}: give one of them")
 
     folder = find_folder(name, revision)
-    config, empty = empty_model(folder, name)
+    config, empty = empty_model(folder, name, block_size)
     attention = attn_implementation or own_attention(config)
     headers = read_headers(folder)
-    native = config["model_type"] in MODEL_CLASSES
+    native = family_of(config) is not None
     check_weights(name, empty, headers)
     tokenizer = load_tokenizer(folder, config["model_type"], chat_template)
     ids = resolve_ids(tokenizer, config, embedding_rows(empty), where=name, **given)
+    if peft is not None:
+        check_adapter(empty, peft)
 
     stored = stored_dtype(headers)
     if wanted is None:
@@ -119,8 +125,9 @@ def load_model(
     # transformers 5 keeps the whole stored checkpoint in memory while it converts: convert ourselves.
     mapped = native and places is None and stored in FLOATS
     options: dict[str, Any] = {"device_map": places, "quantization_config": quantisation}
+    options["state_dict"] = unstack(folder) if has_stacks(headers) else None
     model = read_weights(
-        type(empty) if native else AutoModelForMaskedLM,
+        type(empty),
         folder,
         name,
         config=empty.config,  # transformers lets the file's attention win over its own argument
@@ -132,53 +139,104 @@ def load_model(
         convert(model, wanted)
     if native:
         check_head(model, places)
-    check_finite(model, name)
+    check_numbers(repr(name), chain(model.named_parameters(), model.named_buffers()))
     name_it(model, tokenizer, name, commit_of(folder))
     set_ids(model.config, ids, config, given)
     if peft is not None:
         model = add_adapter(model, peft, base=name, merge=quantisation is None)
+        check_numbers(f"{name!r} with {peft!r}", model.named_parameters())
     return (model if native else MaskedLM(model)).eval(), tokenizer
 
 
 # ---------------------------------------------------------------- before the weights
 
 
-def empty_model(folder: Path, name: str) -> tuple[dict[str, Any], Any]:
-    """config.json as written, and its model on the meta device: names and shapes, no memory.
+def empty_model(folder: Path, name: str, block_size: int | None = None) -> tuple[dict[str, Any], Any]:
+    """config.json as written (`with_other_ends`), and its model on the meta device: no memory.
+
+    Args:
+        folder: of the checkpoint.
+        name: as it was asked for.
+        block_size: in place of the one that config.json has.
 
     Raises:
         LiftError: no config.json, an unknown model type, or values that make no model.
     """
     if not (folder / "config.json").is_file():
         raise LiftError(f"model {name!r} has no config.json; give the folder of a checkpoint")
-    written = read_json(folder / "config.json")
-    kind = written.get("model_type")
-    if kind not in MODEL_CLASSES and kind not in HEADS:
+    written = read_json(member(folder, "config.json"))
+    kind, family = written.get("model_type"), family_of(written)
+    if family is None and (not isinstance(kind, str) or kind not in HEADS):
         raise LiftError(
             f"{name}: config.json says model_type={kind!r}, which lift-harness cannot decode; "
             f"known: {', '.join([*MODEL_CLASSES, *HEADS])} (to add one: docs/adding-a-model.md)"
         )
     try:
-        check_keys(written, MODEL_CLASSES[kind].config_class if kind in MODEL_CLASSES else None)
-        config = AutoConfig.from_pretrained(str(folder), trust_remote_code=False)
+        config_class = CONFIG_MAPPING[kind] if family is None else family.config_class
+        check_values(written, config_class)
+        check_keys(written, None if family is None else config_class)
+        config = config_class.from_dict(shown_keys(written, config_class))
         config._attn_implementation = "eager"  # nothing is computed here: do not ask for flash_attn
+        set_block_size(config, block_size)
         with torch.device("meta"):
-            if kind in MODEL_CLASSES:
-                return written, MODEL_CLASSES[kind](config)
-            return written, AutoModelForMaskedLM.from_config(config)
+            if family is not None:
+                return with_other_ends(written, folder), family(config)
+            return written, MODEL_FOR_MASKED_LM_MAPPING[config_class](config)
     except LiftError:
         raise
     except Exception as error:  # what a wrong value raises depends on the value
         raise LiftError(f"{name}: config.json makes no {kind} model: {first_line(error)}") from error
 
 
+def with_other_ends(written: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """config.json with the ends of text that generation_config.json adds (SDAR's end of turn)."""
+    file, own = folder / "generation_config.json", written.get("eos_token_id")
+    if own is None or not file.is_file():
+        return written
+    ends = [*listed(own), *listed(read_json(member(folder, file.name)).get("eos_token_id"))]
+    unique = list(dict.fromkeys(ends))
+    return written | {"eos_token_id": unique} if len(unique) > 1 else written
+
+
+def listed(ids: Any) -> list[Any]:
+    """An id, several, or none, as a list."""
+    return ids if isinstance(ids, list) else [] if ids is None else [ids]
+
+
+def set_block_size(config: Any, block_size: int | None) -> None:
+    """Put a given length of blocks into a configuration; None leaves its own."""
+    if block_size is None:
+        return
+    check_block_size(block_size)
+    takes = isinstance(config, BackboneConfig) and config.takes_block_size()
+    if not takes:
+        raise LiftError(
+            f"block_size={block_size}: {config.model_type} models are bidirectional "
+            "and have no blocks; leave it out"
+        )
+    config.block_size = block_size
+
+
 def check_weights(name: str, empty: Any, headers: dict[str, Header]) -> None:
     """Compare the tensors of a model with those in its files (`check_tensors`)."""
+    headers = unstacked_headers(headers)
+    check_experts_stored(name, empty.config, headers)
     tensors = empty.state_dict()
     shapes = {key: tuple(value.shape) for key, value in tensors.items()}
     floats = {key for key, value in tensors.items() if value.is_floating_point()}
     check_stored(name, {key: header for key, header in headers.items() if key in floats})
     check_tensors(name, shapes, headers, strict=isinstance(empty, DiffusionLM), ignored=unused(empty))
+
+
+def check_experts_stored(name: str, config: Any, headers: dict[str, Header]) -> None:
+    """Refuse another number of experts than config.json says."""
+    expected = getattr(config, "num_experts", None)
+    found = {int(match[1]) for match in map(EXPERT.search, headers) if match}
+    if expected is not None and found and len(found) != expected:
+        raise LiftError(
+            f"cannot load the weights of {name!r}: config.json says num_experts={expected}, the files hold "
+            f"{len(found)} a layer; config.json belongs to another model"
+        )
 
 
 def own_dtype(config: dict[str, Any], stored: torch.dtype) -> torch.dtype:
@@ -188,7 +246,7 @@ def own_dtype(config: dict[str, Any], stored: torch.dtype) -> torch.dtype:
 
 def unused(model: Any) -> frozenset[str]:
     """Tensors that a file may hold although the model has no place for them: a tied output projection."""
-    tied = isinstance(model, DreamModel) and model.config.tie_word_embeddings
+    tied = isinstance(model, BackboneLM) and model.config.tie_word_embeddings
     return frozenset({"lm_head.weight"} if tied else ())
 
 
@@ -212,7 +270,7 @@ def check_dtype(dtype: str | torch.dtype) -> torch.dtype | None:
 def own_attention(config: dict[str, Any]) -> str:
     """The attention of a checkpoint that no argument overrides: what config.json says, else sdpa."""
     asked = config.get("attn_implementation") or config.get("_attn_implementation")
-    if asked is None:
+    if asked in (None, "flex_attention"):  # the latter is a kernel of SDAR's training code
         return "sdpa"
     try:
         check_attention(asked)
@@ -266,17 +324,22 @@ def place(device: str | torch.device | None, quantised: bool) -> dict[str, Any] 
 
 def read_weights(model_class: Any, folder: Path, name: str, **options: Any) -> Any:
     """`from_pretrained` with errors of one line; everything that was asked for must be there."""
+    files, index = weight_files(folder)
+    bare = bare_folder(folder, [*files, INDEX] if index else files)
     try:
         with quiet():
             model, info = model_class.from_pretrained(
-                str(folder),
+                None if "state_dict" in options else bare.name,
                 output_loading_info=True,
                 use_safetensors=True,
                 trust_remote_code=False,
                 **options,
             )
-    except (OSError, RuntimeError, ValueError, ImportError) as error:
-        raise LiftError(f"cannot load the weights of {name!r}: {first_line(error)}") from error
+    except Exception as error:  # what a damaged file raises depends on the damage
+        why = first_line(error).replace(bare.name, str(folder))
+        raise LiftError(f"cannot load the weights of {name!r}: {why}") from error
+    if any(parameter.device.type == "meta" for parameter in model.parameters()):
+        OFFLOADED.append(bare)  # accelerate reads these again and again
     if missing := sorted(info["missing_keys"]):
         raise incomplete(name, missing)
     return model
@@ -291,22 +354,6 @@ def check_head(model: Any, places: Any) -> None:
             f"device_map={places!r} offloads the output projection; give {name} a device of its own, "
             "or load_in_8bit in place of offloading"
         )
-
-
-@torch.no_grad()
-def check_finite(model: nn.Module, name: str) -> None:
-    """Refuse weights with NaN or infinity, which would decode to nothing and score 0.
-
-    The extremes of a tensor show both, and are read at the speed of memory (isfinite makes a copy).
-    """
-    for tensor, parameter in model.named_parameters():
-        if parameter.device.type == "meta" or not parameter.is_floating_point() or not parameter.numel():
-            continue  # offloaded, or quantised
-        if not torch.stack(torch.aminmax(parameter)).isfinite().all():
-            raise LiftError(
-                f"cannot load the weights of {name!r}: {tensor} holds NaN or infinity at "
-                f"{dtype_name(parameter.dtype)}; the file is damaged, or this dtype too narrow for it"
-            )
 
 
 @torch.no_grad()

@@ -29,6 +29,7 @@ class MaskedLM(nn.Module):
 
     logit_shift = 0
     cache_shape = None
+    block_size: int | None = None
 
     def __init__(self, model: Any) -> None:
         """Wrap a loaded model.

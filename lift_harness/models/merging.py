@@ -16,7 +16,16 @@ import torch
 from lift_harness.errors import LiftError, first_line
 from lift_harness.files import give_usual_modes
 from lift_harness.models.adapters import cannot_fold, check_adapter
-from lift_harness.models.checkpoint import dtype_name, find_folder, read_headers, read_json, stored_dtype
+from lift_harness.models.checkpoint import (
+    dtype_name,
+    find_folder,
+    member,
+    read_headers,
+    read_json,
+    stored_dtype,
+)
+from lift_harness.models.configuration_experts import LLaDA2Config
+from lift_harness.models.families import STACKED_TYPE
 from lift_harness.models.loading import check_dtype, empty_model, load_model
 
 NOT_COPIED = ("*.safetensors", "*.safetensors.index.json", "*.bin", "*.bin.index.json", "README.md", ".*")
@@ -47,6 +56,7 @@ def merge(
     out = Path(out)
     check_free(out)
     folder = find_folder(base, revision)
+    small_files(folder)  # refuses what lies elsewhere
     _, empty = empty_model(folder, base)
     check_adapter(empty, adapter)
     if why := cannot_fold(empty, adapter):
@@ -83,16 +93,29 @@ def check_free(out: Path) -> None:
         raise LiftError(f"{str(out)!r} is a file; give a new folder")
 
 
+def small_files(folder: Path) -> list[Path]:
+    """The files of a checkpoint beside its weights.
+
+    Raises:
+        LiftError: one that is a link to another place (`member`).
+    """
+    files = [file for file in folder.iterdir() if file.is_file()]
+    kept = [file for file in files if not any(file.match(pattern) for pattern in NOT_COPIED)]
+    return [member(folder, file.name) for file in kept]
+
+
 def copy_small_files(folder: Path, to: Path, dtype: torch.dtype) -> None:
     """Everything of the base but its weights, in place of what transformers wrote."""
     for file in [*to.iterdir()]:
         if file.suffix == ".json" and not file.name.endswith(".index.json"):
             file.unlink()
-    for file in folder.iterdir():
-        if file.is_file() and not any(file.match(pattern) for pattern in NOT_COPIED):
-            shutil.copyfile(file, to / file.name)  # follows the links of the Hub's cache
+    for file in small_files(folder):
+        shutil.copyfile(file, to / file.name)  # follows the links of the Hub's cache
     config = read_json(to / "config.json")
     written = dtype_name(dtype)
-    changed = {key: written for key in ("dtype", "torch_dtype") if key in config and config[key] != written}
+    keys: list[str] = [key for key in ("dtype", "torch_dtype") if key in config and config[key] != written]
+    changed = dict.fromkeys(keys, written)
+    if config.get("model_type") == STACKED_TYPE:  # its experts are written one by one
+        changed["model_type"] = LLaDA2Config.model_type
     if changed:
         (to / "config.json").write_text(json.dumps(config | changed, indent=2) + "\n")

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from lift_harness.models.base import DiffusionLM
 from lift_harness.models.configuration_llada import LLaDAConfig
-from lift_harness.models.layers import KeyValueCache, RMSNorm, Rope, attend, take
+from lift_harness.models.layers import KeyValueCache, RMSNorm, Rope, attend, projected, take
 
 
 class LLaDABlock(nn.Module):
@@ -36,6 +36,8 @@ class LLaDABlock(nn.Module):
         self.ff_out = nn.Linear(config.mlp_hidden_size, size, bias=bias)
         self.attn_norm = RMSNorm(size, config.rms_norm_eps)
         self.ff_norm = RMSNorm(size, config.rms_norm_eps)
+
+    queries_keys_values = projected
 
     def forward(
         self,

@@ -9,15 +9,47 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import transformers
 from transformers import AutoTokenizer, Qwen2TokenizerFast
 
 from lift_harness.errors import LiftError, first_line
-from lift_harness.models.checkpoint import quiet, read_json
+from lift_harness.models.bare_folder import bare_tokenizer
+from lift_harness.models.chat import render_chat
+from lift_harness.models.checkpoint import member, quiet, read_json
+
+# What the published checkpoints call their mask where neither config.json nor the tokenizer says which it is:
+# LLaDA2, LLaDA-MoE and dllm's; SDAR; Fast-dLLM v2; iLLaDA.
+MASKS = ("<|mask|>", "<MASK>", "|<MASK>|", "<[MASK]>")
 
 # Classes that a checkpoint's repository defines, and the class of transformers that does the same.
 # Dream's is Qwen2's with other special tokens, which are in the files.
 SAME_AS: dict[str, Any] = {"DreamTokenizer": Qwen2TokenizerFast}
+# Of transformers, here without "Fast" at the end: what makes a tokenizer from its files, and nothing else.
+CLASSES = frozenset(
+    (
+        "AlbertTokenizer",
+        "BartTokenizer",
+        "BertTokenizer",
+        "BigBirdTokenizer",
+        "CamembertTokenizer",
+        "CodeGenTokenizer",
+        "CodeLlamaTokenizer",
+        "CohereTokenizer",
+        "DebertaV2Tokenizer",
+        "DistilBertTokenizer",
+        "ElectraTokenizer",
+        "GPT2Tokenizer",
+        "GPTNeoXTokenizer",
+        "GemmaTokenizer",
+        "LlamaTokenizer",
+        "MPNetTokenizer",
+        "PreTrainedTokenizer",
+        "Qwen2Tokenizer",
+        "RobertaTokenizer",
+        "T5Tokenizer",
+        "TokenizersBackend",
+        "XLMRobertaTokenizer",
+    )
+)
 BY_MODEL_TYPE = {"Dream": "DreamTokenizer"}  # where tokenizer_config.json names no class
 
 
@@ -41,21 +73,24 @@ def load_tokenizer(folder: Path, model_type: str | None = None, chat_template: s
     Raises:
         LiftError: no tokenizer there, one that needs code of its own, or a template that does not render.
     """
-    file = folder / "tokenizer_config.json"
-    named = read_json(file).get("tokenizer_class") if file.is_file() else None
-    if named and named not in SAME_AS and not hasattr(transformers, named):
-        raise LiftError(
-            f"no tokenizer in {str(folder)!r}: its class {named!r} is code of the checkpoint's own, which is "
-            "not run; convert it to a tokenizer.json, or add its like to SAME_AS in models/tokenization.py"
-        )
+    named = named_class(folder)
     known = SAME_AS.get(named or BY_MODEL_TYPE.get(model_type or "", ""), AutoTokenizer)
+    bare = bare_tokenizer(folder, model_type, named)
     try:
         with quiet():  # transformers notes that the class is not the named one
-            tokenizer = known.from_pretrained(str(folder), trust_remote_code=False)
-    # Damaged files raise plain Exceptions in `tokenizers`; KeyError: transformers 4, for a model type not its
-    # own and no tokenizer_class.
-    except Exception as error:
-        raise LiftError(f"no tokenizer in {str(folder)!r}: {first_line(error)}") from error
+            tokenizer = known.from_pretrained(bare.name, trust_remote_code=False)
+    # Damaged files raise plain Exceptions in `tokenizers`, or panic, which is none; KeyError: transformers 4,
+    # for a model type not its own and no tokenizer_class.
+    except BaseException as error:
+        if isinstance(error, (KeyboardInterrupt, SystemExit)):
+            raise
+        why = first_line(error).replace(bare.name, str(folder))
+        raise LiftError(f"no tokenizer in {str(folder)!r}: {why}") from error
+    tokenizer.name_or_path = str(folder)
+    if isinstance(tokenizer.chat_template, dict):  # several, by name
+        tokenizer.chat_template = tokenizer.chat_template.get("default")
+    if not isinstance(tokenizer.chat_template, str | None):
+        raise LiftError(f"{folder}: its chat template is no text ({tokenizer.chat_template!r:.60})")
     if not len(tokenizer) or (known is not AutoTokenizer and not _has_vocabulary(folder)):
         raise LiftError(f"no tokenizer in {str(folder)!r}: no tokenizer.json, no vocab.json and merges.txt")
     if chat_template is not None:
@@ -63,6 +98,28 @@ def load_tokenizer(folder: Path, model_type: str | None = None, chat_template: s
     if tokenizer.chat_template:
         check_template(tokenizer, str(folder) if chat_template is None else "chat_template")
     return tokenizer
+
+
+def named_class(folder: Path) -> str | None:
+    """The tokenizer class that a checkpoint names.
+
+    Raises:
+        LiftError: one that is not in the list: code of its own, or no tokenizer at all.
+    """
+    for file in ("tokenizer_config.json", "config.json"):
+        if not (folder / file).exists():
+            continue
+        named = read_json(member(folder, file)).get("tokenizer_class")
+        if named is None:
+            continue
+        if not isinstance(named, str) or (named not in SAME_AS and named.removesuffix("Fast") not in CLASSES):
+            raise LiftError(
+                f"no tokenizer in {str(folder)!r}: its class {named!r} in {file} is not known, and code of a "
+                "checkpoint's own is not run; convert it to a tokenizer.json (PreTrainedTokenizerFast), or "
+                "add its like to SAME_AS in models/tokenization.py"
+            )
+        return named
+    return None
 
 
 def read_template(text_or_file: str) -> str:
@@ -83,13 +140,11 @@ def check_template(tokenizer: Any, where: str) -> str:
     Raises:
         LiftError: the template does not render, or it drops what the user said.
     """
+    said = "2+3=?"
     try:
-        said = "2+3=?"
-        text = tokenizer.apply_chat_template(
-            [{"role": "user", "content": said}], tokenize=False, add_generation_prompt=True
-        )
-    except Exception as error:  # jinja's, or whatever the template's own code raises
-        raise LiftError(f"{where}: the chat template does not render: {first_line(error)}") from error
+        text = render_chat(tokenizer, [{"role": "user", "content": said}])
+    except LiftError as error:
+        raise LiftError(f"{where}: {error}") from error
     if said not in text:
         raise LiftError(f"{where}: the chat template leaves out what the user said; it renders {text!r}")
     return text
@@ -108,8 +163,9 @@ def resolve_ids(
     """The ids of "mask", "eos" and "pad", and set them in the tokenizer.
 
     An id that is given is used; otherwise that of config.json and the tokenizer's, which must be the same
-    if both have one. Encoders that fill masks end a text with their separator. Padding is hidden from the
-    model, so that end-of-text does for it.
+    if both have one. A mask that neither names is the tokenizer's token of one of the `MASKS`. Encoders that
+    fill masks end a text with their separator. Padding is hidden from the model, so that end-of-text does
+    for it.
 
     Args:
         tokenizer: as loaded.
@@ -163,6 +219,8 @@ def _choose(
         return given, "as given"
     of_config, of_tokenizer = config.get(key), getattr(tokenizer, key)
     several = of_config if isinstance(of_config, list) else [] if of_config is None else [of_config]
+    if any(isinstance(one, bool) or not isinstance(one, int) for one in several):
+        raise LiftError(f"{where}: config.json has {key}={of_config!r:.60}, which is no id")
     if several and of_tokenizer is not None:
         if of_tokenizer not in several:
             raise LiftError(
@@ -175,6 +233,8 @@ def _choose(
         return several[0], "config.json"
     if of_tokenizer is not None:
         return of_tokenizer, "tokenizer"
+    if kind == "mask" and (named := [token for token in MASKS if token in tokenizer.get_vocab()]):
+        return tokenizer.convert_tokens_to_ids(named[0]), f"the tokenizer's token {named[0]}"
     if kind == "eos" and tokenizer.sep_token_id is not None:
         return tokenizer.sep_token_id, "tokenizer's separator"
     if kind == "pad" and eos is not None:

@@ -12,12 +12,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from math import ceil
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from lift_harness.pipeline.schema import EvalSettings, Method, NewModel, Recipe
+
+if TYPE_CHECKING:
+    from lift_harness.models.experts import Parameters
 
 PART = 0.4  # of the rate of a large matrix product
 
@@ -96,7 +100,7 @@ def plan(recipe: Recipe, only: str | None) -> Iterator[Stage]:
 
     if recipe.eval and only != "train" and isinstance(recipe.model, str):
         check_evaluation(recipe, recipe.eval)
-    parameters = count_parameters(recipe)
+    parameters = parameters_of(recipe)
     evaluated = evaluation_stage(recipe, recipe.eval, parameters) if recipe.eval and only != "train" else None
     if evaluated:
         yield replace(evaluated, where="base/eval")
@@ -117,7 +121,9 @@ def plan(recipe: Recipe, only: str | None) -> Iterator[Stage]:
             yield replace(evaluated, where=f"{where}/eval")
 
 
-def training_stage(recipe: Recipe, method: Method, where: str, parameters: int, lengths: list[int]) -> Stage:
+def training_stage(
+    recipe: Recipe, method: Method, where: str, parameters: Parameters, lengths: list[int]
+) -> Stage:
     """The training of one method."""
     settings = recipe.training_of(method)
     step = settings.batch_size * settings.gradient_accumulation_steps
@@ -127,9 +133,9 @@ def training_stage(recipe: Recipe, method: Method, where: str, parameters: int, 
     trained, scored = method.build_objective().passes
     backward = 1 if settings.lora else 2
     passes = rows * (trained + scored)
-    flops = 2 * parameters * mean * rows * (trained * (1 + backward) + scored)
-    with_gradient = parameters if settings.lora is None else parameters // 50
-    weights = parameters * (2 if settings.bf16 and settings.lora else 4)
+    flops = 2 * parameters.active * mean * rows * (trained * (1 + backward) + scored)
+    with_gradient = parameters.total if settings.lora is None else parameters.total // 50
+    weights = parameters.total * (2 if settings.bf16 and settings.lora else 4)
     note = f"{steps} steps of {step}, {mean:.0f} tokens a row"
     return Stage(
         f"{where}/train",
@@ -142,7 +148,7 @@ def training_stage(recipe: Recipe, method: Method, where: str, parameters: int, 
     )
 
 
-def evaluation_stage(recipe: Recipe, settings: EvalSettings, parameters: int) -> Stage:
+def evaluation_stage(recipe: Recipe, settings: EvalSettings, parameters: Parameters) -> Stage:
     """The evaluation of a checkpoint, whichever it is."""
     from lift_harness.decoding import DecodingConfig
     from lift_harness.lm.requests import SETTINGS, spelled
@@ -163,20 +169,24 @@ def evaluation_stage(recipe: Recipe, settings: EvalSettings, parameters: int) ->
             passes += answers * decoding.steps
             tokens += round(answers * decoding.steps * (prompt + decoding.gen_length))
         notes.append(f"{run.label}: {len(run.tasks)} tasks")
-    return Stage("eval", items, passes, tokens, 2.0 * parameters * tokens, parameters * 4, ", ".join(notes))
+    flops = 2.0 * parameters.active * tokens
+    return Stage("eval", items, passes, tokens, flops, parameters.total * 4, ", ".join(notes))
 
 
-def count_parameters(recipe: Recipe) -> int:
+def parameters_of(recipe: Recipe) -> Parameters:
     """Parameters of the recipe's model, from its configuration."""
+    from lift_harness.models.experts import Parameters, count_parameters
+
     if isinstance(recipe.model, NewModel):
         d, h = recipe.model.d_model, recipe.model.mlp_hidden_size
-        return recipe.model.n_layers * (4 * d * d + 3 * d * h) + 2 * 1000 * d
+        made = recipe.model.n_layers * (4 * d * d + 3 * d * h) + 2 * 1000 * d
+        return Parameters(made, made)
     from lift_harness.models.checkpoint import find_folder
     from lift_harness.models.loading import empty_model
 
     folder = find_folder(recipe.model, weights=False)
     _, empty = empty_model(folder, recipe.model)
-    return sum(parameter.numel() for parameter in empty.parameters())
+    return count_parameters(empty)
 
 
 def flops_per_second() -> tuple[str, float]:

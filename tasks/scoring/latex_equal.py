@@ -11,7 +11,7 @@ import re
 from functools import lru_cache
 from pathlib import Path
 
-from lift_harness.tasks.scoring.killable import KillableWorker
+from lift_harness.killable import KillableWorker
 from lift_harness.tasks.scoring.published_math import (
     LONGEST,
     is_hostile,

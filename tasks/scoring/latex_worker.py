@@ -7,12 +7,8 @@ never by sympy's `sympify` and `parse_expr`, which evaluate it as Python (`readi
 
 from __future__ import annotations
 
-import json
-import logging
 import math
-import os
 import re
-import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -28,6 +24,7 @@ import sympy.parsing.sympy_parser
 from math_verify import ExprExtractionConfig, LatexExtractionConfig, parse, verify
 from sympy.parsing.latex import _parse_latex_antlr as sympy_latex
 
+from lift_harness.killable import serve
 from lift_harness.tasks.scoring.published_math import other_bases, other_words
 
 PRECISION = 1e-6 * 1.01  # the judge's, which leaves room for rounding
@@ -188,45 +185,16 @@ def library_reading(text: str) -> Any:
         return parse(text, [LatexExtractionConfig(), ExprExtractionConfig()], parsing_timeout=None)
 
 
-def limit_memory(size: int) -> None:
-    """Let the operating system refuse more than `size` bytes."""
-    try:
-        import resource
-
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        resource.setrlimit(resource.RLIMIT_AS, (size, size))
-    except (ImportError, ValueError, OSError):  # Windows has none, macOS refuses
-        return
-
-
-def limit_time(seconds: float) -> None:
-    """Let the kernel kill this process after so much processor time, whatever it is doing; 0: no limit."""
-    if hasattr(signal, "ITIMER_PROF"):
-        signal.setitimer(signal.ITIMER_PROF, seconds)
-
-
 COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {"equal": judged_equal, "math_verify": library_verdict}
 
 
-def main(cpu_seconds: float, memory_bytes: int) -> None:
-    """Answer until stdin ends."""
-    logging.disable(logging.CRITICAL)
-    replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)  # what the libraries print does not go among the replies
-    limit_memory(memory_bytes)
-    for line in sys.stdin:
-        reply: Any = "ready"
-        if line.strip():
-            limit_time(cpu_seconds)
-            question = json.loads(line)
-            try:
-                reply = COMPARISONS[question["do"]](question["gold"], question["answer"])
-            except Exception:  # no LaTeX, no value, no memory: not equal
-                reply = False
-            limit_time(0)
-        replies.write(json.dumps(reply) + "\n")
-        replies.flush()
+def reply(question: dict[str, Any]) -> bool:
+    """The verdict; no LaTeX, no value, no memory: not equal."""
+    try:
+        return COMPARISONS[question["do"]](question["gold"], question["answer"])
+    except Exception:
+        return False
 
 
 if __name__ == "__main__":
-    main(float(sys.argv[1]), int(sys.argv[2]))
+    serve(reply, float(sys.argv[1]), int(sys.argv[2]))

@@ -150,6 +150,7 @@ def test_an_adapter(folder, tmp_path):
     adapter = tmp_path / "adapter"
     adapter.mkdir()
     settings = {"peft_type": "LORA", "r": 2, "lora_alpha": 4, "target_modules": ["q_proj"]}
+    settings |= {"layers_to_transform": [1]}
     (adapter / "adapter_config.json").write_text(
         json.dumps(settings | {"base_model_name_or_path": "someone/other"})
     )

@@ -239,7 +239,11 @@ def test_an_unknown_model_type_says_which_are_known(small):
     config = json.loads((small / "config.json").read_text())
     (small / "config.json").write_text(json.dumps(config | {"model_type": "mamba"}))
     message = error_of(small)
-    assert "known: llada, Dream, bert" in message and "docs/adding-a-model.md" in message
+    assert (
+        "known: llada, Dream, llada2_moe, " in message
+        and ", bert, " in message
+        and "docs/adding-a-model.md" in message
+    )
 
 
 def test_a_config_that_is_not_json(small):
@@ -250,7 +254,7 @@ def test_a_config_that_is_not_json(small):
 def test_a_config_of_wrong_kinds_of_values(small):
     config = json.loads((small / "config.json").read_text())
     (small / "config.json").write_text(json.dumps(config | {"n_layers": "two"}))
-    assert "config.json makes no llada model" in error_of(small)
+    assert "config.json: n_layers='two' must be of type int" in error_of(small)
 
 
 def test_without_a_network_the_alternatives_are_named():

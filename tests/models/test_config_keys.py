@@ -140,11 +140,6 @@ def error_of(folder):
     return str(error.value)
 
 
-def test_llada_moe_is_not_read_as_llada(shared):
-    for folder in (shared / "golden" / "llada-moe-tiny", shared / "golden" / "llada-moe-tiny" / "variant"):
-        assert "is not computed for llada models; this checkpoint is of another kind" in error_of(folder)
-
-
 @pytest.mark.parametrize(
     ("family", "changes", "message"),
     [

@@ -172,7 +172,10 @@ def test_dream_without_its_vocabulary(dream):
 def test_a_tokenizer_that_needs_code_of_its_own_is_refused(dream):
     auto_map = {"AutoTokenizer": ["tokenization_dream.OtherTokenizer", None]}
     change(dream / "tokenizer_config.json", tokenizer_class="OtherTokenizer", auto_map=auto_map)
-    assert "its class 'OtherTokenizer' is code of the checkpoint's own, which is not run" in error_of(dream)
+    assert (
+        "its class 'OtherTokenizer' in tokenizer_config.json is not known, and code of a checkpoint's own"
+        in error_of(dream)
+    )
 
 
 # ---- LLaDA's

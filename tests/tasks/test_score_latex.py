@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from support.recordings import RECORDED, recorded
 
 from lift_harness.errors import LiftError
+from lift_harness.killable import KillableWorker
 from lift_harness.tasks import prompts
 from lift_harness.tasks.scoring import score_gsm8k, score_math
-from lift_harness.tasks.scoring.killable import KillableWorker
 from lift_harness.tasks.scoring.latex_equal import WORKER, equal, math_verify
 from lift_harness.tasks.scoring.published_math import judged_items, normal_form, typeset_alike
 

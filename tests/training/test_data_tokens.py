@@ -134,7 +134,7 @@ def test_a_template_that_refuses_a_role_names_the_row(tokenizer, records, monkey
     monkeypatch.setattr(tokenizer, "chat_template", template + tokenizer.chat_template)
     system = Record((("system", "Be brief."), ("user", "1")), "2", "", "chat", "train.jsonl:17")
     with pytest.raises(
-        LiftError, match=r"^train.jsonl:17: the chat template or tokenizer refuses it: no system$"
+        LiftError, match=r"^train.jsonl:17: cannot be encoded: the chat template does not render: no system$"
     ):
         tokenize([*records, system], tokenizer)
 

@@ -150,7 +150,7 @@ def hub_rows(
     from datasets import load_dataset
 
     try:
-        dataset = load_dataset(known.hub, config, split=split, revision=revision)
+        dataset = load_dataset(known.hub, config, split=split, revision=revision, trust_remote_code=False)
     except Exception as error:  # network, cache, format: every layer has its own
         raise LiftError(
             f"{known.hub} at {revision or 'its newest revision'} cannot be read ({first_line(error)}); give "

@@ -2,17 +2,20 @@
 
 A time limit that holds: an alarm works only in the main thread, and does not interrupt Python's big
 integers; a process can be killed at any moment. Its limits on processor time and memory are set by the
-process itself (`tasks/scoring/latex_worker.py`) and kept by the operating system.
+process itself (`serve`) and kept by the operating system. Only the standard library.
 """
 
 from __future__ import annotations
 
 import atexit
 import json
+import logging
 import os
+import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +34,7 @@ class KillableWorker:
 
     def __init__(self, script: Path, cpu_seconds: float, memory_bytes: int) -> None:
         """A worker that runs `script CPU_SECONDS MEMORY_BYTES`: JSON lines in, JSON lines out."""
+        self.script = script.name
         self.command = [sys.executable, str(script), str(cpu_seconds), str(memory_bytes)]
         self.wall_seconds = WAITING * cpu_seconds
         self.process: subprocess.Popen[str] | None = None
@@ -72,7 +76,7 @@ class KillableWorker:
         ready = self._exchange("", STARTING)
         if ready != "ready":
             self._stop()
-            raise LiftError(f"the process that compares answers did not start: {ready or 'it died'}")
+            raise LiftError(f"the process of {self.script} did not start: {ready or 'it died'}")
 
     def _exchange(self, line: str, seconds: float) -> Any:
         assert self.process is not None and self.process.stdin is not None and self.process.stdout is not None
@@ -97,3 +101,45 @@ class KillableWorker:
     def _forget(self) -> None:
         """In a forked child: the process is the parent's."""
         self.process, self.lock = None, threading.Lock()
+
+
+# ---------------------------------------------------------------- inside the process
+
+
+def serve(answer: Callable[[dict[str, Any]], Any], cpu_seconds: float, memory_bytes: int) -> None:
+    """Answer the questions on stdin, one JSON line each, until it ends.
+
+    Args:
+        answer: from a question to what is replied; it raises nothing.
+        cpu_seconds: of each answer; the kernel ends the process after that.
+        memory_bytes: of the process.
+    """
+    logging.disable(logging.CRITICAL)
+    replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)  # what the libraries print does not go among the replies
+    limit_memory(memory_bytes)
+    for line in sys.stdin:
+        reply: Any = "ready"
+        if line.strip():
+            limit_time(cpu_seconds)
+            reply = answer(json.loads(line))
+            limit_time(0)
+        replies.write(json.dumps(reply) + "\n")
+        replies.flush()
+
+
+def limit_memory(size: int) -> None:
+    """Let the operating system refuse more than `size` bytes."""
+    try:
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        resource.setrlimit(resource.RLIMIT_AS, (size, size))
+    except (ImportError, ValueError, OSError):  # Windows has none, macOS refuses
+        return
+
+
+def limit_time(seconds: float) -> None:
+    """Let the kernel kill this process after so much processor time, whatever it is doing; 0: no limit."""
+    if hasattr(signal, "ITIMER_PROF"):
+        signal.setitimer(signal.ITIMER_PROF, seconds)
