@@ -8,6 +8,7 @@ official checkpoints, so that their files load and ours load there.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ from transformers import PreTrainedModel
 from transformers.modeling_outputs import MaskedLMOutput
 
 from lift_harness.models.block_causal import visible_keys
+from lift_harness.models.clean_text import CleanText, Keeper
 from lift_harness.models.layers import KeyValueCache, Rope, default_positions, project, rope_tables
 
 
@@ -79,6 +81,12 @@ class DiffusionLM(PreTrainedModel):
         return self.config.num_hidden_layers, self.config.num_key_value_heads, self.head_size
 
     # ------------------------------------------------------------ what everybody calls
+
+    def read(self, clean: CleanText) -> tuple[CleanText, Tensor]:
+        """A clean text with its keys and values; and no hidden states, [0, D], behind all of its layers."""
+        keeper, first = Keeper(), clean.ids.new_zeros(len(clean.ids), 1)  # the last layer computes one column
+        hidden = self.hidden_states(**clean.pass_of_its_own, cache=keeper, at=first)
+        return replace(clean, kept=keeper.kept), hidden.flatten(0, 1)[:0]
 
     def hidden_states(
         self,
@@ -144,6 +152,7 @@ class DiffusionLM(PreTrainedModel):
         logits_mask: Tensor | None = None,
         cache: KeyValueCache | None = None,
         reduce: Callable[[Any, Tensor], Tensor] | None = None,
+        clean: CleanText | None = None,
     ) -> MaskedLMOutput:
         """Logits [B, L, V], or [M, V] at the M positions where `logits_mask` [B, L] is True.
 
@@ -152,13 +161,23 @@ class DiffusionLM(PreTrainedModel):
 
         With `reduce`, no logits: the output's `loss` is `reduce(self, hidden [M, D])`. There training works
         on hidden states and output projection inside the pass, where a wrapper (FSDP) has gathered them.
+
+        With `clean`, `input_ids` is a noised copy of that text, which it sees as block diffusion is trained.
+        Where its keys and values are not known yet they are computed here, in the same forward.
         """
+        unused = None
+        if clean is not None:
+            if clean.kept is None:
+                clean, unused = self.read(clean)
+            attention_mask, position_ids, cache = clean.mask, clean.positions, clean
         if logits_mask is None:
             hidden = self.hidden_states(input_ids, attention_mask, position_ids, cache)
         else:
             at, real = columns(logits_mask)
             hidden = self.hidden_states(input_ids, attention_mask, position_ids, cache, at)
             hidden = hidden.flatten(0, 1).index_select(0, real.flatten().nonzero()[:, 0])  # [M, D]
+        if unused is not None:  # a part of the graph, so that FSDP sees the last layer's backward pass
+            hidden = torch.cat((hidden, unused))
         if reduce is not None:
             return MaskedLMOutput(loss=reduce(self, hidden))
         return MaskedLMOutput(logits=self.logits_at(hidden))
