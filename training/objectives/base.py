@@ -90,7 +90,9 @@ class Batch:
         """Every row a second time, after the first ones."""
         again = {kind: getattr(self, kind) for kind in ("x0", "response", "priority", "padding", "segment")}
         again = {kind: x if x is None else x.repeat(2, 1) for kind, x in again.items()}
-        clean = self.clean and self.clean.rows(torch.arange(len(self.clean.ids), device=self.x0.device).repeat(2))
+        clean = self.clean and self.clean.rows(
+            torch.arange(len(self.clean.ids), device=self.x0.device).repeat(2)
+        )
         return replace(self, **again, example_id=self.example_id.repeat(2), clean=clean)
 
 
