@@ -7,7 +7,9 @@ from typing import Any
 import torch
 from peft import LoraConfig, get_peft_model
 
+from lift_harness.models.configuration_backbone import SDARConfig
 from lift_harness.models.configuration_llada import LLaDAConfig
+from lift_harness.models.modeling_backbone import SDARForCausalLM
 from lift_harness.models.modeling_llada import LLaDAModelLM
 
 SHAPES: dict[str, dict[str, Any]] = {
@@ -29,8 +31,35 @@ def random_model(name: str, dtype: torch.dtype, device: torch.device | str, **ch
     shape = SHAPES[name] | changes
     mask_id = shape["vocab_size"] - 1
     config = LLaDAConfig(**shape, mask_token_id=mask_id, eos_token_id=mask_id - 1, pad_token_id=mask_id - 1)
+    return filled(LLaDAModelLM, config, dtype, device)
+
+
+def random_block_model(
+    name: str, dtype: torch.dtype, device: torch.device | str, block_size: int
+) -> SDARForCausalLM:
+    """As `random_model`, of the same shape, in SDAR's format with blocks."""
+    shape = SHAPES[name]
+    mask_id, heads = shape["vocab_size"] - 1, shape["n_heads"]
+    config = SDARConfig(
+        hidden_size=shape["d_model"],
+        num_hidden_layers=shape["n_layers"],
+        num_attention_heads=heads,
+        num_key_value_heads=heads,
+        head_dim=shape["d_model"] // heads,
+        intermediate_size=shape["mlp_hidden_size"],
+        vocab_size=shape["vocab_size"],
+        block_size=block_size,
+        mask_token_id=mask_id,
+        eos_token_id=mask_id - 1,
+        pad_token_id=mask_id - 1,
+    )
+    return filled(SDARForCausalLM, config, dtype, device)
+
+
+def filled(kind: type[Any], config: Any, dtype: torch.dtype, device: torch.device | str) -> Any:
+    """A model with random weights, made where they stay."""
     with torch.device("meta"):
-        model = LLaDAModelLM(config)
+        model = kind(config)
     model = model.to(dtype).to_empty(device=device)
     torch.manual_seed(0)
     with torch.no_grad():

@@ -97,16 +97,30 @@ def predicted(
         rows = at.any(-1)
         rows[0] |= ~rows.any()
         inputs, at, clean = inputs[rows], at[rows], clean and clean.rows(rows)
-    seen = {} if clean is None else {"clean": clean}
     if not shifted(model):
-        return model(input_ids=inputs, logits_mask=at, reduce=reduce, **seen).loss
+        return one_pass(model, inputs, at, clean, reduce)
     where = at.roll(-1, dims=1)
     where[:, -1] = False
     where[:, 0] |= at[:, 0]
     number = (where.flatten().cumsum(0) - 1).view_as(at)  # of a position, among those of `where`
     source = torch.cat((number[:, :1], number[:, :-1]), dim=1)[at]  # [M]
     reduce_shifted = lambda model, hidden: reduce(model, hidden.index_select(0, source))  # noqa: E731
-    return model(input_ids=inputs, logits_mask=where, reduce=reduce_shifted, **seen).loss
+    return one_pass(model, inputs, where, clean, reduce_shifted)
+
+
+def one_pass(
+    model: nn.Module,
+    inputs: Tensor,
+    where: Tensor,
+    clean: CleanText | None,
+    reduce: Callable[[Any, Tensor], Tensor],
+) -> Tensor:
+    """`reduce` of the hidden states at `where` [B, N]; of blocks without any none are computed."""
+    if clean is None:
+        return model(input_ids=inputs, logits_mask=where, reduce=reduce).loss
+    clean = clean.around(where)
+    inputs, where = inputs[:, clean.noised], where[:, clean.noised]
+    return model(input_ids=inputs, logits_mask=where, reduce=reduce, clean=clean).loss
 
 
 # ---------------------------------------------------------------- the clean text of a model with blocks

@@ -162,14 +162,14 @@ class DiffusionLM(PreTrainedModel):
         With `reduce`, no logits: the output's `loss` is `reduce(self, hidden [M, D])`. There training works
         on hidden states and output projection inside the pass, where a wrapper (FSDP) has gathered them.
 
-        With `clean`, `input_ids` is a noised copy of that text, which it sees as block diffusion is trained.
-        Where its keys and values are not known yet they are computed here, in the same forward.
+        With `clean`, `input_ids` are its `noised` columns of a noised copy of that text, which they see as
+        block diffusion is trained. Where its keys and values are not known yet they are computed here, in the same forward.
         """
         unused = None
         if clean is not None:
             if clean.kept is None:
                 clean, unused = self.read(clean)
-            attention_mask, position_ids, cache = clean.mask, clean.positions, clean
+            attention_mask, position_ids, cache = clean.mask, clean.noised_positions, clean
         if logits_mask is None:
             hidden = self.hidden_states(input_ids, attention_mask, position_ids, cache)
         else:

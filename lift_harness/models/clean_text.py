@@ -11,7 +11,7 @@ Shapes: B rows, N columns, C of them seen by later blocks.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import torch
@@ -45,6 +45,7 @@ class CleanText(KeyValueCache):
         block_size: of the model.
         kept: keys and values; None: each pass computes them itself.
         drawn: whether dropout had a part in them.
+        noised: columns of the noised copy; the others are not passed.
     """
 
     ids: Tensor
@@ -53,6 +54,7 @@ class CleanText(KeyValueCache):
     block_size: int
     kept: KeysValues | None = None
     drawn: bool = False
+    noised: slice = field(default_factory=lambda: slice(None))
 
     @cached_property
     def pass_of_its_own(self) -> dict[str, Tensor]:
@@ -66,14 +68,19 @@ class CleanText(KeyValueCache):
             "position_ids": self.positions[:, seen],
         }
 
+    @property
+    def noised_positions(self) -> Tensor:
+        """Of the noised columns: int64 [1 or B, n]."""
+        return self.positions[:, self.noised]
+
     @cached_property
     def mask(self) -> Tensor:
-        """What noised queries see of the clean and of the noised keys: bool [1 or B, N, C + N]."""
-        block = self.positions // self.block_size
-        query, key = block[:, :, None], block[:, None]
-        together = self.segment[:, :, None] == self.segment[:, None]
-        before = (query > key) & together
-        return torch.cat((before[:, :, : self.ids.shape[1]], (query == key) & together), dim=-1)
+        """What the noised columns see of the clean and of the noised keys: bool [1 or B, n, C + n]."""
+        block, noised, seen = self.positions // self.block_size, self.noised, slice(self.ids.shape[1])
+        query, segment = block[:, noised, None], self.segment[:, noised, None]
+        before = (query > block[:, None, seen]) & (segment == self.segment[:, None, seen])
+        own = (query == block[:, None, noised]) & (segment == self.segment[:, None, noised])
+        return torch.cat((before, own), dim=-1)
 
     def update(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
         """The clean keys and values of a layer, before those of the noised text."""
@@ -81,7 +88,18 @@ class CleanText(KeyValueCache):
         clean_key, clean_value = self.kept[layer]
         return torch.cat((clean_key, key), dim=2), torch.cat((clean_value, value), dim=2)
 
-    # ------------------------------------------------------------ other rows of it
+    # ------------------------------------------------------------ parts of it
+
+    def around(self, where: Tensor) -> CleanText:
+        """Only the noised columns from the first to the last block in which `where` [B, N] is True somewhere.
+
+        A noised block is seen by no other: those of the prompts need not be computed.
+        """
+        if len(self.positions) > 1:  # rows of several texts, whose blocks begin in different columns
+            return self
+        wanted = where.any(0).nonzero()[:, 0].tolist() or [0]
+        first, last = wanted[0] // self.block_size, wanted[-1] // self.block_size
+        return replace(self, noised=slice(first * self.block_size, (last + 1) * self.block_size))
 
     def rows(self, which: Tensor) -> CleanText:
         """Some rows (bool [B] or int64)."""
