@@ -4,7 +4,7 @@
     OMP_NUM_THREADS=1 python benchmarks/train.py --lora        # adapters only
     OMP_NUM_THREADS=1 python benchmarks/train.py --memory      # peaks, each variant in its own process
     OMP_NUM_THREADS=1 python benchmarks/train.py --profile lift-3
-    OMP_NUM_THREADS=1 python benchmarks/train.py --block-size 32 --variants bidirectional vanilla lift-3 lift-2 gift
+    OMP_NUM_THREADS=1 python benchmarks/train.py --block-size 32 --variants bidirectional vanilla lift-3
     python benchmarks/train.py --model 8b --lora --checkpointing --device cuda --dtype bfloat16 --autocast \\
         --length 4096 --accumulate 1 --variants vanilla lift-3
 

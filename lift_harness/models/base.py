@@ -34,6 +34,7 @@ class DiffusionLM(PreTrainedModel):
         logit_shift: 1 where the token at i is predicted at i - 1 (Dream, Fast-dLLM v2), else 0.
         block_size: columns of a block, whose tokens see each other and the blocks before it; None: all tokens
             see all others.
+        attention_modules: projections that LoRA adapts by default.
         cache_shape: (layers, key/value heads, head size) of a cache; None: takes none.
     """
 
@@ -42,6 +43,7 @@ class DiffusionLM(PreTrainedModel):
     _supports_sdpa = True
     _supports_flash_attn = True
     _supports_flash_attn_2 = True  # transformers 4
+    attention_modules: tuple[str, ...] = ("q_proj", "k_proj", "v_proj")
     logit_shift = 0
     gradient_checkpointing = False
 
@@ -84,7 +86,8 @@ class DiffusionLM(PreTrainedModel):
 
     def read(self, clean: CleanText) -> tuple[CleanText, Tensor]:
         """A clean text with its keys and values; and no hidden states, [0, D], behind all of its layers."""
-        keeper, first = Keeper(), clean.ids.new_zeros(len(clean.ids), 1)  # the last layer computes one column
+        keeper = Keeper()
+        first = clean.ids.new_zeros(len(clean.ids), 1)  # the one column that the last layer computes
         hidden = self.hidden_states(**clean.pass_of_its_own, cache=keeper, at=first)
         return replace(clean, kept=keeper.kept), hidden.flatten(0, 1)[:0]
 

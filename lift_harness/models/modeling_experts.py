@@ -220,6 +220,7 @@ class LLaDA2MoeModelLM(BackboneLM):
     config_class = LLaDA2Config
     layer_class = LLaDA2Layer
     embedding = "word_embeddings"
+    attention_modules = ("query_key_value", "dense")
     _no_split_modules = ["LLaDA2Layer"]  # noqa: RUF012
 
     def _init_weights(self, module: nn.Module) -> None:

@@ -100,7 +100,7 @@ def check_settings(recipe: Recipe, context: int | None) -> None:
     """
     from lift_harness.models.checkpoint import find_folder
     from lift_harness.models.loading import empty_model
-    from lift_harness.training.fine_tuning import check_trackers, check_validation
+    from lift_harness.training.fine_tuning import check_router, check_trackers, check_validation
 
     if isinstance(recipe.model, str):
         name, empty = recipe.model, empty_model(find_folder(recipe.model, weights=False), recipe.model)[1]
@@ -116,7 +116,8 @@ def check_settings(recipe: Recipe, context: int | None) -> None:
             raise LiftError(
                 f"training.pad_to={settings.pad_to} is more than the model's context of {context}"
             )
-        for wanted in settings.lora.target_modules if settings.lora else ():
+        check_router(empty, settings)
+        for wanted in settings.lora.target_modules or () if settings.lora else ():
             check_module(wanted, modules, name)
 
 

@@ -77,7 +77,7 @@ class Row:
     block_size: int | None = None  # where it is several
 
     def shown(self, i, masked):
-        """The places that the model is shown when it predicts the one at i; negative ones are before the row."""
+        """The places that are shown where the one at i is predicted; negative ones are before the row."""
         size = self.block_size or len(self.x0)
         own = [j for j in range(len(self.x0)) if j // size == i // size and j not in masked]
         return [*range(-self.before, i // size * size), *own]

@@ -5,9 +5,10 @@ L = E_t [ 1/t * sum over masked i of w_i * -log p(x0_i | x_t) ],
 w_i = 1/2 * sum over unmasked j of Geo(p; |i - j| - 1), Geo(p; k) = p (1 - p)^k.
 
 Every token that is shown counts, the prompt's and the padding's too. A model with blocks is shown the tokens
-of earlier blocks, all of them, those of its own that are not masked, and none of later ones. Dream's own training uses w_i in the
-place of 1/t: that is `dream`, which the GIFT paper compares with (arXiv 2509.20863, equation 16). In `cart`,
-as in the LIFT paper's comparison, it multiplies 1/t.
+of earlier blocks, all of them, those of its own that are not masked, and none of later ones.
+
+Dream's own training uses w_i in the place of 1/t: that is `dream`, which the GIFT paper compares with (arXiv
+2509.20863, equation 16). In `cart`, as in the LIFT paper's comparison, it multiplies 1/t.
 """
 
 from __future__ import annotations

@@ -110,7 +110,8 @@ class Objective:
         """
         if self.noise == "block" and columns_of_a_block(model) is None:
             raise LiftError(
-                f"objective.{NOISE}={self.noise!r}: the model has no blocks, it is bidirectional; leave it out"
+                f"objective.{NOISE}={self.noise!r}: the model has no blocks, it is bidirectional; leave "
+                "it out"
             )
 
     def with_options(self, given: Options) -> Objective:

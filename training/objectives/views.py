@@ -34,7 +34,8 @@ def refuse_rows_of_blocks(given: Options) -> None:
     divisor = given.get("normalise")
     if given.get("noise") == "block" and divisor in ("sequence", "batch"):
         raise LiftError(
-            f"objective.normalise={divisor!r}: noise: block has no noise of a sequence; take response or masked"
+            f"objective.normalise={divisor!r}: noise: block draws no noise of a sequence; take response or "
+            "masked"
         )
 
 
