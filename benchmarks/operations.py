@@ -29,7 +29,7 @@ class Operations:
 
 @contextmanager
 def counted(model: Any) -> Iterator[Operations]:
-    """Count what the passes of `model` (LLaDA, with or without adapters) and their backward passes do.
+    """Count what the passes of `model` (native, with or without adapters) and their backward passes do.
 
     Slow: every operation is looked at. `needed_counted` costs nothing.
     """
@@ -55,14 +55,17 @@ def needed_counted(model: Any) -> Iterator[Operations]:
     base = model.get_base_model() if hasattr(model, "get_base_model") else model
     config = base.config
     adapters = sum(p.numel() for name, p in model.named_parameters() if "lora_" in name)
-    matrices = sum(p.numel() for p in base.model.transformer.blocks.parameters() if p.ndim > 1) - adapters
+    of_layers = (p for layer in base.layers for p in layer.parameters())
+    matrices = sum(p.numel() for p in of_layers if p.ndim > 1) - adapters
 
     def add(module: nn.Module, inputs: Any, kwargs: dict[str, Any]) -> None:
         rows, length = kwargs["input_ids"].shape
         wanted = rows * length if kwargs.get("logits_mask") is None else int(kwargs["logits_mask"].sum())
         frozen, trained = (2 if adapters else 3, 3) if torch.is_grad_enabled() else (1, 1)
-        head = config.d_model * config.embedding_size
-        attention = 2 * config.n_layers * config.d_model * length  # scores and their use, of one position
+        head = base.get_output_embeddings().weight.numel()
+        attention = (
+            2 * config.num_hidden_layers * config.hidden_size * length
+        )  # scores and their use, of one position
         found.needed += 2 * frozen * (matrices * rows * length + head * wanted)
         found.needed += 2 * trained * (adapters + attention) * rows * length
 

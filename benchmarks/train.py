@@ -4,6 +4,7 @@
     OMP_NUM_THREADS=1 python benchmarks/train.py --lora        # adapters only
     OMP_NUM_THREADS=1 python benchmarks/train.py --memory      # peaks, each variant in its own process
     OMP_NUM_THREADS=1 python benchmarks/train.py --profile lift-3
+    OMP_NUM_THREADS=1 python benchmarks/train.py --block-size 32 --variants bidirectional vanilla lift-3
     python benchmarks/train.py --model 8b --lora --checkpointing --device cuda --dtype bfloat16 --autocast \\
         --length 4096 --accumulate 1 --variants vanilla lift-3
 
@@ -41,7 +42,7 @@ from measure import peak_memory, product_rate, reset_peak
 from operations import Operations, counted
 from rich.console import Console
 from rich.table import Table
-from shapes import SHAPES, random_model, to_train
+from shapes import SHAPES, random_block_model, random_model, to_train
 from training_step import Objective, Spread, adamw, objective_of, update
 
 from lift_harness.tasks.prompts import INSTRUCTIONS, user_turn
@@ -79,7 +80,11 @@ class Variant:
 
 def model_to_train(args: argparse.Namespace) -> Any:
     """A random model with adapters if asked for."""
-    model = random_model(args.model, getattr(torch, args.dtype), args.device)
+    where = getattr(torch, args.dtype), args.device
+    if args.block_size:
+        model: Any = random_block_model(args.model, args.block_size, *where)
+    else:
+        model = random_model(args.model, *where)
     rank = args.rank or max(4, SHAPES[args.model]["d_model"] // 32)  # 128 for 8b, as the paper's
     return to_train(model, rank if args.lora else 0, args.checkpointing)
 
@@ -263,6 +268,7 @@ def main() -> None:
     usual = [name for name in known if name == "plain" or name.partition("-")[0] in OBJECTIVES]
     parser.add_argument("--variants", nargs="+", default=usual, help=f"default: {' '.join(usual)}")
     parser.add_argument("--model", choices=SHAPES, default="mid")
+    parser.add_argument("--block-size", type=int, help="a model with blocks, in SDAR's format, of that shape")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--dtype", default="float32", help="of the weights")
     parser.add_argument("--autocast", action="store_true", help="bfloat16 where autocast has it")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -47,10 +48,22 @@ def plain(model: nn.Module, batch: Batch, key: NoiseKey, num_items: int | None =
     return Loss(loss, inputs, masked, weight, t, torch.zeros_like(t))
 
 
+def bidirectional(model: Any, batch: Batch, key: NoiseKey, num_items: int | None = None) -> Loss:
+    """Vanilla of a model with blocks as if it had none."""
+    config = getattr(model, "get_base_model", lambda: model)().config
+    size, config.block_size = config.block_size, None
+    try:
+        return get_objective("vanilla")(model, batch, key, num_items)
+    finally:
+        config.block_size = size
+
+
 def objective_of(name: str) -> Objective:
-    """`plain`, or an objective by name; a number behind it is its H (`lift-2`)."""
+    """`plain`, `bidirectional`, or an objective by name; a number behind it is its H (`lift-2`)."""
     if name == "plain":
         return plain
+    if name == "bidirectional":
+        return bidirectional
     method, _, H = name.partition("-")
     return get_objective(method, **({"H": int(H)} if H else {}))
 

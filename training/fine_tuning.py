@@ -17,6 +17,8 @@ from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from lift_harness.errors import LiftError, out_of_memory
 from lift_harness.files import write_whole
+from lift_harness.models.base import DiffusionLM
+from lift_harness.models.experts import router_weights
 from lift_harness.training import checkpoints
 from lift_harness.training.data import Example
 from lift_harness.training.objectives import Loss, Objective
@@ -30,14 +32,14 @@ PASSES = "passes.json"
 
 
 def with_lora(model: nn.Module, settings: LoraSettings) -> nn.Module:
-    """The model with trainable adapters on the named projections, all else frozen."""
+    """The model with trainable adapters on the named projections, or on attention's; all else frozen."""
     from peft import LoraConfig, get_peft_model
 
     config = LoraConfig(
         r=settings.r,
         lora_alpha=settings.alpha,
         lora_dropout=settings.dropout,
-        target_modules=settings.target_modules,
+        target_modules=settings.target_modules or list(attention_modules(model)),
     )
     try:
         adapted = get_peft_model(model, config)  # type: ignore[arg-type]
@@ -46,6 +48,21 @@ def with_lora(model: nn.Module, settings: LoraSettings) -> nn.Module:
     # Whether the embedding was resized, peft asks the Hub, at every checkpoint: it was not.
     adapted.save_pretrained = partial(adapted.save_pretrained, save_embedding_layers=False)  # type: ignore
     return adapted
+
+
+def attention_modules(model: Any) -> Sequence[str]:
+    """The projections that get adapters by default."""
+    return getattr(model, "attention_modules", DiffusionLM.attention_modules)
+
+
+def check_router(model: Any, settings: TrainSettings) -> None:
+    """Refuse to freeze the router of a model that has none.
+
+    Raises:
+        LiftError: it has none.
+    """
+    if settings.router == "frozen" and not list(router_weights(model)):
+        raise LiftError("training.router='frozen': the model has no experts, and no router; leave it out")
 
 
 def train(
@@ -89,6 +106,9 @@ def train(
     if isinstance(objective, Objective) and objective.needs_reference and settings.lora is None:
         frozen = copy.deepcopy(model).eval().requires_grad_(False).to(arguments.device)
         objective = objective.with_reference(frozen)
+    check_router(model, settings)
+    for weight in router_weights(model) if settings.router == "frozen" else ():
+        weight.requires_grad_(False)
     if settings.lora is not None:
         model = with_lora(model, settings.lora)
     output.mkdir(parents=True, exist_ok=True)

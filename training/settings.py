@@ -66,7 +66,9 @@ class LoraSettings(Strict):
     r: int = Field(128, ge=1)
     alpha: float = Field(256, gt=0)
     dropout: float = Field(0.05, ge=0, lt=1)
-    target_modules: list[str] = Field(["q_proj", "k_proj", "v_proj"], min_length=1)
+    target_modules: list[str] | None = Field(
+        None, min_length=1, description="null: attention's: q_proj, k_proj, v_proj, or what the family has"
+    )
 
 
 class TrainSettings(Strict):
@@ -83,6 +85,9 @@ class TrainSettings(Strict):
     adam_betas: tuple[float, float] = (0.9, 0.999)
     max_grad_norm: float = Field(1.0, gt=0)
     lora: LoraSettings | None = Field(LoraSettings(), description="null: train all weights")
+    router: Literal["trained", "frozen"] = Field(
+        "trained", description="of a mixture of experts where all weights are trained; LoRA leaves it alone"
+    )
     max_length: int | None = Field(None, ge=2, description="tokens of an example; null: the model's context")
     long: Literal["error", "drop", "truncate"] = Field("error", description="what becomes of longer ones")
     pad_to: int | None = Field(None, ge=1, description="fixed length; null: the longest of the step")

@@ -19,64 +19,159 @@ Shapes: B rows, N tokens a row, M positions, D hidden size, V vocabulary.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from lift_harness.models.clean_text import CleanText, Keeper
 from lift_harness.models.layers import project
+
+if TYPE_CHECKING:
+    from lift_harness.training.objectives.base import Batch
 
 # Logits in memory at a time: many enough for efficient products, few enough for memory. On the CPU they stay
 # below 32 MiB, beyond which the C library asks the system for cleared memory each time (docs/performance.md).
 LOGITS_AT_ONCE = {"cpu": 7 * 2**20, "cuda": 2**26}
 
 
-def token_nll(model: nn.Module, inputs: Tensor, at: Tensor, targets: Tensor) -> Tensor:
-    """-log p of the tokens `targets` [M] at the M True positions of `at`, with gradient: float32 [M].
+def token_nll(model: nn.Module, batch: Batch, inputs: Tensor, at: Tensor, all_rows: bool = True) -> Tensor:
+    """-log p of the clean text at the M True positions of `at`, with gradient: float32 [M], row-major.
 
     Args:
-        model: called once on `inputs` [B, N].
+        model: called once on `inputs`.
+        batch: the clean text [B, N], which a model with blocks sees before each of them.
         inputs: int64 [B, N], noised text.
         at: bool [B, N].
-        targets: int64 [M], in row-major order.
+        all_rows: pass the rows too that have no position in `at`; else at least one row is passed.
     """
-    return predicted(model, inputs, at, partial(nll, targets=targets))
+    return predicted(model, batch, inputs, at, partial(nll, targets=batch.x0[at]), all_rows)
 
 
-def token_entropy(model: nn.Module, inputs: Tensor, at: Tensor) -> Tensor:
+def token_entropy(model: nn.Module, batch: Batch, inputs: Tensor, at: Tensor) -> Tensor:
     """Entropy in nats of the prediction at the M True positions of `at`: float32 [M], without gradient."""
     with torch.no_grad():
-        return predicted(model, inputs, at, entropy)
+        return predicted(model, batch, inputs, at, entropy)
 
 
-# ---------------------------------------------------------------- where a token is predicted
+# ---------------------------------------------------------------- what the model sees, and where it predicts
+
+
+def unwrapped(model: Any) -> Any:
+    """What is inside DistributedDataParallel."""
+    return getattr(model, "module", model)
 
 
 def shifted(model: Any) -> int:
     """1 if the model predicts token i at position i - 1 (Dream), else 0 (LLaDA)."""
-    model = getattr(model, "module", model)  # inside DistributedDataParallel
-    return int(getattr(model, "logit_shift", 0))
+    return int(getattr(unwrapped(model), "logit_shift", 0))
+
+
+def columns_of_a_block(model: Any) -> int | None:
+    """The model's block size; None: bidirectional."""
+    return getattr(unwrapped(model), "block_size", None)
 
 
 def predicted(
-    model: nn.Module, inputs: Tensor, at: Tensor, reduce: Callable[[Any, Tensor], Tensor]
+    model: nn.Module,
+    batch: Batch,
+    inputs: Tensor,
+    at: Tensor,
+    reduce: Callable[[Any, Tensor], Tensor],
+    all_rows: bool = True,
 ) -> Tensor:
     """`reduce(model, hidden [M, D])` of the hidden states that predict the tokens at `at`: [M].
 
     A shifted model has none for the first token of a row; there, as in Dream's own code, its own is taken.
     """
+    inputs, at = batch.whole_rows(inputs), batch.whole_rows(at)
+    clean = batch.clean or clean_text(model, batch)
+    if clean is not None and clean.drawn and not torch.is_grad_enabled():
+        clean = clean.unread()  # a confidence is no matter of a dropout draw
+    if not all_rows:
+        rows = at.any(-1)
+        rows[0] |= ~rows.any()
+        inputs, at, clean = inputs[rows], at[rows], clean and clean.rows(rows)
     if not shifted(model):
-        return model(input_ids=inputs, logits_mask=at, reduce=reduce).loss
+        return one_pass(model, inputs, at, clean, reduce)
     where = at.roll(-1, dims=1)
     where[:, -1] = False
     where[:, 0] |= at[:, 0]
     number = (where.flatten().cumsum(0) - 1).view_as(at)  # of a position, among those of `where`
     source = torch.cat((number[:, :1], number[:, :-1]), dim=1)[at]  # [M]
     reduce_shifted = lambda model, hidden: reduce(model, hidden.index_select(0, source))  # noqa: E731
-    return model(input_ids=inputs, logits_mask=where, reduce=reduce_shifted).loss
+    return one_pass(model, inputs, where, clean, reduce_shifted)
+
+
+def one_pass(
+    model: nn.Module,
+    inputs: Tensor,
+    where: Tensor,
+    clean: CleanText | None,
+    reduce: Callable[[Any, Tensor], Tensor],
+) -> Tensor:
+    """`reduce` of the hidden states at `where` [B, N]; of blocks without any none are computed."""
+    if clean is None:
+        return model(input_ids=inputs, logits_mask=where, reduce=reduce).loss
+    clean = clean.around(where)
+    inputs, where = inputs[:, clean.noised], where[:, clean.noised]
+    return model(input_ids=inputs, logits_mask=where, reduce=reduce, clean=clean).loss
+
+
+# ---------------------------------------------------------------- the clean text of a model with blocks
+
+
+def with_clean_text(model: nn.Module, batch: Batch) -> Batch:
+    """The batch of one step, with what all passes of a model with blocks share: its clean text, read once.
+
+    It is read with gradient; passes without one leave that out. Not shared is what sharded weights would have
+    to stay together for, and a dropout draw with passes without gradient: those passes read it themselves.
+    """
+    clean = clean_text(model, batch)
+    if clean is not None and not sharded(model):
+        keeper, nothing = Keeper(), torch.zeros_like(clean.ids, dtype=torch.bool)
+        # Beside DistributedDataParallel: it looks at the graph in the pass that ends in the loss.
+        unwrapped(model)(
+            **clean.pass_of_its_own, cache=keeper, logits_mask=nothing, reduce=lambda _, hidden: hidden
+        )
+        clean = replace(clean, kept=keeper.kept, drawn=drops_out(model))
+    return replace(batch, clean=clean, block_size=columns_of_a_block(model))
+
+
+def clean_text(model: nn.Module, batch: Batch) -> CleanText | None:
+    """What noised copies of the batch see; None where there is nothing before their block."""
+    size, ids = columns_of_a_block(model), batch.whole_rows(batch.x0)
+    if size is None or (size >= ids.shape[1] and batch.segment is None):
+        return None
+    columns = torch.arange(ids.shape[1], device=ids.device)[None]
+    if batch.segment is None:
+        last = (ids.shape[1] - 1) // size * size  # the last block is before none
+        return CleanText(ids[:, :last], columns, torch.zeros_like(columns), size)
+    begins = batch.segment != batch.segment.roll(1, dims=1)
+    begins[:, 0] = True
+    positions = columns - (begins * columns).cummax(dim=1).values
+    return CleanText(ids, positions, batch.segment, size)
+
+
+def drops_out(model: nn.Module) -> bool:
+    """Whether dropout is active."""
+    return any(isinstance(part, nn.Dropout) and part.p > 0 and part.training for part in model.modules())
+
+
+def sharded(model: nn.Module) -> bool:
+    """Whether the weights are spread over processes (FSDP, DeepSpeed ZeRO-3): all must pass as often."""
+    if not (dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1):
+        return False
+    from torch.distributed.fsdp import FSDPModule, FullyShardedDataParallel
+
+    return isinstance(model, (FSDPModule, FullyShardedDataParallel)) or any(
+        hasattr(parameter, "ds_id") for parameter in model.parameters()
+    )
 
 
 # ---------------------------------------------------------------- from hidden states, inside `forward`

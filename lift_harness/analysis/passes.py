@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import groupby
 from typing import Any, NamedTuple
 
@@ -77,14 +78,15 @@ def masked_confidences(
     rows = max(1, (tokens or ids.numel() * copies) // ids.shape[1])
     for start in range(0, len(inputs), rows):
         at = slice(start, start + rows)
-        p[at][masked[at].cpu()] = probabilities(model, inputs[at], masked[at], batch.x0[at])
+        some = replace(batch, x0=batch.x0[at])
+        p[at][masked[at].cpu()] = probabilities(model, some, inputs[at], masked[at])
     masked, x0 = masked.cpu(), batch.x0.cpu()
     for first in range(0, len(masked), copies):
         copies_of_one = range(first, first + copies)
         yield [Seen(x0[row][masked[row]].numpy(), p[row][masked[row]].numpy()) for row in copies_of_one]
 
 
-def probabilities(model: Any, inputs: torch.Tensor, masked: torch.Tensor, x0: torch.Tensor) -> torch.Tensor:
+def probabilities(model: Any, batch: Batch, inputs: torch.Tensor, masked: torch.Tensor) -> torch.Tensor:
     """p(x0) at the True positions of `masked` [B, N], in row-major order: float64 [M] on the CPU.
 
     Raises:
@@ -94,7 +96,7 @@ def probabilities(model: Any, inputs: torch.Tensor, masked: torch.Tensor, x0: to
         return torch.zeros(0, dtype=torch.float64)
     try:
         with scoring(model):
-            return token_nll(model, inputs, masked, x0[masked]).double().neg().exp().cpu()
+            return token_nll(model, batch, inputs, masked).double().neg().exp().cpu()
     except torch.OutOfMemoryError as error:
         raise LiftError(
             f"out of memory with {inputs.numel()} tokens in a pass; lower --batch-tokens, or analyse shorter "

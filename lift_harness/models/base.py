@@ -8,6 +8,7 @@ official checkpoints, so that their files load and ours load there.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ from transformers import PreTrainedModel
 from transformers.modeling_outputs import MaskedLMOutput
 
 from lift_harness.models.block_causal import visible_keys
+from lift_harness.models.clean_text import CleanText, Keeper
 from lift_harness.models.layers import KeyValueCache, Rope, default_positions, project, rope_tables
 
 
@@ -32,6 +34,7 @@ class DiffusionLM(PreTrainedModel):
         logit_shift: 1 where the token at i is predicted at i - 1 (Dream, Fast-dLLM v2), else 0.
         block_size: columns of a block, whose tokens see each other and the blocks before it; None: all tokens
             see all others.
+        attention_modules: projections that LoRA adapts by default.
         cache_shape: (layers, key/value heads, head size) of a cache; None: takes none.
         decoding: decoding settings of a model with blocks, as its authors publish them.
     """
@@ -41,6 +44,7 @@ class DiffusionLM(PreTrainedModel):
     _supports_sdpa = True
     _supports_flash_attn = True
     _supports_flash_attn_2 = True  # transformers 4
+    attention_modules: tuple[str, ...] = ("q_proj", "k_proj", "v_proj")
     logit_shift = 0
     decoding: Mapping[str, Any] = {}
     gradient_checkpointing = False
@@ -81,6 +85,13 @@ class DiffusionLM(PreTrainedModel):
         return self.config.num_hidden_layers, self.config.num_key_value_heads, self.head_size
 
     # ------------------------------------------------------------ what everybody calls
+
+    def read(self, clean: CleanText) -> tuple[CleanText, Tensor]:
+        """A clean text with its keys and values; and no hidden states, [0, D], behind all of its layers."""
+        keeper = Keeper()
+        first = clean.ids.new_zeros(len(clean.ids), 1)  # the one column that the last layer computes
+        hidden = self.hidden_states(**clean.pass_of_its_own, cache=keeper, at=first)
+        return replace(clean, kept=keeper.kept), hidden.flatten(0, 1)[:0]
 
     def hidden_states(
         self,
@@ -146,6 +157,7 @@ class DiffusionLM(PreTrainedModel):
         logits_mask: Tensor | None = None,
         cache: KeyValueCache | None = None,
         reduce: Callable[[Any, Tensor], Tensor] | None = None,
+        clean: CleanText | None = None,
     ) -> MaskedLMOutput:
         """Logits [B, L, V], or [M, V] at the M positions where `logits_mask` [B, L] is True.
 
@@ -154,13 +166,24 @@ class DiffusionLM(PreTrainedModel):
 
         With `reduce`, no logits: the output's `loss` is `reduce(self, hidden [M, D])`. There training works
         on hidden states and output projection inside the pass, where a wrapper (FSDP) has gathered them.
+
+        With `clean`, `input_ids` are its `noised` columns of a noised copy of that text, which they see as
+        block diffusion is trained. Where its keys and values are not known yet they are computed here, in the
+        same forward.
         """
+        unused = None
+        if clean is not None:
+            if clean.kept is None:
+                clean, unused = self.read(clean)
+            attention_mask, position_ids, cache = clean.mask, clean.noised_positions, clean
         if logits_mask is None:
             hidden = self.hidden_states(input_ids, attention_mask, position_ids, cache)
         else:
             at, real = columns(logits_mask)
             hidden = self.hidden_states(input_ids, attention_mask, position_ids, cache, at)
             hidden = hidden.flatten(0, 1).index_select(0, real.flatten().nonzero()[:, 0])  # [M, D]
+        if unused is not None:  # a part of the graph, so that FSDP sees the last layer's backward pass
+            hidden = torch.cat((hidden, unused))
         if reduce is not None:
             return MaskedLMOutput(loss=reduce(self, hidden))
         return MaskedLMOutput(logits=self.logits_at(hidden))

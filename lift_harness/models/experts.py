@@ -7,6 +7,7 @@ Shapes: T tokens, D hidden size, E experts of which each token takes K.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -116,6 +117,13 @@ def count_parameters(model: nn.Module) -> Parameters:
             each = sum(parameter.numel() for parameter in module[0].parameters())
             idle += (len(module) - module.k) * each
     return Parameters(total, total - idle)
+
+
+def router_weights(model: nn.Module) -> Iterator[nn.Parameter]:
+    """The weights [E, D] of all routers of a model."""
+    for module in model.modules():
+        if isinstance(getattr(module, "experts", None), Experts):
+            yield module.gate.weight  # type: ignore[union-attr, misc]
 
 
 def learns(experts: nn.Module) -> bool:

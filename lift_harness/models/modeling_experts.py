@@ -223,6 +223,7 @@ class LLaDA2MoeModelLM(BackboneLM):
     decoding = {"schedule": "llada2", "grid": "sequence"}  # noqa: RUF012 (2.1's own is llada21)
     layer_class = LLaDA2Layer
     embedding = "word_embeddings"
+    attention_modules = ("query_key_value", "dense")
     _no_split_modules = ["LLaDA2Layer"]  # noqa: RUF012
 
     def _init_weights(self, module: nn.Module) -> None:

@@ -1,4 +1,4 @@
-"""The shape and the tokenizer of `lift-tiny`, the small LLaDA-format model inside the package.
+"""The shape and the tokenizer of `lift-tiny` and `lift-tiny-block`, the small models inside the package.
 
 The tokenizer is a byte-level BPE that is not split at spaces: what never varies between examples (the
 instructions, the tags) becomes a handful of tokens, which is what makes training and decoding on a
@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
+from lift_harness.models.configuration_backbone import SDARConfig
 from lift_harness.models.configuration_llada import LLaDAConfig
 
 # The special tokens of LLaDA-8B-Instruct that its chat format and the diffusion use.
@@ -73,9 +74,33 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int = 2048) -> PreTrainedT
 
 
 def tiny_config(
-    tokenizer: PreTrainedTokenizerFast, d_model: int = 128, n_layers: int = 4, mlp_hidden_size: int = 512
-) -> LLaDAConfig:
-    """LLaDA's architecture at about a million parameters, with the ids of `tokenizer`."""
+    tokenizer: PreTrainedTokenizerFast,
+    d_model: int = 128,
+    n_layers: int = 4,
+    mlp_hidden_size: int = 512,
+    block_size: int | None = None,
+) -> LLaDAConfig | SDARConfig:
+    """LLaDA's architecture at about a million parameters, or with a block size SDAR's; ids of `tokenizer`."""
+    ids = {
+        "mask_token_id": tokenizer.mask_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+    }
+    if block_size is not None:
+        return SDARConfig(
+            hidden_size=d_model,
+            num_hidden_layers=n_layers,
+            num_attention_heads=d_model // 32,
+            num_key_value_heads=d_model // 32,
+            head_dim=32,
+            intermediate_size=mlp_hidden_size,
+            block_size=block_size,
+            vocab_size=len(tokenizer),
+            max_position_embeddings=512,
+            rope_theta=10000.0,
+            architectures=["SDARForCausalLM"],
+            **ids,
+        )
     return LLaDAConfig(
         d_model=d_model,
         n_layers=n_layers,
@@ -84,8 +109,6 @@ def tiny_config(
         vocab_size=len(tokenizer),
         max_sequence_length=512,
         rope_theta=10000.0,
-        mask_token_id=tokenizer.mask_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
         architectures=["LLaDAModelLM"],
+        **ids,
     )

@@ -7,7 +7,7 @@ from typing import Any
 
 from lift_harness.errors import LiftError, did_you_mean
 from lift_harness.models.without_weights import tokenizer_of
-from lift_harness.pipeline.schema import Recipe
+from lift_harness.pipeline.schema import NewModel, Recipe
 from lift_harness.training.data import Example, TokenCounts, least, token_counter, tokenize
 from lift_harness.training.objectives import Objective
 from lift_harness.training.settings import TrainSettings
@@ -95,17 +95,20 @@ def check_settings(recipe: Recipe, context: int | None) -> None:
     """Refuse training settings that would be refused when it begins, after the base model's evaluation.
 
     Raises:
-        LiftError: an unknown tracker, nothing to evaluate on, modules that the model lacks, rows longer
-            than the context.
+        LiftError: an unknown tracker, nothing to evaluate on, modules that the model lacks, noise of blocks
+            without blocks, rows longer than the context.
     """
     from lift_harness.models.checkpoint import find_folder
     from lift_harness.models.loading import empty_model
-    from lift_harness.training.fine_tuning import check_trackers, check_validation
+    from lift_harness.training.fine_tuning import check_router, check_trackers, check_validation
 
-    name = recipe.model if isinstance(recipe.model, str) else "lift-tiny"  # a new one is of the same format
-    empty = empty_model(find_folder(name, weights=False), name)[1]
+    if isinstance(recipe.model, str):
+        name, empty = recipe.model, empty_model(find_folder(recipe.model, weights=False), recipe.model)[1]
+    else:
+        name, empty = "the new model", empty_new_model(recipe.model)
     modules = [module for module, _ in empty.named_modules()]
     for method in recipe.methods:
+        method.build_objective().check_model(empty)
         settings = recipe.training_of(method)
         check_trackers(settings.report_to)
         check_validation(settings, bool(recipe.validation))
@@ -113,8 +116,21 @@ def check_settings(recipe: Recipe, context: int | None) -> None:
             raise LiftError(
                 f"training.pad_to={settings.pad_to} is more than the model's context of {context}"
             )
-        for wanted in settings.lora.target_modules if settings.lora else ():
+        check_router(empty, settings)
+        for wanted in settings.lora.target_modules or () if settings.lora else ():
             check_module(wanted, modules, name)
+
+
+def empty_new_model(new: NewModel) -> Any:
+    """A new model without weights, as it would be with the smallest vocabulary."""
+    import torch
+
+    from lift_harness.models.families import MODEL_CLASSES
+    from lift_harness.models.tiny import tiny_config, train_tokenizer
+
+    config = tiny_config(train_tokenizer(()), **new.shape)
+    with torch.device("meta"):
+        return MODEL_CLASSES[config.model_type](config)
 
 
 def check_module(wanted: str, modules: Sequence[str], model: str) -> None:

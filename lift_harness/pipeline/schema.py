@@ -17,11 +17,20 @@ if TYPE_CHECKING:
 
 
 class NewModel(Strict):
-    """A LLaDA-format model trained from scratch, with a tokenizer made from the recipe's data."""
+    """A model trained from scratch, with a tokenizer made from the recipe's data.
+
+    In LLaDA's format, or with a block size, for block diffusion, in SDAR's.
+    """
 
     d_model: int = Field(128, ge=32, le=2**15, multiple_of=32)
     n_layers: int = Field(4, ge=1, le=1000)
     mlp_hidden_size: int = Field(512, ge=1, le=2**17)
+    block_size: int | None = Field(None, ge=1, description="null: bidirectional")
+
+    @property
+    def shape(self) -> dict[str, int]:
+        """What is set of it, as results name it."""
+        return self.model_dump(exclude_none=True)
 
 
 class ObjectiveSettings(BaseModel):

@@ -29,8 +29,8 @@ def check_training(recipe: Recipe) -> tuple[Any, dict[str, Any]]:
         method.build_objective()
     tokenizer, context, data = recipe_data(recipe)
     if isinstance(recipe.model, NewModel):
-        context = tiny_config(tokenizer, **recipe.model.model_dump()).max_position_embeddings
-        model = {"name": None, "new": recipe.model.model_dump()}
+        context = tiny_config(tokenizer, **recipe.model.shape).max_position_embeddings
+        model = {"name": None, "new": recipe.model.shape}
     else:
         folder = find_folder(recipe.model)
         check_weights(recipe.model, empty_model(folder, recipe.model)[1], read_headers(folder))
@@ -127,13 +127,14 @@ def base_model(recipe: Recipe, records: Any) -> tuple[Any, Any]:
     if isinstance(recipe.model, NewModel):
         from transformers import set_seed
 
-        from lift_harness.models.modeling_llada import LLaDAModelLM
+        from lift_harness.models.families import MODEL_CLASSES
         from lift_harness.models.tiny import tiny_config
         from lift_harness.pipeline.data import new_tokenizer
 
         set_seed(recipe.seed)
         tokenizer = new_tokenizer(records)
-        return LLaDAModelLM(tiny_config(tokenizer, **recipe.model.model_dump())), tokenizer
+        config = tiny_config(tokenizer, **recipe.model.shape)
+        return MODEL_CLASSES[config.model_type](config), tokenizer
     return load_model(recipe.model)
 
 

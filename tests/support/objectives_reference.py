@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from support.llada_reference import EOS, MASK, softmax
 
-from lift_harness.keyed_random import TRAINING_MASK
+from lift_harness.keyed_random import TRAINING_MASK, keyed_bits
 from lift_harness.training.objectives import Batch, NoiseKey
 
 LIFT_LIKE = ("lift", "lift_a", "topk", "bottomk", "random2", "random3")
@@ -73,6 +73,14 @@ class Row:
     order_noise: list
     mean_t: float
     company: list = field(default_factory=list, repr=False)
+    before: int = 0  # tokens of earlier blocks, where the row is a block
+    block_size: int | None = None  # where it is several
+
+    def shown(self, i, masked):
+        """The places that are shown where the one at i is predicted; negative ones are before the row."""
+        size = self.block_size or len(self.x0)
+        own = [j for j in range(len(self.x0)) if j // size == i // size and j not in masked]
+        return [*range(-self.before, i // size * size), *own]
 
     @property
     def places(self):
@@ -133,8 +141,8 @@ def cart(options, row):
     p = options.get("p", 0.1)
     (found,) = vanilla(options, row)
     for i in found.weight:
-        shown = [j for j in range(len(row.x0)) if j not in found.nll]
-        found.weight[i] *= 0.5 * sum(p * (1 - p) ** (abs(i - j) - 1) for j in shown)
+        distances = [abs(i - j) for j in row.shown(i, found.nll)]
+        found.weight[i] *= 0.5 * sum(p * (1 - p) ** (distance - 1) for distance in distances)
     return [found]
 
 
@@ -273,6 +281,35 @@ def slow_regime(name, options, row):
 # ---- a batch
 
 
+class Blocks:
+    """Logits of a noised text by a model with blocks: of each block behind the clean ones before it.
+
+    Args:
+        reference: `reference(ids, block_size)`, the logits of one row.
+        size: of a block.
+    """
+
+    def __init__(self, reference, size):
+        self.reference, self.size, self.known = reference, size, {}
+
+    def behind(self, clean, block):
+        """Logits of a noised block after a clean text of whole blocks."""
+        ids = (*clean, *block)
+        if ids not in self.known:
+            self.known[ids] = self.reference(ids, self.size)[len(clean) :]
+        return self.known[ids]
+
+    def of(self, clean):
+        """The function of a noised copy of a clean text."""
+
+        def logits_of(noised):
+            starts = range(0, len(clean), self.size)
+            found = [self.behind(clean[:start], noised[start : start + self.size]) for start in starts]
+            return np.concatenate(found)
+
+        return logits_of
+
+
 def rows(batch, key, logits_of, initial_of=None):
     """The rows of a batch; the mean t is that of the rows with a response."""
     times, real = key.t(batch).tolist(), batch.response.any(-1).tolist()
@@ -283,22 +320,48 @@ def rows(batch, key, logits_of, initial_of=None):
     for *parts, t, rho, regime, mask, order in zip(*columns, times, *noise, strict=True):
         text = [part.tolist() for part in parts]
         drawn = [part.tolist() for part in (rho, regime, mask, order)]
-        company.append(Row(logits_of, initial_of, *text, t, *drawn, mean_t, company))
+        row = Row(logits_of, initial_of, *text, t, *drawn, mean_t, company)
+        if isinstance(logits_of, Blocks):
+            row.logits_of, row.block_size = logits_of.of(row.x0), logits_of.size
+        company.append(row)
     return company
+
+
+def rows_of_blocks(batch, key, blocks):
+    """Each block of each row as a row of its own, with noise of its own: that of its key."""
+    for b in range(len(batch.x0)):
+        for number, start in enumerate(range(0, batch.x0.shape[1], blocks.size)):
+            ids = batch.example_id[b : b + 1]
+            part = (slice(b, b + 1), slice(start, start + blocks.size))
+            texts = (batch.x0[part], batch.response[part])
+            kinds = (batch.priority[part], batch.padding[part])
+            one = Batch(*texts, keyed_bits(ids, number) if number else ids, MASK, *kinds)
+            clean = batch.x0[b, :start].tolist()
+            (row,) = rows(one, key, lambda noised, clean=clean: blocks.behind(clean, noised))
+            row.before = start
+            yield row
 
 
 def assert_equals_slow(found, name, options, logits_of, batch, key, initial_of=None, rel=1e-6):
     """Inputs, supervised places, weights, times, regimes and the loss, row by row."""
-    B, total = len(batch.x0), 0.0
-    for b, row in enumerate(rows(batch, key, logits_of, initial_of)):
+    assert_rows_equal_slow(found, name, options, rows(batch, key, logits_of, initial_of), batch, rel)
+
+
+def assert_rows_equal_slow(found, name, options, each, batch, rel=1e-6):
+    """As `assert_equals_slow`, of rows; a block at the end of a text is narrower than the others."""
+    each, total = list(each), 0.0
+    B = len(each)
+    for b, row in enumerate(each):
         expected = slow(name, options, row)
         assert len(found.inputs) == B * len(expected)
         for n, one in enumerate(expected):
             r = n * B + b
-            assert found.inputs[r].tolist() == one.inputs
+            width = len(one.inputs)
+            assert found.inputs[r, :width].tolist() == one.inputs
+            assert not found.supervised[r, width:].any()
             assert found.supervised[r].nonzero()[:, 0].tolist() == sorted(one.weight)
             weights = np.array([one.weight.get(i, 0.0) for i in range(len(one.inputs))])
-            np.testing.assert_allclose(found.weight[r].numpy(), weights, rtol=rel)
+            np.testing.assert_allclose(found.weight[r, :width].numpy(), weights, rtol=rel)
             np.testing.assert_allclose(found.t[r].item(), one.t, rtol=1e-12)
             np.testing.assert_allclose(found.rho[r].item(), one.rho, atol=1e-12)
             assert one.regime is None or found.regime[b].item() == one.regime

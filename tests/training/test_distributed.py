@@ -12,9 +12,11 @@ import pytest
 import torch
 from accelerate.state import DistributedType, PartialState
 from safetensors.torch import load_file
-from support.llada_reference import EOS, MASK
+from support.families_reference import write_family
+from support.llada_reference import EOS, MASK, VOCAB
+from transformers import AutoModelForMaskedLM
 
-from lift_harness.models.modeling_llada import LLaDAModelLM
+from lift_harness.models import families  # noqa: F401 (makes transformers know them)
 from lift_harness.training import TrainSettings, get_objective, train
 from lift_harness.training.data import Example
 
@@ -62,7 +64,7 @@ def fit(folder: Path, model_folder: str, method: str, resume: bool = False, **va
     tokenizer = SimpleNamespace(eos_token_id=EOS, mask_token_id=MASK)
     texts = [example(i) for i in range(16)]
     model, log = train(
-        LLaDAModelLM.from_pretrained(model_folder),
+        AutoModelForMaskedLM.from_pretrained(model_folder),
         tokenizer,
         texts[:13],  # the last step of an epoch is short, and cannot be dealt out evenly
         objective,
@@ -177,4 +179,36 @@ def test_weights_in_parts_are_trained_evaluated_kept_and_saved_as_one(llada_fold
         for file in (parts / f"checkpoint-{step}").rglob("*"):
             file.unlink()
     launch(parts, llada_folder(), "lift", resume=True, environment=FSDP, **values)
+    torch.testing.assert_close(saved(parts), whole, atol=0, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("family", "method", "environment", "lora"),
+    [
+        ("sdar", "lift", {}, None),
+        ("sdar", "lift", FSDP, None),
+        ("llada2", "lift", FSDP, None),
+        ("llada2", "gift", FSDP, {"r": 4, "alpha": 8, "dropout": 0.0}),
+    ],
+)
+def test_models_with_blocks_and_experts(tmp_path, family, method, environment, lora):
+    """Two processes, with whole weights or parts of them, learn what one does, and resume bit for bit."""
+    base = write_family(tmp_path / "base", family, vocab_size=VOCAB, block_size=4)
+    values = {"lora": lora, "eval_steps": None, "save_total_limit": 4, "learning_rate": 1e-3}
+    one = fit(tmp_path / "one", str(base), method, **values)
+    parts = tmp_path / "parts"
+    ranks = launch(parts, base, method, environment=environment, **values)
+    for ours, theirs in zip(one["log"], ranks[0]["log"], strict=True):
+        assert theirs == pytest.approx(ours, rel=1e-4)
+
+    def saved(folder):
+        (file,) = (folder / "final").glob("*.safetensors")
+        return load_file(file)
+
+    whole = saved(parts)
+    torch.testing.assert_close(whole, saved(tmp_path / "one"), atol=2e-4, rtol=1e-3)
+    for step in (3, 4):
+        for file in (parts / f"checkpoint-{step}").rglob("*"):
+            file.unlink()
+    launch(parts, base, method, resume=True, environment=environment, **values)
     torch.testing.assert_close(saved(parts), whole, atol=0, rtol=0)

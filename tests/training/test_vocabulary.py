@@ -25,10 +25,24 @@ from lift_harness.models.modeling_dream import DreamModel
 from lift_harness.models.modeling_llada import LLaDAModelLM
 from lift_harness.training import vocabulary
 from lift_harness.training.objectives import Batch, NoiseKey, get_objective
-from lift_harness.training.vocabulary import LinearNLL, entropy_of_logits, token_entropy, token_nll
+from lift_harness.training.vocabulary import LinearNLL, entropy_of_logits
 
 B, N = 3, 14
 HEAD = "ff_out"  # of LLaDA; the feed-forward layers have one of that name too
+
+
+def batch_of(inputs, at, targets=None):
+    """The batch whose clean text has `targets` at the positions `at`."""
+    x0 = inputs if targets is None else inputs.masked_scatter(at, targets)
+    return Batch(x0, at, torch.arange(len(x0)), MASK)
+
+
+def token_nll(model, inputs, at, targets):
+    return vocabulary.token_nll(model, batch_of(inputs, at, targets), inputs, at)
+
+
+def token_entropy(model, inputs, at):
+    return vocabulary.token_entropy(model, batch_of(inputs, at), inputs, at)
 
 
 @pytest.fixture

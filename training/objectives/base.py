@@ -8,15 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
-import torch.distributed as dist
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lift_harness import keyed_random
-from lift_harness.keyed_random import keyed_uniform
-from lift_harness.training.vocabulary import token_nll
+from lift_harness.keyed_random import keyed_bits, keyed_uniform
+from lift_harness.models.clean_text import CleanText
+from lift_harness.training.vocabulary import sharded, token_nll
 
 EPS = 1e-3  # t is drawn from [EPS, 1]: 1/t stays bounded (LLaDA, arXiv 2502.09992, algorithm 2)
 ALL_TIMES = (EPS, 1.0)
@@ -34,6 +35,10 @@ class Batch:
         priority: bool [B, N], tokens that the density objective masks more often, or None.
         padding: bool [B, N], what fills a row up behind its text (it counts as response), or None: there is
             none.
+        segment: int64 [B, N], where a row holds several texts, which of them; or None: one.
+        block_size: of the model (set by the objective); None: bidirectional.
+        clean: what the passes of one step share of it, for a model with blocks (`with_clean_text`).
+        width: N of the text whose blocks are the rows (`in_blocks`); None: rows are texts.
     """
 
     x0: Tensor
@@ -42,6 +47,10 @@ class Batch:
     mask_id: int
     priority: Tensor | None = None
     padding: Tensor | None = None
+    segment: Tensor | None = None
+    block_size: int | None = None
+    clean: CleanText | None = None
+    width: int | None = None
 
     @property
     def lengths(self) -> Tensor:
@@ -52,6 +61,44 @@ class Batch:
     def position(self) -> Tensor:
         """Index of each token within its response, int64 [B, N] (negative in the prompt)."""
         return self.response.long().cumsum(-1) - 1
+
+    # ------------------------------------------------------------ blocks of a model
+
+    def in_blocks(self) -> Batch:
+        """Each block as a row of its own, whose noise is its own; the model still sees whole texts.
+
+        A text of one block stays as it is, noise included.
+        """
+        if self.block_size is None or self.block_size >= self.x0.shape[1]:
+            return self
+        kinds = ("x0", "response", "priority", "padding")
+        given = {kind: getattr(self, kind) for kind in kinds}
+        parts = {kind: x if x is None else blocks(x, self.block_size) for kind, x in given.items()}
+        number = torch.arange(len(parts["x0"]) // len(self.x0), device=self.x0.device)
+        example = self.example_id[:, None]
+        keys = torch.where(number == 0, example, keyed_bits(example, number)).flatten()
+        return replace(self, **parts, example_id=keys, width=self.x0.shape[1])
+
+    def whole_rows(self, x: Tensor) -> Tensor:
+        """[B, N] of the rows of texts, where rows are blocks: the texts' [.., width]."""
+        if self.width is None:
+            return x
+        number = -(-self.width // x.shape[1])
+        return x.reshape(-1, number * x.shape[1])[:, : self.width]
+
+    def twice(self) -> Batch:
+        """Every row a second time, after the first ones."""
+        again = {kind: getattr(self, kind) for kind in ("x0", "response", "priority", "padding", "segment")}
+        again = {kind: x if x is None else x.repeat(2, 1) for kind, x in again.items()}
+        clean = self.clean and self.clean.rows(
+            torch.arange(len(self.clean.ids), device=self.x0.device).repeat(2)
+        )
+        return replace(self, **again, example_id=self.example_id.repeat(2), clean=clean)
+
+
+def blocks(x: Tensor, size: int) -> Tensor:
+    """The blocks of x [B, N] as rows: [B * number, size], filled up with 0 or False."""
+    return F.pad(x, (0, -x.shape[1] % size)).reshape(-1, size)
 
 
 @dataclass(frozen=True)
@@ -146,7 +193,7 @@ def weighted_loss(
         num_items: response tokens to divide by; None for those of the batch (gradient accumulation
             passes those of all its batches).
     """
-    nll = token_nll(model, inputs, supervised, batch.x0[supervised])  # [M]
+    nll = token_nll(model, batch, inputs, supervised)  # [M]
     return (nll * weight[supervised]).sum() / items(batch, num_items)
 
 
@@ -179,25 +226,11 @@ def confidences(model: nn.Module, batch: Batch, inputs: Tensor, masked: Tensor, 
     """
     confidence = torch.full(batch.x0.shape, float("nan"), device=batch.x0.device)
     at = masked & rows[:, None]
-    rows = at.any(-1)
-    if not rows.any():
-        if not sharded(model):
-            return confidence
-        rows[0] = True  # the other processes wait for this one's part of the weights
-    with scoring(model):
-        confidence[at] = (-token_nll(model, inputs[rows], at[rows], batch.x0[at])).exp()
+    # With sharded weights the other processes wait for this one's part of them.
+    if sharded(model) or at.any():
+        with scoring(model):
+            confidence[at] = (-token_nll(model, batch, inputs, at, all_rows=False)).exp()
     return confidence
-
-
-def sharded(model: nn.Module) -> bool:
-    """Whether the weights are spread over processes (FSDP, DeepSpeed ZeRO-3): all must pass as often."""
-    if not (dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1):
-        return False
-    from torch.distributed.fsdp import FSDPModule, FullyShardedDataParallel
-
-    return isinstance(model, (FSDPModule, FullyShardedDataParallel)) or any(
-        hasattr(parameter, "ds_id") for parameter in model.parameters()
-    )
 
 
 def lowest(score: Tensor, among: Tensor, k: Tensor) -> Tensor:

@@ -4,9 +4,11 @@ Vanilla, each masked token weighted by how much is shown near it:
 L = E_t [ 1/t * sum over masked i of w_i * -log p(x0_i | x_t) ],
 w_i = 1/2 * sum over unmasked j of Geo(p; |i - j| - 1), Geo(p; k) = p (1 - p)^k.
 
-Every token that is shown counts, the prompt's and the padding's too. Dream's own training uses w_i in the
-place of 1/t: that is `dream`, which the GIFT paper compares with (arXiv 2509.20863, equation 16). In `cart`,
-as in the LIFT paper's comparison, it multiplies 1/t.
+Every token that is shown counts, the prompt's and the padding's too. A model with blocks is shown the tokens
+of earlier blocks, all of them, those of its own that are not masked, and none of later ones.
+
+Dream's own training uses w_i in the place of 1/t: that is `dream`, which the GIFT paper compares with (arXiv
+2509.20863, equation 16). In `cart`, as in the LIFT paper's comparison, it multiplies 1/t.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lift_harness.training.objectives.base import Batch, Loss, NoiseKey, weighted_loss
+from lift_harness.training.objectives.base import Batch, Loss, NoiseKey, blocks, weighted_loss
 from lift_harness.training.objectives.definition import Passes, objective
 from lift_harness.training.objectives.options import number
 
@@ -45,9 +47,28 @@ def by_context(
     t = key.t(batch)
     masked = key.mask_below(t, batch)
     inputs = batch.x0.masked_fill(masked, batch.mask_id)
-    weight = (masked * context(~masked, p) * scale[:, None]).float()
+    weight = (masked * context_in(batch, masked, p) * scale[:, None]).float()
     loss = weighted_loss(model, batch, inputs, masked, weight, num_items)
     return Loss(loss, inputs, masked, weight, t, t.new_zeros(t.shape))
+
+
+def context_in(batch: Batch, masked: Tensor, p: float) -> Tensor:
+    """w_i at every position of a batch's rows, by what the model is shown: float64 [B, N].
+
+    Of the text before its block, S tokens, the token at place k of the block has the context
+    1/2 sum over j < S of p (1 - p)^(k + j) = 1/2 (1 - p)^k (1 - (1 - p)^S).
+    """
+    if batch.block_size is None:
+        return context(~masked, p)
+    shown = batch.whole_rows(~masked)
+    inside = blocks(shown, batch.block_size)
+    number = len(inside) // len(shown)
+    place = torch.arange(inside.shape[1], device=shown.device)
+    before = torch.arange(number, device=shown.device).repeat(len(shown))[:, None] * inside.shape[1]
+    found = context(inside, p) + (1 - p) ** place * (1 - (1 - p) ** before.double()) / 2
+    if masked.shape == inside.shape:
+        return found
+    return found.view(len(shown), -1)[:, : shown.shape[1]]
 
 
 def context(shown: Tensor, p: float) -> Tensor:

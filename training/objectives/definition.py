@@ -16,10 +16,13 @@ from torch import Tensor, nn
 
 from lift_harness.errors import LiftError
 from lift_harness.training.objectives.base import Batch, Loss, NoiseKey
-from lift_harness.training.objectives.options import Check, time_range
+from lift_harness.training.objectives.options import Check, one_of, time_range
+from lift_harness.training.vocabulary import columns_of_a_block, with_clean_text
 
 Options = Mapping[str, Any]
-T_RANGE = "t_range"  # the option that every objective has: where t is drawn from
+# The options that every objective has: where t is drawn from, and whether once for a sequence or a block.
+T_RANGE, NOISE = "t_range", "noise"
+COMMON: Mapping[str, Check] = {T_RANGE: time_range, NOISE: one_of("sequence", "block")}
 
 
 class Passes(NamedTuple):
@@ -49,6 +52,7 @@ class Objective:
         defaults: of all options.
         given: the options that were set.
         t_range: lowest and highest diffusion time; None: all of them.
+        noise: "sequence", or "block": each block of a model with blocks has noise of its own.
         reference_model: a frozen copy of the initial model (`with_reference`).
     """
 
@@ -62,6 +66,7 @@ class Objective:
     defaults: Options
     given: Options = field(default_factory=dict)
     t_range: tuple[float, float] | None = None
+    noise: str = "sequence"
     reference_model: nn.Module | None = None
 
     def __call__(
@@ -71,12 +76,16 @@ class Objective:
         extra = {} if self.reference_model is None else {"reference_model": self.reference_model}
         if self.t_range is not None:
             key = replace(key, t_range=self.t_range)
+        batch = with_clean_text(model, batch)
+        if self.noise == "block":
+            self.check_model(model)
+            batch = batch.in_blocks()
         return self.function(model, batch, key, num_items, **extra, **self.given)
 
     @property
     def options(self) -> Options:
         """Every option with its value."""
-        return {**self.defaults, **self.given, T_RANGE: self.t_range}
+        return {**self.defaults, **self.given, T_RANGE: self.t_range, NOISE: self.noise}
 
     @property
     def passes(self) -> Passes:
@@ -93,13 +102,25 @@ class Objective:
         """
         return self.reference is not None and bool(self.options[self.reference])
 
+    def check_model(self, model: Any) -> None:
+        """Refuse a model that cannot be trained so.
+
+        Raises:
+            LiftError: `noise: block`, and it has no blocks.
+        """
+        if self.noise == "block" and columns_of_a_block(model) is None:
+            raise LiftError(
+                f"objective.{NOISE}={self.noise!r}: the model has no blocks, it is bidirectional; leave "
+                "it out"
+            )
+
     def with_options(self, given: Options) -> Objective:
         """The objective with some options set.
 
         Raises:
             LiftError: an unknown option, a value of the wrong type or out of range, or one without effect.
         """
-        checks = {**self.checks, T_RANGE: time_range}
+        checks = {**self.checks, **COMMON}
         for option in given:
             if option not in checks:
                 known = ", ".join(checks)
@@ -108,9 +129,9 @@ class Objective:
             checks[option](option, value)
         if self.together is not None:
             self.together(given)
-        own = {option: value for option, value in given.items() if option != T_RANGE}
-        times = given.get(T_RANGE)
-        return replace(self, given=own, t_range=None if times is None else (times[0], times[1]))
+        own = {option: value for option, value in given.items() if option not in COMMON}
+        times, noise = given.get(T_RANGE), given.get(NOISE, "sequence")
+        return replace(self, given=own, t_range=None if times is None else (times[0], times[1]), noise=noise)
 
     def with_reference(self, frozen: nn.Module) -> Objective:
         """An objective that `needs_reference`, with a frozen copy of the initial model."""

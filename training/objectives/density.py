@@ -21,25 +21,22 @@ import torch
 from torch import Tensor, nn
 
 from lift_harness.errors import LiftError
-from lift_harness.training.objectives.base import EPS, Batch, Loss, NoiseKey, items, weighted_loss
-from lift_harness.training.objectives.definition import Options, Passes, objective
+from lift_harness.training.objectives.base import EPS, Batch, Loss, NoiseKey
+from lift_harness.training.objectives.definition import Options, objective
 from lift_harness.training.objectives.options import boolean, number
-
-
-def views(options: Options) -> Passes:
-    """Both views of a row go through the model, where they are trained."""
-    return Passes(trained=2 if options["complementary"] else 1)
+from lift_harness.training.objectives.views import OPTIONS, learn_views, refuse_rows_of_blocks, views
 
 
 def refuse_w_of_hard(given: Options) -> None:
-    """Refuse a `w` beside `hard`, which is w -> infinity."""
+    """Refuse a `w` beside `hard`, which is w -> infinity, and what vanilla refuses."""
+    refuse_rows_of_blocks(given)
     if given.get("hard") and "w" in given:
         raise LiftError(f"objective.w={given['w']!r}: hard: true is w -> infinity; leave out one")
 
 
 @objective(
     passes=views,
-    options={"w": number("above 0", lambda w: w > 0), "hard": boolean, "complementary": boolean},
+    options={"w": number("above 0", lambda w: w > 0), "hard": boolean, **OPTIONS},
     together=refuse_w_of_hard,
     priority=True,
 )
@@ -52,6 +49,8 @@ def density(
     w: float = 2.0,
     hard: bool = False,
     complementary: bool = True,
+    weight: str = "one_over_t",
+    normalise: str = "response",
 ) -> Loss:
     """Vanilla with priority tokens masked w times as often (or, w < 1, as rarely); 2 B rows in one pass.
 
@@ -62,20 +61,8 @@ def density(
             "objective density: the batch does not say which tokens are priority; tokenize the data with "
             "priority (math, code or auto), or mark spans in the data (priority_spans)"
         )
-    t = key.t(batch)
-    masked = key.mask_below(rates(t, batch.priority, batch.response, w, hard), batch)
-    weight = masked / t[:, None]
-    x0, response = batch.x0, batch.response
-    if complementary:
-        rest = response & ~masked
-        weight = torch.cat((weight, rest / (1 - t).clamp(min=EPS)[:, None])) / 2
-        masked, t = torch.cat((masked, rest)), torch.cat((t, 1 - t))
-        x0, response = x0.repeat(2, 1), response.repeat(2, 1)
-    both = Batch(x0, response, batch.example_id.repeat(len(x0) // len(batch.x0)), batch.mask_id)
-    inputs = x0.masked_fill(masked, batch.mask_id)
-    weight = weight.float()
-    loss = weighted_loss(model, both, inputs, masked, weight, items(batch, num_items))
-    return Loss(loss, inputs, masked, weight, t, t.new_zeros(t.shape))
+    rate = rates(key.t(batch), batch.priority, batch.response, w, hard)
+    return learn_views(model, batch, key, num_items, rate, complementary, weight, normalise)
 
 
 def rates(t: Tensor, priority: Tensor, response: Tensor, w: float, hard: bool) -> Tensor:

@@ -150,12 +150,13 @@ def uncertainties(
     inputs = batch.x0.masked_fill(batch.response, batch.mask_id)
     asked = reference_model if reference and reference_model is not None else model
     initial = without_adapters(model) if reference and reference_model is None else nullcontext()
+    text = replace(batch, clean=None) if reference else batch  # what `model` has read is no part of another
     found = torch.zeros(batch.x0.shape, device=batch.x0.device)
     with scoring(asked), initial:
         if metric == "nll":
-            found[batch.response] = token_nll(asked, inputs, batch.response, batch.x0[batch.response])
+            found[batch.response] = token_nll(asked, text, inputs, batch.response)
         else:
-            found[batch.response] = token_entropy(asked, inputs, batch.response)
+            found[batch.response] = token_entropy(asked, text, inputs, batch.response)
     b = found.double().clamp(min=0)  # rounding can make an entropy negative
     return b.sqrt() if metric == "sqrt_entropy" else b
 

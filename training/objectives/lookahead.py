@@ -140,7 +140,7 @@ def in_one_pass(
 ) -> Loss:
     """The pass at t + rho is the only one; its loss counts on the kept tokens, by 1 / divisor [B]."""
     inputs = batch.x0.masked_fill(drawn.masked, batch.mask_id)
-    nll = token_nll(model, inputs, drawn.masked, batch.x0[drawn.masked])  # [M]
+    nll = token_nll(model, batch, inputs, drawn.masked)  # [M]
     confidence = torch.full(batch.x0.shape, float("nan"), device=batch.x0.device)
     confidence[drawn.masked] = (-nll.detach()).exp()
     kept = keep(confidence, drawn, key.select(batch))

@@ -1,0 +1,112 @@
+"""Whole trainings of models with blocks and experts: adapters, the router, resuming, merging."""
+
+import shutil
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from support.checkpoints import all_tensors
+from support.families_reference import shapes, write_family
+from support.llada_reference import EOS, MASK, VOCAB
+from transformers import AutoModelForMaskedLM
+
+from lift_harness.errors import LiftError
+from lift_harness.models import families  # noqa: F401 (makes transformers know them)
+from lift_harness.training import LoraSettings, TrainSettings, get_objective, train
+from lift_harness.training.data import Example
+
+TOKENIZER = SimpleNamespace(eos_token_id=EOS, mask_token_id=MASK)
+SETTINGS = {
+    "learning_rate": 1e-2,
+    "batch_size": 4,
+    "gradient_accumulation_steps": 1,
+    "max_steps": 3,
+    "logging_steps": 1,
+    "save_steps": 1,
+    "save_total_limit": None,
+    "lora": None,
+}
+
+
+def example(i: int) -> Example:
+    rng = np.random.default_rng(i)
+    return Example(i, rng.integers(0, MASK, 3).tolist(), rng.integers(0, MASK, 6 + i % 4).tolist())
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    """base(family): a random checkpoint."""
+    root = tmp_path_factory.mktemp("bases")
+    return lambda family: write_family(root / family, family, vocab_size=VOCAB, block_size=4)
+
+
+def fit(base, output, objective, resume=False, **values):
+    settings = TrainSettings(**SETTINGS | values)
+    model = AutoModelForMaskedLM.from_pretrained(base)
+    examples = [example(i) for i in range(8)]
+    trained, log = train(model, TOKENIZER, examples, objective, settings, output, 3, resume=resume)
+    return trained, log
+
+
+def weights(model):
+    return {name: tensor.clone() for name, tensor in model.state_dict().items()}
+
+
+@pytest.mark.parametrize("family", ["sdar", "llada2"])
+@pytest.mark.parametrize(("name", "options"), [("lift", {}), ("vanilla", {"noise": "block"})])
+def test_a_stopped_training_goes_on_bit_for_bit(base, tmp_path, family, name, options):
+    """With dropout, whose draws are a part of what is restored."""
+    values = {"lora": LoraSettings(r=2, alpha=4, dropout=0.3)}
+    objective = get_objective(name, **options)
+    whole, log = fit(base(family), tmp_path, objective, **values)
+    for step in (2, 3):
+        shutil.rmtree(tmp_path / f"checkpoint-{step}")
+    again, log_again = fit(base(family), tmp_path, objective, resume=True, **values)
+    assert [line["loss"] for line in log_again] == [line["loss"] for line in log]
+    expected, found = weights(whole), weights(again)
+    assert all(torch.equal(found[name], tensor) for name, tensor in expected.items())
+
+
+@pytest.mark.parametrize(
+    ("family", "modules", "adapted"),
+    [
+        ("sdar", None, {"q_proj", "k_proj", "v_proj"}),
+        ("llada2", None, {"query_key_value", "dense"}),
+        ("llada2", ["query_key_value", "up_proj"], {"query_key_value", "up_proj"}),
+    ],
+)
+def test_adapters_are_on_attention_unless_asked_and_merge_into_the_official_format(
+    base, tmp_path, family, modules, adapted
+):
+    lora = LoraSettings(r=2, alpha=4, dropout=0.0, target_modules=modules)
+    model, _ = fit(base(family), tmp_path, get_objective("vanilla"), lora=lora)
+    trained = [name for name, p in model.named_parameters() if p.requires_grad]
+    assert {name.split(".lora_")[0].rpartition(".")[2] for name in trained} == adapted
+    model.save_pretrained(tmp_path / "adapter", save_embedding_layers=False)
+    merged = model.merge_and_unload()
+    merged.save_pretrained(tmp_path / "merged")
+    config = AutoModelForMaskedLM.from_pretrained(base(family)).config.to_dict()
+    stored = all_tensors(tmp_path / "merged")
+    assert {name: tuple(t.shape) for name, t in stored.items()} == shapes(config)
+    original = all_tensors(base(family))
+    changed = {name for name, t in stored.items() if not torch.equal(t, original[name])}
+    assert {name.split(".")[-2] for name in changed} <= adapted and changed
+
+
+@pytest.mark.parametrize("router", ["trained", "frozen"])
+@pytest.mark.parametrize("family", ["llada2", "sdar_moe"])
+def test_a_router_is_trained_unless_it_is_to_be_frozen(base, tmp_path, family, router):
+    model, _ = fit(base(family), tmp_path, get_objective("vanilla"), router=router)
+    before, after = weights(AutoModelForMaskedLM.from_pretrained(base(family))), weights(model)
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    routers = {name for name in before if name.endswith("mlp.gate.weight")}
+    assert routers and changed >= {name for name in before if name.endswith("norm.weight")}
+    assert (routers & changed) == (routers if router == "trained" else set())
+    assert not any("expert_bias" in name for name in changed)  # a buffer: no gradient reaches a choice
+
+
+def test_there_must_be_a_router_to_freeze(base, tmp_path):
+    with pytest.raises(LiftError, match="training.router='frozen': the model has no experts"):
+        fit(base("sdar"), tmp_path / "none", get_objective("vanilla"), router="frozen")
+    assert not (tmp_path / "none").exists()
