@@ -51,7 +51,8 @@ def csv_cell(value: Any) -> Any:
     if not isinstance(value, str):
         return value
     text = visible(value)
-    return f"'{text}" if text.startswith(FORMULA) and not NUMBER.fullmatch(text) else text
+    computed = text.startswith(FORMULA) and len(text) > 1 and not NUMBER.fullmatch(text)
+    return f"'{text}" if computed else text
 
 
 class Console(rich.console.Console):

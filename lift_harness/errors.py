@@ -43,7 +43,8 @@ NO_MEMORY = (
 
 def out_of_memory(error: BaseException) -> bool:
     """Whether something failed for want of memory, of a GPU or (a plain RuntimeError) of the machine."""
-    return isinstance(error, MemoryError) or any(said in str(error).lower() for said in NO_MEMORY)
+    by_name = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"  # torch's
+    return by_name or any(said in str(error).lower() for said in NO_MEMORY)
 
 
 def first_line(error: BaseException) -> str:

@@ -37,10 +37,25 @@ OUTPUTS = {
     ),
     ("compare", "output"): ("compare run --output PLACE", "lift_harness.compare.command.load"),
     ("compare", "flips"): ("compare run --flips PLACE", "lift_harness.compare.command.load"),
+    ("annotate", "output"): (
+        "data annotate sudoku.jsonl --endpoint http://localhost:1/v1 --model m --output PLACE",
+        "lift_harness.pipeline.annotate.examples",
+    ),
+    ("annotate", "cache"): (
+        "data annotate x.jsonl --endpoint http://localhost:1/v1 --model m --cache PLACE",
+        "lift_harness.pipeline.annotate.examples",
+    ),
     ("report", "output"): ("report run --output PLACE", "lift_harness.report.page.page_data"),
 }
 INPUTS = {("score", "samples"), ("reproduce", "run"), ("compare", "paths"), ("report", "run")}
-FILES = [("score", "output"), ("compare", "output"), ("compare", "flips"), ("report", "output")]
+FILES = [
+    ("score", "output"),
+    ("compare", "output"),
+    ("compare", "flips"),
+    ("report", "output"),
+    ("annotate", "output"),
+    ("annotate", "cache"),
+]
 PLACES = {  # file: what there is, or not
     "below-a-file/x": "Not a directory",
     "/proc/nothing/x": "No such file or directory",

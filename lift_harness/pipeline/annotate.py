@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import signal
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from lift_harness.console import Console, say
 from lift_harness.errors import LiftError, Stopped
+from lift_harness.files import check_writable
 from lift_harness.pipeline.recipe import apply_override
 from lift_harness.pipeline.schema import validated
 from lift_harness.training.annotation.replies import Replies
@@ -68,13 +68,12 @@ def output_of(source: DataSource, output: Path | None, overwrite: bool) -> Path:
     for suffix in SUFFIXES:
         name = name.removesuffix(suffix)
     output = output or Path(f"{name}-annotated.jsonl")
-    if not re.search(r"\.jsonl$", output.name):
+    check_writable(output)
+    if output.suffix != ".jsonl":
         raise LiftError(f"--output {output}: it will hold JSON lines; name it .jsonl")
-    if not output.parent.is_dir():
-        raise LiftError(f"--output {output}: there is no folder {output.parent}; make it")
     if output.exists() and os.path.exists(source.source) and output.samefile(source.source):
         raise LiftError(f"--output {output}: this is the data itself; name another file")
-    if output.is_dir() or (output.exists() and not overwrite):
+    if output.exists() and not overwrite:
         raise LiftError(f"--output {output}: exists already; give another name, or --overwrite")
     return output
 
@@ -103,6 +102,7 @@ def annotate_source(
     cache = cache or output.with_name(f"{output.name}.replies")
     if cache == output:
         raise LiftError(f"--cache {cache}: this is the output; give another name")
+    check_writable(cache)
     records = examples(source, limit)
     columns = (TextColumn("annotating"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     bar = Progress(*columns, console=console, disable=not console.is_terminal, transient=True)

@@ -282,7 +282,10 @@ def test_a_server_of_no_use_is_one_line_and_leaves_no_file(annotate, folder, ans
         (["train.jsonl", "--key-variable", "NO_SUCH"], "--key-variable NO_SUCH: the environment has no such"),
         (["train.jsonl", "--output", "train.jsonl"], "--output train.jsonl: this is the data itself"),
         (["train.jsonl", "--output", "there.jsonl"], "there.jsonl: exists already; give another name, or"),
-        (["train.jsonl", "--output", "no/x.jsonl"], "there is no folder no; make it"),
+        (
+            ["train.jsonl", "--output", "no/x.jsonl"],
+            "no/x.jsonl: cannot be written: No such file or directory",
+        ),
         (["train.jsonl", "--output", "x.parquet"], "it will hold JSON lines; name it .jsonl"),
         (["train.jsonl", "--model", ""], "--model is missing"),
         (["train.jsonl", "--output", "a.jsonl", "--cache", "a.jsonl"], "a.jsonl: this is the output"),

@@ -310,7 +310,7 @@ def test_broken_lines_and_files_are_noted_and_left_out(tmp_path):
     (row,) = load([folder])
     assert flat(row) == [("", "lift_gsm8k", "one", 2, 1)]
     assert any("2 of its lines cannot be read" in note for note in row.notes)
-    assert any(f"results_{LATER}.json is not JSON" in note for note in row.notes)
+    assert any(f"results_{LATER}.json: not JSON" in note for note in row.notes)
 
 
 @pytest.mark.parametrize(

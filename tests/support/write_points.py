@@ -38,7 +38,8 @@ def watch(folder, reached):
     def audit(event, args):
         if event == "open" and isinstance(args[0], (str, bytes, os.PathLike)):
             path, flags = os.path.abspath(os.fsdecode(args[0])), args[2]
-            if flags & (os.O_WRONLY | os.O_RDWR):
+            nameless = os.path.isdir(path)  # a file without a name: a try whether the folder takes any
+            if flags & (os.O_WRONLY | os.O_RDWR) and not nameless:
                 report("append" if flags & os.O_APPEND else "open", path)
         elif event in PATHS:
             folder_of = args[-1] if event != "os.truncate" else -1

@@ -290,7 +290,7 @@ def test_prompts_from_a_file(tmp_path):
         ('{"lift_sudoku_mimi": "x"}', "no task 'lift_sudoku_mimi': did you mean lift_sudoku_mini"),
         ('{"lift_sudoku_mini": 3}', "must be a text, not 3"),
         ('{"lift_sudoku_mini": " "}', "must be a text"),
-        ("\udcff", "not JSON"),
+        ("\udcff", "not UTF-8"),
         ('{"lift_sudoku_mini": {"instruction": 3}}', "the instruction of lift_sudoku_mini must be a text"),
         ('{"lift_sudoku_mini": {"questoin": "x"}}', "no key 'questoin': did you mean question"),
         ('{"lift_sudoku_mini": {"question": "{puzle}"}}', "no part {puzle} of a row: did you mean puzzle"),

@@ -66,12 +66,13 @@ def test_from_the_hub_at_the_pinned_revision(monkeypatch):
         "datasets.load_dataset", lambda *args, **options: asked.append((args, options)) or OnHub([S1K])
     )
     data = load("s1k")
-    assert asked == [(("simplescaling/s1K", None), {"split": "train", "revision": PUBLISHED["s1k"].revision})]
+    how = {"split": "train", "trust_remote_code": False}
+    assert asked == [(("simplescaling/s1K", None), {**how, "revision": PUBLISHED["s1k"].revision})]
     assert only(data).origin == "simplescaling/s1K:1"
     origin = data.manifest()["sources"][0]["origin"]
     assert origin["revision"] == "ab" * 20 and origin["fingerprint"] == "f1"
     load("somebody/chats", config="all", split="train[:10]", revision="v2")
-    assert asked[1] == (("somebody/chats", "all"), {"split": "train[:10]", "revision": "v2"})
+    assert asked[1] == (("somebody/chats", "all"), {**how, "split": "train[:10]", "revision": "v2"})
 
 
 def test_without_the_hub(monkeypatch):
