@@ -5,6 +5,7 @@ import shutil
 
 import huggingface_hub.constants
 import pytest
+from support.families_reference import write_family
 from support.training_rows import write_rows
 
 from lift_harness.pipeline.plan import plan
@@ -50,9 +51,10 @@ PUBLISHED = {
 }  # fmt: skip
 GSM8K = {"question": "Add 6 to {i}.", "answer": "6 + {i} = {n}\n#### {n}"}
 MODELS = (
-    *("GSAI-ML/LLaDA-8B-Instruct", "GSAI-ML/LLaDA-8B-Base", "GSAI-ML/LLaDA-1.5", "inclusionAI/LLaDA2.0-mini"),
+    *("GSAI-ML/LLaDA-8B-Instruct", "GSAI-ML/LLaDA-8B-Base", "GSAI-ML/LLaDA-1.5"),
     *("Dream-org/Dream-v0-Instruct-7B", "Dream-org/Dream-v0-Base-7B"),
 )
+WITH_BLOCKS = "inclusionAI/LLaDA2.0-mini"
 
 
 def filled(value, i):
@@ -75,11 +77,13 @@ def surroundings(tmp_path_factory, tokenizer, tiny_model):
     model.config.max_position_embeddings = model.config.max_sequence_length = 4096
     model.config.save_pretrained(root / "model")
     tokenizer.save_pretrained(root / "model")
-    for name in MODELS:
+    write_family(root / "blocks", "llada2", tokenizer, max_position_embeddings=4096)
+    for name in (*MODELS, WITH_BLOCKS):
         folder = root / "hub" / f"models--{name.replace('/', '--')}"
         (folder / "refs").mkdir(parents=True)
         (folder / "refs" / "main").write_text("0" * 40)
-        shutil.copytree(root / "model", folder / "snapshots" / ("0" * 40))
+        stand_in = root / ("blocks" if name == WITH_BLOCKS else "model")
+        shutil.copytree(stand_in, folder / "snapshots" / ("0" * 40))
     return root
 
 
