@@ -80,11 +80,8 @@ class Batch:
         return replace(self, **parts, example_id=keys, width=self.x0.shape[1])
 
     def whole_rows(self, x: Tensor) -> Tensor:
-        """[B, N] of the rows of texts, where rows are blocks: the texts' [.., width]."""
-        if self.width is None:
-            return x
-        number = -(-self.width // x.shape[1])
-        return x.reshape(-1, number * x.shape[1])[:, : self.width]
+        """x [B, N] as rows of texts, [.., width], where rows are blocks."""
+        return x if self.width is None else joined(x, self.width)
 
     def twice(self) -> Batch:
         """Every row a second time, after the first ones."""
@@ -99,6 +96,12 @@ class Batch:
 def blocks(x: Tensor, size: int) -> Tensor:
     """The blocks of x [B, N] as rows: [B * number, size], filled up with 0 or False."""
     return F.pad(x, (0, -x.shape[1] % size)).reshape(-1, size)
+
+
+def joined(x: Tensor, width: int) -> Tensor:
+    """Rows that are blocks, put together into rows of a width: the inverse of `blocks`."""
+    number = -(-width // x.shape[1])
+    return x.reshape(-1, number * x.shape[1])[:, :width]
 
 
 @dataclass(frozen=True)
