@@ -162,7 +162,7 @@ def test_the_papers_recipes_have_its_hyper_parameters(name):
     for method in recipe.methods:
         settings = recipe.training_of(method)
         assert settings.lora.model_dump() == {
-            "r": 128, "alpha": 256, "dropout": 0.05, "target_modules": ["q_proj", "k_proj", "v_proj"],
+            "r": 128, "alpha": 256, "dropout": 0.05, "target_modules": None,  # attention's: q, k, v
         }  # fmt: skip
         gift_on_12k = "lift-sft-12k" in name and method.name == "gift"  # appendix D.1
         rate = 1e-6 if gift_on_12k else PAPER.get(method.objective.name, 5e-6)

@@ -51,7 +51,7 @@ PUBLISHED = {
 GSM8K = {"question": "Add 6 to {i}.", "answer": "6 + {i} = {n}\n#### {n}"}
 MODELS = (
     *("GSAI-ML/LLaDA-8B-Instruct", "GSAI-ML/LLaDA-8B-Base", "GSAI-ML/LLaDA-1.5", "inclusionAI/LLaDA2.0-mini"),
-    *("Dream-org/Dream-v0-Instruct-7B", "Dream-org/Dream-v0-Base-7B"),
+    *("Dream-org/Dream-v0-Instruct-7B", "Dream-org/Dream-v0-Base-7B", "JetLM/SDAR-1.7B-Chat"),
 )
 
 
