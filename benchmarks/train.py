@@ -86,7 +86,7 @@ def model_to_train(args: argparse.Namespace) -> Any:
     else:
         model = random_model(args.model, *where)
     rank = args.rank or max(4, SHAPES[args.model]["d_model"] // 32)  # 128 for 8b, as the paper's
-    return to_train(model, rank if args.lora else 0, args.checkpointing)
+    return to_train(model, rank if args.lora else 0, args.checkpointing, args.dropout)
 
 
 def lengths_of(args: argparse.Namespace) -> list[tuple[int, int]]:
@@ -274,6 +274,7 @@ def main() -> None:
     parser.add_argument("--autocast", action="store_true", help="bfloat16 where autocast has it")
     parser.add_argument("--lora", action="store_true", help="adapters on q, k, v; else all weights")
     parser.add_argument("--rank", type=int, help="of the adapters; default: 1/32 of d_model")
+    parser.add_argument("--dropout", type=float, default=0.05, help="of the adapters")
     parser.add_argument("--checkpointing", action="store_true", help="activations again in the backward pass")
     parser.add_argument("--batch", type=int, default=2)
     parser.add_argument("--accumulate", type=int, default=6)
