@@ -16,6 +16,7 @@ from support.objectives_reference import (
     rows_of_blocks,
 )
 
+from lift_harness.analysis.passes import probabilities
 from lift_harness.errors import LiftError
 from lift_harness.models.block_causal import noisy_and_clean
 from lift_harness.models.modeling_backbone import SDARForCausalLM
@@ -154,6 +155,15 @@ def test_equals_the_dense_pass(block_model, shares, checkpointing, monkeypatch):
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
     for name, grad in gradients(block_model, (found * expected.detach()).sum()).items():
         torch.testing.assert_close(grad, wanted[name], rtol=1e-3, atol=1e-4, msg=name)
+
+
+def test_the_analysis_sees_what_training_does(block_model):
+    batch = make_batch([(5, 9), (3, 14)])
+    at = NoiseKey(0, 0).mask_below(torch.full((2,), 0.5), batch)
+    inputs = batch.x0.masked_fill(at, MASK)
+    found = probabilities(block_model, batch, inputs, at)
+    expected = dense_nll(block_model, batch, inputs, at).neg().exp().double()
+    torch.testing.assert_close(found, expected.detach(), rtol=1e-4, atol=1e-6)
 
 
 def recorded(model):
