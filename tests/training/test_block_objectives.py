@@ -179,6 +179,18 @@ def recorded(model):
     return passes
 
 
+@pytest.mark.parametrize("shares", [True, False])
+def test_mixed_precision(block_model, shares, monkeypatch):
+    monkeypatch.setattr(vocabulary, "sharded", lambda model: not shares)
+    batch, key = make_batch(LENGTHS), NoiseKey(3, 1)
+    whole = get_objective("lift")(block_model, batch, key)
+    with torch.autocast("cpu", torch.bfloat16):
+        half = get_objective("lift")(block_model.train(), batch, key)
+    assert half.loss.dtype == torch.float32
+    assert half.loss.item() == pytest.approx(whole.loss.item(), rel=0.1)
+    assert all(grad.isfinite().all() for grad in gradients(block_model, half.loss).values())
+
+
 TIMES = (0.1, 0.5, 0.9)
 
 
