@@ -71,13 +71,13 @@ def filled(family: type[DiffusionLM], config: Any, dtype: torch.dtype, device: t
     return model.eval()
 
 
-def to_train(model: Any, lora_rank: int = 0, checkpointing: bool = False) -> Any:
+def to_train(model: Any, lora_rank: int = 0, checkpointing: bool = False, dropout: float = 0.05) -> Any:
     """The model in training mode, with adapters of a rank (0: all weights are trained)."""
     if checkpointing:
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     if lora_rank:
         adapters = LoraConfig(
-            r=lora_rank, lora_alpha=2 * lora_rank, lora_dropout=0.05, target_modules=LORA_TARGETS
+            r=lora_rank, lora_alpha=2 * lora_rank, lora_dropout=dropout, target_modules=LORA_TARGETS
         )
         model = get_peft_model(model, adapters)
     return model.train()

@@ -58,6 +58,7 @@ TARGETS = {
     "cart": "<= 1.03",
     "gift": "<= 1.32",
 }
+BLOCK_TARGETS = {"bidirectional": ">= 1/2.1", "lift-3": "<= 1.13", "lift-2": "<= 1.20", "gift": "<= 1.20"}
 # Logarithms of words and signs in GSM8K's training set: mean and standard deviation.
 QUESTION, ANSWER = (3.895, 0.360), (4.507, 0.409)
 
@@ -86,7 +87,7 @@ def model_to_train(args: argparse.Namespace) -> Any:
     else:
         model = random_model(args.model, *where)
     rank = args.rank or max(4, SHAPES[args.model]["d_model"] // 32)  # 128 for 8b, as the paper's
-    return to_train(model, rank if args.lora else 0, args.checkpointing)
+    return to_train(model, rank if args.lora else 0, args.checkpointing, args.dropout)
 
 
 def lengths_of(args: argparse.Namespace) -> list[tuple[int, int]]:
@@ -252,7 +253,7 @@ def report(variants: list[Variant], rate: float, args: argparse.Namespace, conso
             seconds = statistics.median(variant.seconds)
             row[1:3] = f"{seconds:.2f}", f"{statistics.median(ratios):.3f}"
             row[3] = f"{ratios[0]:.2f} to {ratios[-1]:.2f}"
-            row[4] = TARGETS.get(variant.name, "")
+            row[4] = (BLOCK_TARGETS if args.block_size else TARGETS).get(variant.name, "")
             row[5] = f"{variant.operations.computed / base.operations.computed:.3f}"
             row[6] = f"{variant.tokens / sum(variant.seconds):.0f}"
             if args.length:  # else the step that was counted is not as long as those that were timed
@@ -274,6 +275,7 @@ def main() -> None:
     parser.add_argument("--autocast", action="store_true", help="bfloat16 where autocast has it")
     parser.add_argument("--lora", action="store_true", help="adapters on q, k, v; else all weights")
     parser.add_argument("--rank", type=int, help="of the adapters; default: 1/32 of d_model")
+    parser.add_argument("--dropout", type=float, default=0.05, help="of the adapters")
     parser.add_argument("--checkpointing", action="store_true", help="activations again in the backward pass")
     parser.add_argument("--batch", type=int, default=2)
     parser.add_argument("--accumulate", type=int, default=6)

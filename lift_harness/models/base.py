@@ -168,8 +168,8 @@ class DiffusionLM(PreTrainedModel):
         on hidden states and output projection inside the pass, where a wrapper (FSDP) has gathered them.
 
         With `clean`, `input_ids` are its `noised` columns of a noised copy of that text, which they see as
-        block diffusion is trained. Where its keys and values are not known yet they are computed here, in the
-        same forward.
+        block diffusion is trained. Where its keys and values are not known yet they are computed here, in
+        the same forward.
         """
         unused = None
         if clean is not None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from lift_harness.errors import LiftError, did_you_mean
 from lift_harness.models.without_weights import tokenizer_of
-from lift_harness.pipeline.schema import NewModel, Recipe
+from lift_harness.pipeline.schema import Recipe
 from lift_harness.training.data import Example, TokenCounts, least, token_counter, tokenize
 from lift_harness.training.objectives import Objective
 from lift_harness.training.settings import TrainSettings
@@ -98,14 +98,9 @@ def check_settings(recipe: Recipe, context: int | None) -> None:
         LiftError: an unknown tracker, nothing to evaluate on, modules that the model lacks, noise of blocks
             without blocks, rows longer than the context.
     """
-    from lift_harness.models.checkpoint import find_folder
-    from lift_harness.models.loading import empty_model
     from lift_harness.training.fine_tuning import check_router, check_trackers, check_validation
 
-    if isinstance(recipe.model, str):
-        name, empty = recipe.model, empty_model(find_folder(recipe.model, weights=False), recipe.model)[1]
-    else:
-        name, empty = "the new model", empty_new_model(recipe.model)
+    name, empty = recipe.model if isinstance(recipe.model, str) else "the new model", without_weights(recipe)
     modules = [module for module, _ in empty.named_modules()]
     for method in recipe.methods:
         method.build_objective().check_model(empty)
@@ -121,14 +116,23 @@ def check_settings(recipe: Recipe, context: int | None) -> None:
             check_module(wanted, modules, name)
 
 
-def empty_new_model(new: NewModel) -> Any:
-    """A new model without weights, as it would be with the smallest vocabulary."""
+def block_size_of(recipe: Recipe) -> int | None:
+    """Columns of a block of the recipe's model; None: bidirectional."""
+    return getattr(without_weights(recipe), "block_size", None)
+
+
+def without_weights(recipe: Recipe) -> Any:
+    """The recipe's model on the meta device; a new one as it would be with the smallest vocabulary."""
     import torch
 
+    from lift_harness.models.checkpoint import find_folder
     from lift_harness.models.families import MODEL_CLASSES
+    from lift_harness.models.loading import empty_model
     from lift_harness.models.tiny import tiny_config, train_tokenizer
 
-    config = tiny_config(train_tokenizer(()), **new.shape)
+    if isinstance(recipe.model, str):
+        return empty_model(find_folder(recipe.model, weights=False), recipe.model)[1]
+    config = tiny_config(train_tokenizer(()), **recipe.model.shape)
     with torch.device("meta"):
         return MODEL_CLASSES[config.model_type](config)
 

@@ -88,6 +88,7 @@ def plan(recipe: Recipe, only: str | None) -> Iterator[Stage]:
         LiftError: whatever `train-eval` would refuse that can be seen without the weights.
     """
     from lift_harness.pipeline.data import (
+        block_size_of,
         check_priority,
         check_settings,
         method_examples,
@@ -105,6 +106,7 @@ def plan(recipe: Recipe, only: str | None) -> Iterator[Stage]:
         yield replace(evaluated, where="base/eval")
     tokenizer, context, data = recipe_data(recipe)
     check_settings(recipe, context)
+    with_blocks = block_size_of(recipe) is not None
     records, _ = split_records(recipe, data.records)
     lengths: dict[str, list[int]] = {}
     for method, _seed, where in trained_ones(recipe):
@@ -115,13 +117,19 @@ def plan(recipe: Recipe, only: str | None) -> Iterator[Stage]:
                 examples, _ = method_examples(records, tokenizer, settings, context, objective)
                 check_priority(examples)
                 lengths[method.name] = [len(example) for example in examples]
-            yield training_stage(recipe, method, where, parameters, lengths[method.name])
+            texts = lengths[method.name]
+            yield training_stage(recipe, method, where, parameters, texts, with_blocks)
         if evaluated:
             yield replace(evaluated, where=f"{where}/eval")
 
 
 def training_stage(
-    recipe: Recipe, method: Method, where: str, parameters: Parameters, lengths: list[int]
+    recipe: Recipe,
+    method: Method,
+    where: str,
+    parameters: Parameters,
+    lengths: list[int],
+    with_blocks: bool = False,
 ) -> Stage:
     """The training of one method."""
     settings = recipe.training_of(method)
@@ -130,6 +138,9 @@ def training_stage(
     rows = steps * step if settings.max_steps else round(len(lengths) * settings.epochs)
     mean = settings.pad_to or sum(lengths) / len(lengths)
     trained, scored = method.build_objective().passes
+    if with_blocks:  # the clean text is a pass too, and one for each pass that cannot share it
+        trained += 1
+        scored += scored * bool(settings.lora and settings.lora.dropout)
     backward = 1 if settings.lora else 2
     passes = rows * (trained + scored)
     flops = 2 * parameters.active * mean * rows * (trained * (1 + backward) + scored)

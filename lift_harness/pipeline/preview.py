@@ -20,10 +20,12 @@ from torch import Tensor, nn
 
 from lift_harness.console import Console, visible
 from lift_harness.errors import LiftError, did_you_mean
-from lift_harness.pipeline.data import method_examples, recipe_data, split_records
+from lift_harness.models.clean_text import CleanText
+from lift_harness.pipeline.data import block_size_of, method_examples, recipe_data, split_records
 from lift_harness.pipeline.schema import Recipe
 from lift_harness.training.data import Collator, Example, TokenCounts, dropped
 from lift_harness.training.objectives import Batch, NoiseKey, Objective
+from lift_harness.training.objectives.base import joined
 from lift_harness.training.sources import Data
 
 PROMPT, SHOWN, HIDDEN = "dim", "", "black on yellow"
@@ -41,29 +43,41 @@ class AtTime(NoiseKey):
 
 
 class Watched(Exception):  # noqa: N818 (no error: it ends a pass that has shown its input)
-    """Carries the input of a forward pass."""
+    """Carries the input of a forward pass, and which columns of the text it is."""
 
 
 class Watching(nn.Module):
-    """Stands for a model of which only the first input is of interest."""
+    """Stands for a model of which only the first noised input is of interest."""
 
-    def forward(self, input_ids: Tensor, *_: Any, **__: Any) -> Any:
-        """Stop here: ids [B, N] are what the objective hides."""
-        raise Watched(input_ids)
+    def __init__(self, block_size: int | None) -> None:
+        super().__init__()
+        self.block_size = block_size
+
+    def forward(self, input_ids: Tensor, clean: CleanText | None = None, cache: Any = None, **_: Any) -> None:
+        """Stop here: ids [B, N] are what the objective hides. (With a cache it is the clean text.)"""
+        if cache is None:
+            raise Watched(input_ids, slice(None) if clean is None else clean.noised)
 
 
-def hidden_tokens(objective: Callable[..., Any], batch: Batch, key: NoiseKey, model: Any = None) -> Tensor:
+def hidden_tokens(
+    objective: Callable[..., Any],
+    batch: Batch,
+    key: NoiseKey,
+    model: Any = None,
+    block_size: int | None = None,
+) -> Tensor:
     """bool [B, N]: the tokens that an objective hides; of the first pass if there is no `model`."""
-    model = Watching() if model is None else model
+    model = Watching(block_size) if model is None else model
     if (
         isinstance(objective, Objective) and objective.needs_reference
     ):  # nothing is trained yet: the model is the initial one
         objective = objective.with_reference(model)
     try:
         with torch.no_grad():
-            inputs = objective(model, batch, key).inputs
+            inputs = joined(objective(model, batch, key).inputs, batch.x0.shape[1])
     except Watched as seen:
-        inputs = seen.args[0]
+        inputs = batch.x0.clone()
+        inputs[:, seen.args[1]] = seen.args[0][: len(inputs)]
     return inputs[: len(batch.x0)] == batch.mask_id  # a complementary view comes after the examples
 
 
@@ -77,6 +91,7 @@ def preview(
     epoch: int = 0,
     pad_to: int | None = None,
     model: Any = None,
+    block_size: int | None = None,
     plain: bool = False,
 ) -> Group:
     """The examples as one batch, each in a panel: prompt dim, hidden tokens marked, padding counted.
@@ -90,6 +105,7 @@ def preview(
         epoch: whose noise; from 0.
         pad_to: as in training.
         model: to follow methods that ask it what to hide.
+        block_size: of the model, where it is not given.
         plain: mark hidden tokens with brackets, not by colour.
     """
     if not 0 < t <= 1:
@@ -99,7 +115,7 @@ def preview(
     batch = Batch(
         inputs["input_ids"], inputs["labels"] != -100, inputs["example_id"], tokenizer.mask_token_id, **kinds
     )
-    hidden = hidden_tokens(objective, batch, AtTime(seed, epoch, t), model)
+    hidden = hidden_tokens(objective, batch, AtTime(seed, epoch, t), model, block_size)
     panels = []
     for example, ids, marks in zip(examples, batch.x0.tolist(), hidden.tolist(), strict=True):
         count = sum(marks[: len(example)])
@@ -213,6 +229,7 @@ def preview_recipe(
         seed=recipe.seed,
         pad_to=settings.pad_to,
         model=model,
+        block_size=block_size_of(recipe),
         plain=plain,
     )
     marks = "[[hidden]], prompt ||| response" if plain else "hidden tokens are marked, the prompt is dim"

@@ -329,6 +329,8 @@ def test_a_bad_recipe_value_is_one_line_that_names_the_key(sets, message):
         (["training.eval_steps=1"], "training.eval_steps=1: there are no validation examples"),
         (["training.pad_to=1000"], "training.pad_to=1000 is more than the model's context of 512"),
         (["training.lora.target_modules=[q_prj]"], "lift-tiny has no 'q_prj'; did you mean q_proj"),
+        (["methods.0.objective.noise=block"], "objective.noise='block': the model has no blocks"),
+        (["training.router=frozen"], "training.router='frozen': the model has no experts"),
     ],
 )
 def test_bad_input_leaves_no_folder_behind(sets, message, tmp_path, monkeypatch, capsys):

@@ -16,6 +16,7 @@ from support.objectives_reference import (
     rows_of_blocks,
 )
 
+from lift_harness.analysis.passes import probabilities
 from lift_harness.errors import LiftError
 from lift_harness.models.block_causal import noisy_and_clean
 from lift_harness.models.modeling_backbone import SDARForCausalLM
@@ -156,6 +157,15 @@ def test_equals_the_dense_pass(block_model, shares, checkpointing, monkeypatch):
         torch.testing.assert_close(grad, wanted[name], rtol=1e-3, atol=1e-4, msg=name)
 
 
+def test_the_analysis_sees_what_training_does(block_model):
+    batch = make_batch([(5, 9), (3, 14)])
+    at = NoiseKey(0, 0).mask_below(torch.full((2,), 0.5), batch)
+    inputs = batch.x0.masked_fill(at, MASK)
+    found = probabilities(block_model, batch, inputs, at)
+    expected = dense_nll(block_model, batch, inputs, at).neg().exp().double()
+    torch.testing.assert_close(found, expected.detach(), rtol=1e-4, atol=1e-6)
+
+
 def recorded(model):
     """(with gradient, rows, columns, whether it sees a text that was read before) of each pass."""
     passes = []
@@ -167,6 +177,18 @@ def recorded(model):
 
     model.register_forward_pre_hook(record, with_kwargs=True)
     return passes
+
+
+@pytest.mark.parametrize("shares", [True, False])
+def test_mixed_precision(block_model, shares, monkeypatch):
+    monkeypatch.setattr(vocabulary, "sharded", lambda model: not shares)
+    batch, key = make_batch(LENGTHS), NoiseKey(3, 1)
+    whole = get_objective("lift")(block_model, batch, key)
+    with torch.autocast("cpu", torch.bfloat16):
+        half = get_objective("lift")(block_model.train(), batch, key)
+    assert half.loss.dtype == torch.float32
+    assert half.loss.item() == pytest.approx(whole.loss.item(), rel=0.1)
+    assert all(grad.isfinite().all() for grad in gradients(block_model, half.loss).values())
 
 
 TIMES = (0.1, 0.5, 0.9)

@@ -9,12 +9,19 @@ import torch
 from support.checkpoints import all_tensors
 from support.families_reference import shapes, write_family
 from support.llada_reference import EOS, MASK, VOCAB
+from support.objectives_reference import make_batch
 from transformers import AutoModelForMaskedLM
 
 from lift_harness.errors import LiftError
 from lift_harness.models import families  # noqa: F401 (makes transformers know them)
+from lift_harness.models.tiny import tiny_config
+from lift_harness.pipeline.data import block_size_of
+from lift_harness.pipeline.preview import AtTime, hidden_tokens
+from lift_harness.pipeline.recipe import load_recipe
+from lift_harness.pipeline.schema import NewModel
 from lift_harness.training import LoraSettings, TrainSettings, get_objective, train
 from lift_harness.training.data import Example
+from lift_harness.training.objectives.base import joined
 
 TOKENIZER = SimpleNamespace(eos_token_id=EOS, mask_token_id=MASK)
 SETTINGS = {
@@ -110,3 +117,29 @@ def test_there_must_be_a_router_to_freeze(base, tmp_path):
     with pytest.raises(LiftError, match="training.router='frozen': the model has no experts"):
         fit(base("sdar"), tmp_path / "none", get_objective("vanilla"), router="frozen")
     assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.parametrize("noise", ["sequence", "block"])
+@pytest.mark.parametrize("name", ["vanilla", "lift"])
+def test_the_preview_shows_what_is_hidden(base, name, noise):
+    """With the model and without it: of a LIFT row at t = 0.5 the same, since no model is asked."""
+    model = AutoModelForMaskedLM.from_pretrained(base("sdar"))
+    batch = make_batch([(5, 9), (3, 8)])
+    objective, key = get_objective(name, noise=noise), AtTime(0, 0, 0.5)
+    found = objective(model, batch, key)
+    hidden = hidden_tokens(objective, batch, key, model)
+    assert torch.equal(hidden, joined(found.supervised, 14)) and hidden.any()
+    assert torch.equal(hidden_tokens(objective, batch, key, block_size=model.block_size), hidden)
+
+
+def test_a_new_model_has_blocks_where_a_recipe_asks(tokenizer):
+    """Lift-tiny's numbers in SDAR's format; without blocks a recipe's key is what it was."""
+    assert NewModel().shape == {"d_model": 128, "n_layers": 4, "mlp_hidden_size": 512}
+    recipe = load_recipe("lift-tiny-block-base")
+    assert block_size_of(recipe) == 8 and block_size_of(load_recipe("lift-tiny-base")) is None
+    config = tiny_config(tokenizer, **recipe.model.shape)
+    like = tiny_config(tokenizer)
+    assert config.model_type == "sdar" and config.block_size == 8
+    sizes = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "vocab_size")
+    ids = ("mask_token_id", "eos_token_id", "pad_token_id", "max_position_embeddings", "rope_theta")
+    assert all(getattr(config, key) == getattr(like, key) for key in (*sizes, *ids))

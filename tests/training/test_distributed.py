@@ -186,7 +186,6 @@ def test_weights_in_parts_are_trained_evaluated_kept_and_saved_as_one(llada_fold
     ("family", "method", "environment", "lora"),
     [
         ("sdar", "lift", {}, None),
-        ("sdar", "lift", FSDP, None),
         ("llada2", "lift", FSDP, None),
         ("llada2", "gift", FSDP, {"r": 4, "alpha": 8, "dropout": 0.0}),
     ],

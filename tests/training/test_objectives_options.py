@@ -41,9 +41,13 @@ from lift_harness.training.objectives import get_objective
         ("vanila", {}, "unknown objective 'vanila'; did you mean vanilla"),
         (["lift"], {}, "unknown objective"),
         (None, {}, "unknown objective None"),
-        ("vanilla", {"H": 3}, "objective 'vanilla' has no option 'H'; it has: t_range"),
-        ("lift", {"h": 3}, "objective 'lift' has no option 'h'; it has: H, rho, variant, t_range"),
-        ("topk", {"H": 3}, "objective 'topk' has no option 'H'; it has: rho, t_range"),
+        ("vanilla", {"H": 3}, "has no option 'H'; it has: complementary, weight, normalise, t_range, noise"),
+        ("vanilla", {"weight": "one"}, "weight='one': must be one_over_t or none"),
+        ("density", {"normalise": True}, "normalise=True: must be response or masked or sequence or batch"),
+        ("vanilla", {"complementary": 1}, "complementary=1: must be true or false"),
+        *[(name, {"noise": "blocks"}, "noise='blocks': must be sequence or") for name in ("lift", "cart")],
+        ("lift", {"h": 3}, "objective 'lift' has no option 'h'; it has: H, rho, variant, t_range, noise"),
+        ("topk", {"H": 3}, "objective 'topk' has no option 'H'; it has: rho, t_range, noise"),
         *[
             (name, {"t_range": value}, "t_range=.* within .0, 1., e.g. .0.3, 0.8.")
             for name in ("vanilla", "density", "lift")
@@ -62,7 +66,7 @@ from lift_harness.training.objectives import get_objective
         (
             "gift",
             {"reference_model": None},
-            "has no option 'reference_model'; it has: weight, reference, metric, form, variant, t_range",
+            "no option 'reference_model'; it has: weight, reference, metric, form, variant, t_range, noise",
         ),
     ],
 )

@@ -292,9 +292,7 @@ def test_a_bad_setting_is_refused_by_name(name, value):
 
 def test_the_defaults_are_the_published_hyper_parameters():
     settings = TrainSettings()
-    assert settings.lora == LoraSettings(
-        r=128, alpha=256, dropout=0.05, target_modules=["q_proj", "k_proj", "v_proj"]
-    )
+    assert settings.lora == LoraSettings(r=128, alpha=256, dropout=0.05, target_modules=None)
     assert (settings.adam_betas, settings.weight_decay, settings.max_grad_norm) == ((0.9, 0.999), 0.1, 1.0)
     assert (settings.lr_scheduler, settings.epochs) == ("linear", 20)
     assert settings.batch_size * settings.gradient_accumulation_steps == 8

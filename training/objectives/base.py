@@ -6,9 +6,10 @@ with end-of-text up to N counts as response, LLaDA's guideline).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -69,36 +70,42 @@ class Batch:
 
         A text of one block stays as it is, noise included.
         """
-        if self.block_size is None or self.block_size >= self.x0.shape[1]:
+        size = self.block_size
+        if size is None or size >= self.x0.shape[1]:
             return self
-        kinds = ("x0", "response", "priority", "padding")
-        given = {kind: getattr(self, kind) for kind in kinds}
-        parts = {kind: x if x is None else blocks(x, self.block_size) for kind, x in given.items()}
+        parts = self.changed(lambda x: blocks(x, size), "x0", "response", "priority", "padding")
         number = torch.arange(len(parts["x0"]) // len(self.x0), device=self.x0.device)
         example = self.example_id[:, None]
         keys = torch.where(number == 0, example, keyed_bits(example, number)).flatten()
         return replace(self, **parts, example_id=keys, width=self.x0.shape[1])
 
     def whole_rows(self, x: Tensor) -> Tensor:
-        """[B, N] of the rows of texts, where rows are blocks: the texts' [.., width]."""
-        if self.width is None:
-            return x
-        number = -(-self.width // x.shape[1])
-        return x.reshape(-1, number * x.shape[1])[:, : self.width]
+        """x [B, N] as rows of texts, [.., width], where rows are blocks."""
+        return x if self.width is None else joined(x, self.width)
 
     def twice(self) -> Batch:
         """Every row a second time, after the first ones."""
-        again = {kind: getattr(self, kind) for kind in ("x0", "response", "priority", "padding", "segment")}
-        again = {kind: x if x is None else x.repeat(2, 1) for kind, x in again.items()}
-        clean = self.clean and self.clean.rows(
-            torch.arange(len(self.clean.ids), device=self.x0.device).repeat(2)
-        )
+        again = self.changed(lambda x: x.repeat(2, 1), "x0", "response", "priority", "padding", "segment")
+        clean = self.clean
+        if clean is not None:
+            clean = clean.rows(torch.arange(len(clean.ids), device=self.x0.device).repeat(2))
         return replace(self, **again, example_id=self.example_id.repeat(2), clean=clean)
+
+    def changed(self, by: Callable[[Tensor], Tensor], *names: str) -> dict[str, Any]:
+        """What some of its tensors become, as arguments of `replace`; None stays None."""
+        given = {name: getattr(self, name) for name in names}
+        return {name: None if x is None else by(x) for name, x in given.items()}
 
 
 def blocks(x: Tensor, size: int) -> Tensor:
     """The blocks of x [B, N] as rows: [B * number, size], filled up with 0 or False."""
     return F.pad(x, (0, -x.shape[1] % size)).reshape(-1, size)
+
+
+def joined(x: Tensor, width: int) -> Tensor:
+    """Rows that are blocks, put together into rows of a width: the inverse of `blocks`."""
+    number = -(-width // x.shape[1])
+    return x.reshape(-1, number * x.shape[1])[:, :width]
 
 
 @dataclass(frozen=True)
