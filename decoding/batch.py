@@ -243,7 +243,8 @@ class Batch:
         """A request's result up to column `end` of its canvas."""
         first = 0 if row.request.infill else len(row.request.ids)
         step, confidence = (table[row.slot, first:end].tolist() for table in (self.step, self.confidence))
-        replaced = [(column - first, *what) for column, *what in row.replaced if column < end]
+        inside = [edit for edit in row.replaced if edit[0] < end]
+        replaced = [(column - first, token, step, sure) for column, token, step, sure in inside]
         return Generation(canvas[first:end], step, confidence, row.passes, replaced)
 
     def end_blocks(self, stop_ids: frozenset[int]) -> list[tuple[int, Generation]]:

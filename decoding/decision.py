@@ -32,8 +32,8 @@ def decide(batch: Batch, seen: Canvases, hidden: Tensor) -> Decision:
         alike = Canvases(rows, seen.slots[here], seen.ids[here], seen.columns[here])
         parts.append(decide_alike(batch, alike, hidden[:, here], config))
     commits, tokens, confidence, counts, edited = zip(*parts, strict=True)
-    tables = (torch.cat(table) for table in (commits, tokens, confidence))
-    return Decision(*tables, sum(counts, []), sum(edited, []))
+    at = torch.cat(commits), torch.cat(tokens), torch.cat(confidence)
+    return Decision(*at, sum(counts, []), sum(edited, []))
 
 
 def decide_alike(batch: Batch, seen: Canvases, hidden: Tensor, config: DecodingConfig) -> Decision:
@@ -69,6 +69,7 @@ def decide_alike(batch: Batch, seen: Canvases, hidden: Tensor, config: DecodingC
     if config.schedule not in EDITING:
         commits = highest(confidence, count)
         return Decision(commits, tokens, confidence, commits.sum(-1).tolist(), none)
+    assert config.editing_threshold is not None
     fillable = torch.arange(n, device=device) < numbers((row.fillable for row in rows), device)[:, None]
     fills = highest(confidence.masked_fill(~fillable, -torch.inf), count)
     differs = tokens != seen.ids.gather(1, columns)

@@ -102,12 +102,14 @@ def entropy_bound(config: DecodingConfig, ranked: Tensor, entropy: Tensor, at_le
 
 def above_or_quota(config: DecodingConfig, ranked: Tensor, entropy: Tensor, at_least: Tensor) -> Tensor:
     """All above the threshold if they number at least the quota, else the quota's (LLaDA2.0, SDAR)."""
+    assert config.threshold is not None
     above = (ranked > config.threshold).sum(-1)
     return torch.maximum(above, at_least).clamp(max=(ranked != -torch.inf).sum(-1))  # NaN counts
 
 
 def above_or_best(config: DecodingConfig, ranked: Tensor, entropy: Tensor, at_least: Tensor) -> Tensor:
     """All above the threshold, at least one (Fast-dLLM v2)."""
+    assert config.threshold is not None
     return (ranked > config.threshold).sum(-1).clamp(min=1)
 
 

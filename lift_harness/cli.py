@@ -272,7 +272,7 @@ def doctor_command(
     from lift_harness.console import Console
     from lift_harness.doctor.report import Report
 
-    of_a_model = {
+    of_a_model: dict[str, Any] = {
         "peft": peft,
         "gen_length": gen_length,
         "prompt_length": prompt_length,

@@ -14,6 +14,7 @@ import os
 import stat
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
+from gzip import GzipFile
 from pathlib import Path
 from typing import IO, Any
 
@@ -181,7 +182,7 @@ def read_bytes(file: Path, called: str | None = None, most: int = DOCUMENT) -> b
         return bounded(stream, called or str(file), most)
 
 
-def bounded(stream: IO[bytes], called: str, most: int = DOCUMENT) -> bytes:
+def bounded(stream: IO[bytes] | GzipFile, called: str, most: int = DOCUMENT) -> bytes:
     """All that is left in a stream, which may say nothing of its size (a .gz)."""
     content = stream.read(most + 1)
     if len(content) > most:
@@ -274,7 +275,7 @@ def numbered_lines(file: Path, called: str | None = None) -> Iterator[tuple[int,
         yield from lines_of(stream, called or str(file))
 
 
-def lines_of(stream: IO[bytes], called: str) -> Iterator[tuple[int, bytes]]:
+def lines_of(stream: IO[bytes] | GzipFile, called: str) -> Iterator[tuple[int, bytes]]:
     """The lines of a stream, as `numbered_lines`."""
     number = 0
     while line := stream.readline(LINE + 1):

@@ -111,10 +111,9 @@ def preview(
     if not 0 < t <= 1:
         raise LiftError(f"t={t} is not in (0, 1]: it is the share of the response that is hidden")
     inputs = Collator(tokenizer.eos_token_id, pad_to)(examples)
-    kinds = {kind: inputs.get(kind) for kind in ("priority", "padding")}
-    batch = Batch(
-        inputs["input_ids"], inputs["labels"] != -100, inputs["example_id"], tokenizer.mask_token_id, **kinds
-    )
+    response, ids = inputs["labels"] != -100, inputs["example_id"]
+    priority, padding = inputs.get("priority"), inputs.get("padding")
+    batch = Batch(inputs["input_ids"], response, ids, tokenizer.mask_token_id, priority, padding)
     hidden = hidden_tokens(objective, batch, AtTime(seed, epoch, t), model, block_size)
     panels = []
     for example, ids, marks in zip(examples, batch.x0.tolist(), hidden.tolist(), strict=True):
