@@ -77,9 +77,12 @@ class FeedForward(nn.Module):
 class Layer(nn.Module):
     """Pre-norm attention and feed-forward."""
 
+    attention_class: type[nn.Module] = Attention
+    attention_name = "self_attn"
+
     def __init__(self, config: Any, layer: int) -> None:
         super().__init__()
-        self.self_attn = Attention(config, layer)
+        self.add_module(self.attention_name, self.attention_class(config, layer))
         self.mlp = self.feed_forward(config, layer)
         self.input_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
         self.post_attention_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
@@ -97,8 +100,15 @@ class Layer(nn.Module):
         at: Tensor | None = None,
     ) -> Tensor:
         """x [B, L, D] to [B, L, D], or to [B, Q, D] at the columns `at` [B, Q]."""
-        x = take(x, at) + self.self_attn(self.input_layernorm(x), rope, mask, cache, at)
+        x = self.attended(x, rope, mask, cache, at)
         return x + self.mlp(self.post_attention_layernorm(x))
+
+    def attended(
+        self, x: Tensor, rope: Rope, mask: Tensor | None, cache: KeyValueCache | None, at: Tensor | None
+    ) -> Tensor:
+        """The first half, as `forward`."""
+        attention = getattr(self, self.attention_name)
+        return take(x, at) + attention(self.input_layernorm(x), rope, mask, cache, at)
 
 
 class Backbone(nn.Module):

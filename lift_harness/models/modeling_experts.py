@@ -18,7 +18,7 @@ from lift_harness.models.configuration_experts import (
     SDARMoeConfig,
 )
 from lift_harness.models.experts import Experts, grouped_sigmoid_router, softmax_router
-from lift_harness.models.layers import KeyValueCache, RMSNorm, Rope, attend, heads, take
+from lift_harness.models.layers import KeyValueCache, RMSNorm, Rope, attend, heads
 from lift_harness.models.modeling_backbone import SDAR_DECODING
 
 
@@ -91,7 +91,7 @@ class LLaDAMoeLayer(Layer):
         at: Tensor | None = None,
     ) -> Tensor:
         """x [B, L, D] to [B, L, D], or to [B, Q, D] at the columns `at` [B, Q]."""
-        x = take(x, at) + self.self_attn(self.input_layernorm(x), rope, mask, cache, at)
+        x = self.attended(x, rope, mask, cache, at)
         h = self.post_attention_layernorm(x)
         shared = 0 if self.shared_expert is None else self.shared_expert(h)
         return x + self.mlp(h) + shared
@@ -190,30 +190,17 @@ class LLaDA2Mixture(nn.Module):
         return mixed if self.shared_experts is None else mixed + self.shared_experts(h)
 
 
-class LLaDA2Layer(nn.Module):
-    """Pre-norm attention and feed-forward; the first layers are dense."""
+class LLaDA2Layer(Layer):
+    """A layer under the names of LLaDA2, its second half a mixture but in the first layers."""
 
-    def __init__(self, config: Any, layer: int) -> None:
-        super().__init__()
-        self.attention = FusedAttention(config, layer)
-        dense = not config.mixed_layers[layer]
-        self.mlp = (
-            FeedForward(config.hidden_size, config.intermediate_size) if dense else LLaDA2Mixture(config)
-        )
-        self.input_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
-        self.post_attention_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
+    attention_class = FusedAttention
+    attention_name = "attention"
 
-    def forward(
-        self,
-        x: Tensor,
-        rope: Rope,
-        mask: Tensor | None,
-        cache: KeyValueCache | None,
-        at: Tensor | None = None,
-    ) -> Tensor:
-        """x [B, L, D] to [B, L, D], or to [B, Q, D] at the columns `at` [B, Q]."""
-        x = take(x, at) + self.attention(self.input_layernorm(x), rope, mask, cache, at)
-        return x + self.mlp(self.post_attention_layernorm(x))
+    def feed_forward(self, config: Any, layer: int) -> nn.Module:
+        """The mixture, or a dense one where the configuration says so."""
+        if config.mixed_layers[layer]:
+            return LLaDA2Mixture(config)
+        return FeedForward(config.hidden_size, config.intermediate_size)
 
 
 class LLaDA2MoeModelLM(BackboneLM):

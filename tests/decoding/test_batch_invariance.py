@@ -8,6 +8,7 @@ from collections import Counter
 import pytest
 import torch
 from support.llada_reference import MASK, random_prompts
+from support.watched import Watched
 
 from lift_harness.decoding import DecodingConfig, Request, generate, run
 from lift_harness.errors import LiftError
@@ -27,21 +28,6 @@ STOPS = [0, 12, 24, 36, 48]
 @pytest.fixture(scope="module")
 def model(llada):
     return llada("gqa").double()
-
-
-class Watched:
-    """A model that keeps the shapes of its inputs, and calls `before` with each."""
-
-    def __init__(self, model, before=lambda input_ids: None):
-        self.model, self.before, self.seen = model, before, []
-
-    def __getattr__(self, name):
-        return getattr(self.model, name)
-
-    def hidden_states(self, input_ids, *args, **kwargs):
-        self.before(input_ids)
-        self.seen.append(tuple(input_ids.shape))
-        return self.model.hidden_states(input_ids, *args, **kwargs)
 
 
 def plain(outs):

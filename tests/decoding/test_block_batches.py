@@ -10,6 +10,7 @@ import torch
 from support.block_models import BLOCK, load_blocks, write_blocks
 from support.families_reference import MASK
 from support.llada_reference import random_prompts
+from support.watched import Watched
 
 from lift_harness.decoding import DecodingConfig, Request, generate, run, settings_for
 from lift_harness.decoding.resolve import published
@@ -50,21 +51,6 @@ def models(tmp_path_factory):
 @pytest.fixture(params=["sdar", "fast-dllm"])
 def model(models, request):
     return models(request.param)
-
-
-class Watched:
-    """A model that keeps the shapes of its inputs, and calls `before` with each."""
-
-    def __init__(self, model, before=lambda input_ids: None):
-        self.model, self.before, self.seen = model, before, []
-
-    def __getattr__(self, name):
-        return getattr(self.model, name)
-
-    def hidden_states(self, input_ids, *args, **kwargs):
-        self.before(input_ids)
-        self.seen.append(tuple(input_ids.shape))
-        return self.model.hidden_states(input_ids, *args, **kwargs)
 
 
 def plain(outs):
