@@ -18,6 +18,7 @@ from typing import Any
 
 from lift_harness.decoding import Generation
 from lift_harness.errors import LiftError
+from lift_harness.results.lock import locked
 
 VERSION = 1  # of what the engine makes of a key; to be raised when the same key means other tokens
 LOG_FILES = ("-wal", "-shm")  # that SQLite keeps beside an open database
@@ -51,15 +52,21 @@ class ResponseCache:
         self.open: sqlite3.Connection | None = None
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            if is_damaged(self.path):
-                aside = move_aside(self.path)
-                log.warning("response cache %s is damaged; it is now %s, and begun anew", self.path, aside)
-            self.database.execute("PRAGMA journal_mode=WAL")
-            self.database.execute("CREATE TABLE IF NOT EXISTS responses (key TEXT PRIMARY KEY, value TEXT)")
-            self.database.execute("SELECT key, value FROM responses LIMIT 0")  # and not another's table
+            # One after the other: SQLite waits for no lock when it changes the kind of its log.
+            with locked(self.path.with_name(f"{self.path.name}.lock")):
+                self._prepare()
         except (OSError, sqlite3.Error) as error:
             self.close()
             raise self.unusable(error) from error
+
+    def _prepare(self) -> None:
+        """Have a sound database with our table."""
+        if is_damaged(self.path):
+            aside = move_aside(self.path)
+            log.warning("response cache %s is damaged; it is now %s, and begun anew", self.path, aside)
+        self.database.execute("PRAGMA journal_mode=WAL")
+        self.database.execute("CREATE TABLE IF NOT EXISTS responses (key TEXT PRIMARY KEY, value TEXT)")
+        self.database.execute("SELECT key, value FROM responses LIMIT 0")  # and not another's table
 
     @property
     def database(self) -> sqlite3.Connection:
@@ -71,7 +78,10 @@ class ResponseCache:
         return self.open
 
     def close(self) -> None:
-        """Let go of the file: the last process that does so leaves nothing beside it."""
+        """Let go of the file: the last process that does so leaves nothing beside it.
+
+        Two that do so at the same moment may leave SQLite's log, which is the next one's to put in.
+        """
         if self.open is not None:
             self.open.close()
             self.open = None

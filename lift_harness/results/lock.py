@@ -10,7 +10,7 @@ import os
 import platform
 import shutil
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -41,25 +41,41 @@ def sole_writer(folder: Path) -> Iterator[None]:
         yield
         return
     made = make_folder(folder)
-    lock = FileLock(place / LOCK, timeout=0)
-    try:
-        lock.acquire()
-    except Timeout:
-        raise LiftError(busy(folder)) from None
-    HELD.add(place)
-    try:
-        write_json(place / WRITER, this_process())
-        yield
-    finally:
-        HELD.discard(place)
-        (place / WRITER).unlink(missing_ok=True)
-        # Before the release: who has opened it meanwhile finds it without a name, and opens the next one.
-        if isinstance(lock, UnixFileLock):
-            (place / LOCK).unlink(missing_ok=True)
-        lock.release()
+    with ExitStack() as stack:
         if made:
-            with suppress(OSError):  # something was written
-                place.rmdir()
+            stack.callback(remove_empty, place)
+        try:
+            stack.enter_context(locked(place / LOCK, timeout=0))
+        except Timeout:
+            raise LiftError(busy(folder)) from None
+        HELD.add(place)
+        try:
+            write_json(place / WRITER, this_process())
+            yield
+        finally:
+            HELD.discard(place)
+            (place / WRITER).unlink(missing_ok=True)
+
+
+@contextmanager
+def locked(file: Path, timeout: float = -1) -> Iterator[None]:
+    """Hold a lock, of which no file is left.
+
+    Args:
+        file: the lock's.
+        timeout: seconds to wait for who has it; -1: as long as it takes.
+
+    Raises:
+        Timeout: somebody has it all that time.
+    """
+    lock = FileLock(file, timeout=timeout)
+    with lock:
+        try:
+            yield
+        finally:
+            # Before the release: who has opened it meanwhile finds it without a name, and opens the next one.
+            if isinstance(lock, UnixFileLock):
+                file.unlink(missing_ok=True)
 
 
 def make_folder(folder: Path) -> bool:
@@ -77,6 +93,12 @@ def this_process() -> dict[str, Any]:
     """Who writes: host, pid, since when."""
     now = datetime.now(timezone.utc).isoformat(timespec="seconds")
     return {"host": platform.node(), "pid": os.getpid(), "since": now}
+
+
+def remove_empty(folder: Path) -> None:
+    """Remove a folder if nothing was written into it."""
+    with suppress(OSError):
+        folder.rmdir()
 
 
 def busy(folder: Path) -> str:

@@ -1,12 +1,14 @@
 """A killed evaluation goes on where it was, and never with another checkpoint's or sample's responses."""
 
 import json
+import os
 import shutil
 import sqlite3
 
 import lm_eval
 import pytest
 from lm_eval.tasks import TaskManager
+from support.forking import fork, outcome
 
 from lift_harness.decoding import Generation
 from lift_harness.errors import LiftError
@@ -194,6 +196,41 @@ def test_a_damaged_database_is_moved_aside_and_begun_anew(tmp_path, caplog, dama
         assert cache.get(response_key(sample=0)) == out
         cache.close()
         assert (tmp_path / name).read_bytes() == damaged and name in caplog.text
+
+
+def opened_at_once(cache, n=3):
+    """The exit codes of processes that open a cache at the same moment."""
+    reading, writing = os.pipe()
+
+    def open_it():
+        os.read(reading, 1)
+        ResponseCache(cache).close()
+        return 0
+
+    waiting = [fork(open_it) for _ in range(n)]
+    os.write(writing, bytes(n))
+    codes = [outcome(pid) for pid in waiting]
+    os.close(reading)
+    os.close(writing)
+    return codes
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_processes_of_a_launch_open_one_cache(tmp_path):
+    """Each a new one; without a lock one in thirty is refused as busy."""
+    for number in range(40):
+        assert opened_at_once(tmp_path / f"{number}.sqlite") == [0, 0, 0]
+    assert not list(tmp_path.glob("*.lock"))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_processes_of_a_launch_move_one_damaged_cache_aside(tmp_path):
+    for number in range(8):
+        cache = tmp_path / str(number) / "cache.sqlite"
+        ResponseCache(cache).close()
+        cache.write_bytes(garbled(cache.read_bytes()))
+        assert opened_at_once(cache) == [0, 0, 0]
+        assert len(list(cache.parent.glob("*.damaged*"))) == 1
 
 
 @pytest.mark.parametrize(
