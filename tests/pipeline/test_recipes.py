@@ -6,7 +6,7 @@ import re
 import pytest
 import yaml
 
-from lift_harness.cli_experiments import recipes_list
+from lift_harness.cli.recipes import recipes_list
 from lift_harness.errors import LiftError
 from lift_harness.pipeline.evaluation import evaluation_key
 from lift_harness.pipeline.manifest import task_sources

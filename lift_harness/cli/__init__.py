@@ -1,0 +1,89 @@
+"""The `lift-harness` command. Heavy imports wait until a command needs them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from lift_harness import __version__
+from lift_harness.cli import answers, checkpoints, comparing, data, recipes, training
+from lift_harness.console import one_line, plain_output
+from lift_harness.errors import LiftError, Stopped, first_line, out_of_memory
+
+
+class Commands(TyperGroup):
+    """The commands. Typer ends at Ctrl-C without a word (0.29)."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command that was named."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            left = "where a folder was written, the same command goes on in it"
+            raise Stopped(f"Ctrl-C; {left}", signal.SIGINT) from None
+
+
+app = typer.Typer(
+    cls=Commands,
+    help="Train and evaluate masked diffusion language models.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+for group in (answers, checkpoints, training, comparing):
+    app.add_typer(group.app)
+app.add_typer(data.app, name="data")
+app.add_typer(recipes.app, name="recipes")
+
+NOT_ENOUGH = (
+    "out of memory; lower batch_size, gen_length or max_length, take a smaller model or dtype, or allow more "
+    "memory (ulimit -v)"
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True)] = False,
+) -> None:
+    """Train and evaluate masked diffusion language models."""
+
+
+def main() -> None:
+    """Run the command line: bad input is one line on standard error and exit code 2."""
+    with plain_output():
+        run()
+
+
+def run() -> None:
+    """The command line with its exit codes."""
+    try:
+        app()
+    except Stopped as stop:
+        sys.stderr.write(f"stopped: {one_line(str(stop))}\n")
+        sys.exit(stop.exit_code)
+    except LiftError as error:
+        sys.stderr.write(f"error: {one_line(str(error))}\n")
+        sys.exit(2)
+    except BrokenPipeError:  # the reader has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except Exception as error:
+        if out_of_memory(error):  # each library has its own class for it
+            sys.stderr.write(f"error: {one_line(f'{NOT_ENOUGH} ({first_line(error)})')}\n")
+        elif isinstance(error, OSError):  # a full disk, a folder that may not be written to
+            where = f"{error.filename}: " if error.filename else ""
+            sys.stderr.write(f"error: {one_line(f'{where}{error.strerror or error}')}\n")
+        else:
+            raise
+        sys.exit(2)

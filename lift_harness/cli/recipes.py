@@ -1,0 +1,39 @@
+"""The commands about recipes: recipes list, show."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from lift_harness.cli.options import Overrides
+
+app = typer.Typer(help="The recipes inside the package.", no_args_is_help=True)
+
+
+@app.command("list")
+def recipes_list() -> None:
+    """Name and purpose of each recipe, by the paper and the table that it reproduces."""
+    from lift_harness.papers import PAPERS
+    from lift_harness.pipeline.recipe import recipes_by_paper
+
+    for paper, recipes in recipes_by_paper().items():
+        if paper:
+            typer.echo(f"\n{paper} ({PAPERS[paper]})")
+        for recipe in recipes:
+            table = recipe.reproduces.partition(", ")[2]
+            typer.echo(f"{recipe.name:29} {f'{table}: ' if table else ''}{recipe.description}")
+
+
+@app.command("show")
+def recipes_show(
+    recipe: Annotated[str, typer.Argument(help="A recipe's name or YAML file.")], set_: Overrides = None
+) -> None:
+    """A recipe as resolved, every default spelled out."""
+    import yaml
+
+    from lift_harness.pipeline.recipe import load_recipe
+
+    typer.echo(
+        yaml.safe_dump(load_recipe(recipe, set_ or []).model_dump(mode="json"), sort_keys=False), nl=False
+    )
