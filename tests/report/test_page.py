@@ -82,7 +82,9 @@ def test_results_sort_and_say_what_is_best(opened_small):
     opened_small.click('#results-table button[data-column="lift_gsm8k"]')
     found = values()
     assert found == sorted(found, reverse=True) and order()[0] == "lift-h3"
-    assert opened_small.js("document.querySelector('#results-table th:nth-child(2)').ariaSort") == "descending"
+    assert (
+        opened_small.js("document.querySelector('#results-table th:nth-child(2)').ariaSort") == "descending"
+    )
     # A keyboard user stays there.
     assert opened_small.js("document.activeElement.dataset.column") == "lift_gsm8k"
     opened_small.key("Enter", 13, "\r")
