@@ -67,7 +67,7 @@ def evaluations(recipe: Asked, settings: EvalSettings) -> list[Evaluation]:
     """The lm-eval runs of a checkpoint: one for each gen_length, then one for pass@k.
 
     Raises:
-        LiftError: an unknown task, or a length that is none; steps, which are of one length, with several.
+        LiftError: an unknown task, a length that is none, or steps (which are of one length) beside them.
     """
     by_length = tasks_by_length(settings.tasks)
     common = {"seed": recipe.seed, **settings.gen_kwargs}
