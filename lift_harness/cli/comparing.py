@@ -28,7 +28,10 @@ def compare_command(
     metrics: Annotated[str | None, typer.Option(help="Only these, all of them shown: acc,pass@k.")] = None,
     format_: Annotated[
         str | None,
-        typer.Option("--format", help="table, markdown, csv, latex or json (default: by --output's suffix)."),
+        typer.Option(
+            "--format",
+            help="table, markdown, csv, latex, json or leaderboard (default: by --output's suffix).",
+        ),
     ] = None,
     output: Annotated[Path | None, typer.Option(help="Write to this file instead.")] = None,
     flips: Annotated[
@@ -38,6 +41,10 @@ def compare_command(
     anyway: Annotated[
         bool, typer.Option("--anyway", help="Compare what differs in problems, prompts, settings or scoring.")
     ] = False,
+    across: Annotated[
+        str | None,
+        typer.Option(metavar="decoding", help="Compare rows that differ in how they decoded, and how fast."),
+    ] = None,
 ) -> None:
     """Compare runs: accuracy and pass@k with intervals, differences from a baseline with p-values."""
     from lift_harness.compare.command import run_compare
@@ -52,6 +59,7 @@ def compare_command(
         output=output,
         flips=flips,
         anyway=anyway,
+        across=across,
     )
 
 

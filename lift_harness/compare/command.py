@@ -7,7 +7,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from lift_harness.compare.comparison import Comparison, Flip, compare
+from lift_harness.compare.comparison import Comparison, check_across, compare
+from lift_harness.compare.differences import Flip
 from lift_harness.compare.render import FORMATS, SUFFIXES, as_rich, render
 from lift_harness.console import Console
 from lift_harness.errors import LiftError, did_you_mean
@@ -27,6 +28,7 @@ def run_compare(
     output: Path | None = None,
     flips: Path | None = None,
     anyway: bool = False,
+    across: str | None = None,
     console: Console | None = None,
 ) -> Comparison:
     """Compare, and print or write the tables.
@@ -41,6 +43,7 @@ def run_compare(
         output: the file to write in place of printing.
         flips: a file for the problems that flipped, with both answers.
         anyway: compare what does not compare.
+        across: "decoding": rows that differ in how they decoded compare, and are called by that.
         console: where tables are printed.
 
     Raises:
@@ -52,14 +55,23 @@ def run_compare(
     if format is None and suffix not in (*SUFFIXES, "", ".txt"):
         raise LiftError(f"--output {output}: no format is known for {suffix}; give --format as well")
     format = format or SUFFIXES.get(suffix, "table")
+    if across is not None:
+        check_across(across)
+    elif format == "leaderboard":
+        raise LiftError("format=leaderboard lists settings by tokens a pass; give --across decoding as well")
     if output and flips and output.resolve() == flips.resolve():
         raise LiftError(f"--output and --flips both name {output}; give two files")
     check_writable(output, flips)
     wanted_tasks, wanted_metrics, called = listed(tasks), listed(metrics), named(names)
     with without_collector():
-        rows = load(paths, called)
+        rows = load(paths, called, by_settings=across is not None)
         comparison = compare(
-            rows, baseline=baseline, tasks=wanted_tasks, metrics=wanted_metrics, anyway=anyway
+            rows,
+            baseline=baseline,
+            tasks=wanted_tasks,
+            metrics=wanted_metrics,
+            anyway=anyway,
+            across=across,
         )
     everything = metrics is not None
     if flips:

@@ -8,21 +8,25 @@ import json
 import operator
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict
 from itertools import zip_longest
 from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from lift_harness.compare.comparison import Comparison, Difference
+from lift_harness.compare.comparison import Comparison
+from lift_harness.compare.differences import Difference
 from lift_harness.compare.tables import Entry, Grid, grids, notes
 from lift_harness.console import Console, csv_cell, visible
+from lift_harness.results.parallelism import leaderboard_yaml
 from lift_harness.results.scores import Cell
+from lift_harness.results.speed import Speed
 from lift_harness.results.statistics import Interval
 
-FORMATS = ("table", "markdown", "csv", "latex", "json")
+FORMATS = ("table", "markdown", "csv", "latex", "json", "leaderboard")
 GAP = 2  # columns between columns
-SUFFIXES = {".md": "markdown", ".csv": "csv", ".tex": "latex", ".json": "json"}
+SUFFIXES = {".md": "markdown", ".csv": "csv", ".tex": "latex", ".json": "json", ".yaml": "leaderboard"}
 
 
 def render(comparison: Comparison, format: str, *, width: int = 100, everything: bool = False) -> str:
@@ -41,6 +45,8 @@ def written(comparison: Comparison, format: str, width: int, everything: bool) -
     """The same with names as they are."""
     if format == "json":
         return json.dumps(comparison.as_dict(), indent=2, ensure_ascii=False) + "\n"
+    if format == "leaderboard":
+        return leaderboard_yaml(comparison.curves())
     if format == "csv":
         return as_csv(comparison)
     if format == "markdown":
@@ -250,6 +256,12 @@ def csv_rows(comparison: Comparison) -> Iterator[tuple[Any, ...]]:
         for name, value in statistics_of_difference(difference):
             if value is not None:
                 yield *which, name, value
+    for (row, task), known in comparison.speeds.items():
+        for name, value in statistics_of_speed(comparison, known):
+            if value is not None:
+                yield task, "speed", row, "", name, value
+    for (model, task), area in comparison.aup().items() if comparison.across else ():
+        yield task, comparison.shown(task)[0], model, "", "aup", area
     for refusal in comparison.refusals:
         reasons = "; ".join(map(str, refusal.reasons))
         for metric in refusal.metrics:
@@ -280,6 +292,15 @@ def statistics_of_difference(difference: Difference) -> Iterator[tuple[str, Any]
     yield from (("gained", difference.gained), ("lost", difference.lost))
     if difference.caveats:
         yield "caveats", "; ".join(map(str, difference.caveats))
+
+
+def statistics_of_speed(comparison: Comparison, known: Speed) -> Iterator[tuple[str, Any]]:
+    """Name and value of all that is known of a row's speed on a task."""
+    yield from list(asdict(known).items())[2:]  # without row and task
+    if comparison.across:
+        same, of = comparison.same.get((known.row, known.task), (None, None))
+        yield from (("same_answers", same), ("same_answers_of", of))
+        yield "pareto", " ".join(comparison.fronts(known.task).get(known.row, ()))
 
 
 def ends(prefix: str, interval: Interval | None) -> Iterator[tuple[str, Any]]:

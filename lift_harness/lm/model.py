@@ -115,6 +115,7 @@ class LiftDLM(LM):
         # For the results file: the settings of each task, and what the last call took, over all ranks.
         self.used: dict[str, dict[str, Any]] = {}
         self.counts: Counter[str] = Counter()
+        self.by_task: Counter[tuple[str, str]] = Counter()  # the same of each task, kept responses too
         self.seconds = 0.0
         self.likelihood: dict[str, Any] = {}
 
@@ -198,11 +199,14 @@ class LiftDLM(LM):
         distinct = list(dict.fromkeys(wanted))
         texts: dict[GenerationRequest, str] = {}
         started = time.perf_counter()
+        self.by_task = Counter()
         self.counts = Counter(truncated_prompts=sum(one.truncated > 0 for one in distinct))
         with self.bar("decoding", "request", len(distinct), disable_tqdm) as advance:
 
             def finish(one: GenerationRequest, out: Generation) -> None:
                 texts[one] = one.text(self.tokenizer, out)
+                for name, amount in one.cost(self.tokenizer, out).items():
+                    self.by_task[one.task, name] += amount
                 if self.on_response:
                     self.on_response(one, out)
                 rate = self.counts["tokens"] / (time.perf_counter() - started)
@@ -214,6 +218,7 @@ class LiftDLM(LM):
                 if self.responses:
                     self.responses.close()
         self.counts, self.seconds = self.ranks.sum(self.counts), time.perf_counter() - started
+        self.by_task = self.ranks.sum(self.by_task)
         return [texts[one] for one in wanted]
 
     def resolve(self, instances: list[Instance]) -> list[GenerationRequest]:
@@ -245,12 +250,7 @@ class LiftDLM(LM):
             one = wanted[i]
             if self.responses:
                 self.responses.put(self.response_key(one), out)
-            self.counts.update(
-                requests=1,
-                forward_passes=out.forward_passes,
-                tokens=len(one.text_ids(self.tokenizer, out)),
-                decoded_tokens=len(out.ids),
-            )
+            self.counts.update(one.cost(self.tokenizer, out), decoded_tokens=len(out.ids))
             finish(one, out)
 
         auto = self.batch_size == "auto"
@@ -318,12 +318,13 @@ class LiftDLM(LM):
     def get_model_info(self) -> dict[str, Any]:
         """For the results file: what was decoded how, and what it took."""
         counts = self.counts
-        statistics = {"truncated_prompts": 0, "from_cache": 0, **counts, "seconds": round(self.seconds, 3)}
+        statistics: dict[str, Any] = {"truncated_prompts": 0, "from_cache": 0, **counts}
+        statistics["seconds"] = round(self.seconds, 3)
         if counts["forward_passes"]:
             statistics["tokens_per_second"] = round(counts["tokens"] / self.seconds, 2)
-            statistics["tokens_per_forward_pass"] = round(
-                counts["decoded_tokens"] / counts["forward_passes"], 3
-            )
+            statistics["tokens_per_forward_pass"] = round(counts["tokens"] / counts["forward_passes"], 3)
+        for (task, name), amount in self.by_task.items():
+            statistics.setdefault("tasks", {}).setdefault(task, {})[name] = amount
         return {
             "pretrained": self.pretrained,
             "peft": self.peft,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from hashlib import blake2b
@@ -90,6 +91,20 @@ class GenerationRequest:
         for stop in self.until:
             text = text.split(stop)[0]
         return text
+
+    def cost(self, tokenizer: Any, out: Generation) -> dict[str, int]:
+        """What this one took: {"requests": 1, "forward_passes", "tokens"}, the tokens of its text."""
+        tokens = self.text_length(tokenizer, out)
+        return {"requests": 1, "forward_passes": out.forward_passes, "tokens": tokens}
+
+    def text_length(self, tokenizer: Any, out: Generation) -> int:
+        """Tokens before the first end of text and the first stop string, whatever was decoded behind them."""
+        ids = before_end(tokenizer, out.ids[: self.max_tokens])
+        text = tokenizer.decode(ids)
+        stops = [at for at in map(text.find, self.until) if at >= 0]
+        if not stops:
+            return len(ids)
+        return bisect_left(range(len(ids)), min(stops), key=lambda n: len(tokenizer.decode(ids[:n])))
 
 
 def generation_requests(lm: LiftDLM, instances: Sequence[Instance]) -> list[GenerationRequest]:

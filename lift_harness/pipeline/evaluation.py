@@ -236,7 +236,7 @@ def keep_response(
     """What is done with each response of a run: count its cost, and trace it for the first problems."""
 
     def kept(asked: Any, out: Any) -> None:
-        cost.update(requests=1, forward_passes=out.forward_passes, tokens=len(out.ids))
+        cost.update(asked.cost(tokenizer, out))
         if asked.doc_id is not None and asked.doc_id < problems:
             traces.write(json.dumps(trace(tokenizer, run, asked, out), ensure_ascii=False) + "\n")
 

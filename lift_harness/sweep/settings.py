@@ -228,10 +228,9 @@ class Combinations:
         return evaluations(self.checkpoint, with_values(self.sweep, values))
 
     def name(self, values: Values) -> str:
-        """The settings of the grid that have several values; of them those that are read."""
-        varying = [key for key, choices in self.sweep.grid.items() if len(choices) > 1]
-        shown = [key for key in varying or self.sweep.grid if key in values]
-        return ", ".join(f"{key}={word(values[key])}" for key in shown) or PROTOCOL
+        """The settings of the grid that are read: those with several values, where there are any."""
+        varying = [key for key in values if len(self.sweep.grid[key]) > 1]
+        return ", ".join(f"{key}={word(values[key])}" for key in varying or values) or PROTOCOL
 
     def check_tasks(self) -> None:
         """Refuse tasks whose problems or sandbox cannot be had, under whatever settings."""
