@@ -57,8 +57,10 @@ def sweep_command(
     dry_run: DryRun = False,
 ) -> None:
     """Go through decoding settings on the same problems: accuracy against speed, and which are worth it."""
+    from lift_harness.pipeline.evaluation import quiet
     from lift_harness.sweep.schema import grid_of, load_sweep
 
+    quiet()  # before anything imports tqdm
     check_one_of(resume, overwrite)
     given = {
         "model": model,

@@ -67,15 +67,15 @@ def evaluations(recipe: Asked, settings: EvalSettings) -> list[Evaluation]:
     """The lm-eval runs of a checkpoint: one for each gen_length, then one for pass@k.
 
     Raises:
-        LiftError: an unknown task, a length that is none, or steps (which are of one length) beside them.
+        LiftError: an unknown task, a length that is none, or steps beside lengths.
     """
     by_length = tasks_by_length(settings.tasks)
     common = {"seed": recipe.seed, **settings.gen_kwargs}
     lengths = [length for length in by_length if length]
     if lengths and settings.gen_kwargs.get("steps") is not None:
         raise LiftError(
-            f"eval.gen_kwargs: steps={settings.gen_kwargs['steps']} are of one gen_length, and eval.tasks asks "
-            f"for TASK@{lengths[0]}; say tokens_per_step, which holds for every length"
+            f"gen_kwargs: steps={settings.gen_kwargs['steps']} are of one gen_length, and tasks has "
+            f"TASK@{lengths[0]}; say tokens_per_step, which holds for every length"
         )
     runs = []
     for length, tasks in by_length.items():

@@ -21,11 +21,12 @@ def header(run: Run, problems: Sequence[Problem]) -> dict[str, Any]:
     folder = run.folder.resolve().name
     name = run.recipe.get("name") or run.results.get("recipe") or folder
     commands = []
-    if run.manifest:
+    swept = "grid" in run.recipe
+    if run.manifest and not swept:
         commands.append(("run it again and compare every number", f"lift-harness reproduce {quote(folder)}"))
     if run.recipe_text:
         again = f"{quote(folder + '/recipe.yaml')} --output {quote(folder + '-again')}"
-        commands.append(("run it again", f"lift-harness train-eval {again}"))
+        commands.append(("run it again", f"lift-harness {'sweep' if swept else 'train-eval'} {again}"))
     commands.append(("make this page again", f"lift-harness report {quote(folder)}"))
     return {
         "name": Cut(200)(str(name)),

@@ -63,7 +63,7 @@ class Sweep(EvalSettings):
     def _go_together(self) -> Sweep:
         if self.peft and len(self.model) > 1:
             raise ValueError("peft: adapters belong to one model; give one model, or merge them (merge)")
-        for what, names in (("model", self.model), ("peft", self.peft)):
+        for what, names in (("model", self.model), ("peft", [str(adapter) for adapter in self.peft])):
             if twice := next((name for name in names if names.count(name) > 1), None):
                 raise ValueError(f"{what}: {twice} stands twice")
         if both := sorted(self.grid.keys() & self.gen_kwargs.keys()):

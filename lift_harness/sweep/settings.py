@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import product
 from pathlib import Path
@@ -26,6 +26,7 @@ from lift_harness.sweep.schema import Sweep
 from lift_harness.tasks.catalog import decoding_settings
 
 PROTOCOL = "protocol"  # the row with nothing changed
+UNSAID = object()  # of a setting that another row takes
 Values = dict[str, Any]  # a combination: decoding setting -> value
 
 
@@ -91,11 +92,31 @@ def rows_of(sweep: Sweep) -> Rows:
         ours, said = Combinations(sweep, checkpoint).rows()
         settings += ours
         notes += said
-    rows = Rows(settings, notes)
-    for name in rows.names:
-        if not is_plain(name):
+    names = names_of([setting.values for setting in settings])
+    named = []
+    for setting, name in zip(settings, names, strict=True):
+        named.append(replace(setting, name=labelled(setting.checkpoint, name)))
+        if not is_plain(named[-1].name):
             raise LiftError(f"the row {name!r:.300} cannot name a folder; sweep fewer settings at a time")
-    return rows
+    return Rows(named, notes)
+
+
+def names_of(rows: Sequence[Values]) -> list[str]:
+    """What each row is called: the settings in which they differ, a schedule if its options do not tell."""
+    changed = list(filter(None, rows))
+    keys = dict.fromkeys(key for values in changed for key in values)
+    varying = [key for key in keys if len({repr(values.get(key, UNSAID)) for values in changed}) > 1]
+
+    def named(shown: Sequence[str]) -> list[str]:
+        return [", ".join(described({key: values[key] for key in shown if key in values})) for values in rows]
+
+    def tells(names: Sequence[str]) -> bool:
+        pairs = {(name, repr(values)) for name, values in zip(names, rows, strict=True)}
+        return len({name for name, _ in pairs}) == len(pairs)
+
+    without = named([key for key in varying if key != "schedule"])
+    names = without if tells(without) else named(varying) if tells(named(varying)) else named(list(keys))
+    return [name or PROTOCOL for name in names]
 
 
 def checkpoints(sweep: Sweep) -> list[Checkpoint]:
@@ -177,9 +198,9 @@ class Combinations:
             except LiftError as error:
                 refused.setdefault(str(error), []).append(values)
                 continue
-            first = same.setdefault(tuple(setting.configs.values()), setting)
-            if first.name != setting.name:
-                notes[f"{setting.name} is {first.name}"] = None
+            first = same.setdefault(tuple(setting.configs.values()), setting).values
+            if first != read:
+                notes[f"{', '.join(described(read))} is {', '.join(described(first)) or PROTOCOL}"] = None
         if sum(map(len, refused.values())) == len(combinations):
             all_of_them = f"none of the {len(combinations)} combinations of the grid can be decoded"
             raise LiftError(f"{all_of_them}: {next(iter(refused))}")
@@ -203,7 +224,7 @@ class Combinations:
                 yield asked_for(self.model.model, self.weaker, spelled(run.gen_kwargs), task=own)
 
     def setting(self, values: Values) -> Setting:
-        """A combination as a row.
+        """A combination as a row, which is called something when all of them are known.
 
         Raises:
             LiftError: it cannot be decoded.
@@ -216,7 +237,7 @@ class Combinations:
                     self.model.model, self.weaker, spelled(run.gen_kwargs), task=own
                 )
         kind = exactness(next(iter(configs.values())), self.model.model)
-        return Setting(labelled(self.checkpoint, self.name(values)), self.checkpoint, values, configs, kind)
+        return Setting("", self.checkpoint, values, configs, kind)
 
     @property
     def weaker(self) -> dict[str, Any]:
@@ -226,11 +247,6 @@ class Combinations:
     def runs(self, values: Values) -> list[Evaluation]:
         """The lm-eval runs under a combination."""
         return evaluations(self.checkpoint, with_values(self.sweep, values))
-
-    def name(self, values: Values) -> str:
-        """The settings of the grid that are read: those with several values, where there are any."""
-        varying = [key for key in values if len(self.sweep.grid[key]) > 1]
-        return ", ".join(f"{key}={word(values[key])}" for key in varying or values) or PROTOCOL
 
     def check_tasks(self) -> None:
         """Refuse tasks whose problems or sandbox cannot be had, under whatever settings."""

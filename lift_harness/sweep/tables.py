@@ -23,6 +23,7 @@ from lift_harness.results.scores import Cell
 from lift_harness.sweep.schema import Sweep
 from lift_harness.sweep.settings import Rows
 
+COLUMNS = [name for name in MEASURES if name != "tokens"]
 FRONTS = ("tokens_per_pass", "tokens_per_second")
 CAPTION = (
     "Difference: from {}, in percentage points; p: exact McNemar, or paired bootstrap, with Holm's "
@@ -114,7 +115,7 @@ def metric_of(comparison: Comparison, row: str, task: str, metric: str) -> dict[
 
 def grid_of(comparison: Comparison, exactness: Mapping[str, str]) -> Grid:
     """The settings with one baseline: a section for each task and metric."""
-    header = ["setting", "%", "95 %\ninterval", "differ-\nence", "p", "same", *MEASURES, "decoding", "Pareto"]
+    header = ["setting", "%", "95 %\ninterval", "differ-\nence", "p", "same", *COLUMNS, "decoding", "Pareto"]
     grid = Grid(f"Settings against {comparison.baseline}", header, [])
     for task in comparison.tasks:
         fronts = comparison.fronts(task)
@@ -124,28 +125,32 @@ def grid_of(comparison: Comparison, exactness: Mapping[str, str]) -> Grid:
             counts = sorted({cell.items or 0 for cell in known})
             grid.sections[len(grid.rows)] = f"{short(task)} {metric}, {problems(counts)}"
             for cell in known:
-                pareto = fronts[cell.row] if metric == comparison.shown(task)[0] else []
-                grid.rows.append(entries(comparison, cell, exactness[cell.row], pareto))
+                line = accuracy_of(comparison, cell)
+                if metric == comparison.shown(task)[0]:  # of the task's other metrics it would be the same
+                    line += speed_of(comparison, cell, exactness[cell.row], fronts[cell.row])
+                line += [""] * (len(header) - len(line))
+                grid.rows.append(list(map(Entry, line)))
     grid.caption = [CAPTION.format(comparison.baseline), EXACTNESS]
     return grid
 
 
-def entries(comparison: Comparison, cell: Cell, exactness: str, pareto: list[str]) -> list[Entry]:
-    """The line of a setting."""
+def accuracy_of(comparison: Comparison, cell: Cell) -> list[str]:
+    """A setting's value in a metric, beside the baseline's."""
     difference = comparison.differences.get((cell.row, cell.task, cell.metric))
+    interval = span(cell.interval, cell) if cell.interval else ""
+    return [cell.row, percent(cell.value, cell), interval, *differs(difference, cell)]
+
+
+def speed_of(comparison: Comparison, cell: Cell, exactness: str, fronts: list[str]) -> list[str]:
+    """How many answers are the baseline's, and what a setting took."""
     same = comparison.same.get((cell.row, cell.task))
     speed = comparison.speeds[cell.row, cell.task]
-    words = [
-        cell.row,
-        percent(cell.value, cell),
-        span(cell.interval, cell) if cell.interval else "",
-        *differs(difference, cell),
+    return [
         f"{same[0]:,} / {same[1]:,}" if same else "",
-        *(text(speed) for text in MEASURES.values()),
+        *(MEASURES[name](speed) for name in COLUMNS),
         exactness,
-        ", ".join(word for word, front in zip(("pass", "s"), FRONTS, strict=True) if front in pareto),
+        ", ".join(word for word, front in zip(("pass", "s"), FRONTS, strict=True) if front in fronts),
     ]
-    return list(map(Entry, words))
 
 
 def differs(difference: Difference | None, cell: Cell) -> list[str]:

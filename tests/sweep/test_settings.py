@@ -76,22 +76,24 @@ def test_names_say_what_differs_and_only_what_is_read():
                   "tokens_per_step": [1, 2], "block_length": [40]})  # fmt: skip
     assert found.names == [
         "protocol",
-        "cache=none, schedule=fixed, tokens_per_step=1",
-        "cache=none, schedule=threshold, threshold=0.7",
-        "cache=none, schedule=threshold, threshold=0.9",
-        "cache=dual, schedule=fixed, tokens_per_step=1",
-        "cache=dual, schedule=fixed, tokens_per_step=2",
-        "cache=dual, schedule=threshold, threshold=0.7",
-        "cache=dual, schedule=threshold, threshold=0.9",
+        "cache=none, tokens_per_step=1",
+        "cache=none, threshold=0.7",
+        "cache=none, threshold=0.9",
+        "cache=dual, tokens_per_step=1",
+        "cache=dual, tokens_per_step=2",
+        "cache=dual, threshold=0.7",
+        "cache=dual, threshold=0.9",
     ]
     assert found.notes == [
         "threshold changes nothing with schedule=fixed: one row",
-        "cache=none, schedule=fixed, tokens_per_step=2 is protocol: one row",
+        "cache=none, schedule=fixed, tokens_per_step=2, block_length=40 is protocol: one row",
         "tokens_per_step changes nothing with schedule=threshold: one row",
     ]
     kinds = [setting.exactness for setting in found.settings]
     assert kinds == ["exact"] * 2 + ["other schedule"] * 2 + ["approximate"] * 4
     assert rows({"cache": ["dual"]}).names == ["protocol", "cache=dual"]
+    schedules = {"schedule": ["fixed", "threshold"], "threshold": [0.9], "block_length": [8, 16]}
+    assert rows(schedules).names == ["protocol", "schedule=fixed", "schedule=threshold, threshold=0.9"]
 
 
 def test_what_is_left_out_is_named_by_what_only_that_has():
@@ -100,8 +102,8 @@ def test_what_is_left_out_is_named_by_what_only_that_has():
     assert notes == [
         "left out: block_length=16: gen_length=40 is not divisible by block_length=16; use a multiple, "
         "e.g. gen_length=48",
-        "left out: cache=blocks, block_length=40: cache='blocks' is for models with blocks, and LLaDAModelLM is "
-        "bidirectional; use cache=none, prefix or dual",
+        "left out: cache=blocks, block_length=40: cache='blocks' is for models with blocks, and LLaDAModelLM "
+        "is bidirectional; use cache=none, prefix or dual",
     ]
     several = rows({"gen_length": [40, 100_000]})
     assert several.names == ["protocol"] and "no room for a prompt" in several.notes[-1]
@@ -141,7 +143,7 @@ def test_a_baseline_is_a_row_of_each_model_or_one_of_all():
         ({"grid": {"cache": []}}, "cache has no values"),
         ({"grid": {"seed": [0, 1, 0]}}, "seed: the value 0 stands twice"),
         ({"grid": {"seed": list(range(40)), "top_k": list(range(40))}}, "1,600 combinations; at most 1,000"),
-        ({"grid": {"cache": ["none"]}, "gen_kwargs": {"cache": "dual"}}, "cache stands in grid and in gen_kwargs"),
+        ({"grid": {"cache": ["none"]}, "gen_kwargs": {"cache": "dual"}}, "cache stands in grid and in gen"),
         ({"grid": {"cache": ["none"]}, "model": ["a", "b"], "peft": ["x"]}, "adapters belong to one model"),
         ({"grid": {"cache": ["none"]}, "model": ["a", "a"]}, "model: a stands twice"),
         ({"grid": {"cache": ["none"]}, "limits": 3}, "unknown key 'limits'; did you mean limit"),
