@@ -26,7 +26,7 @@ from lift_harness.sweep.settings import Rows
 COLUMNS = [name for name in MEASURES if name != "tokens"]
 FRONTS = ("tokens_per_pass", "tokens_per_second")
 CAPTION = (
-    "Difference: from {}, in percentage points; p: exact McNemar, or paired bootstrap, with Holm's "
+    "Change: from {}, in percentage points; p: exact McNemar, or paired bootstrap, with Holm's "
     "adjustment over the settings. Same: problems with its answers. Tokens of text, up to its end; a pass "
     "over a batch of eight answers counts as eight. Pareto: no other setting is as accurate and commits as "
     "many tokens a pass (pass), or a second (s)."
@@ -115,7 +115,7 @@ def metric_of(comparison: Comparison, row: str, task: str, metric: str) -> dict[
 
 def grid_of(comparison: Comparison, exactness: Mapping[str, str]) -> Grid:
     """The settings with one baseline: a section for each task and metric."""
-    header = ["setting", "%", "95 %\ninterval", "differ-\nence", "p", "same", *COLUMNS, "decoding", "Pareto"]
+    header = ["setting", "%", "95 %\ninterval", "change", "p", "same", *COLUMNS, "decoding", "Pareto"]
     grid = Grid(f"Settings against {comparison.baseline}", header, [])
     for task in comparison.tasks:
         fronts = comparison.fronts(task)
