@@ -10,9 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lift_harness.decoding import DecodingConfig, Generation, Request, run, settings_for
-from lift_harness.decoding.config import merge
+from lift_harness.decoding.config import merge, unread
 from lift_harness.decoding.request import excess_tokens
-from lift_harness.decoding.schedules import STEPPED
 from lift_harness.errors import LiftError, did_you_mean
 from lift_harness.models import load_model
 from lift_harness.models.chat import before_end, encode_prompt, render_chat, stop_ids
@@ -63,19 +62,10 @@ class Session:
 
     def idle(self) -> Iterator[str]:
         """A line for each setting that was given and changes nothing beside the others."""
-        config = self.config
-        sampled = config.temperature > 0
-        used = {
-            "seed": sampled or config.remasking == "random",
-            "top_k": sampled or config.confidence_from == "sampling",
-            "top_p": sampled or config.confidence_from == "sampling",
-            "steps": config.schedule in STEPPED,
-            "eps": config.schedule == "dream",
-        }
-        for name in self.settings:
-            if not used.get(name, True):
-                beside = f"schedule={config.schedule}" if name in ("steps", "eps") else "temperature=0"
-                yield f"note: {name}={self.settings[name]} changes nothing with {beside}"
+        whole = vars(self.config)
+        for name, value in self.settings.items():
+            if beside := unread(name, whole):
+                yield f"note: {name}={value} changes nothing with {beside}"
 
     def chat_prompt(self, messages: Sequence[Message]) -> list[int]:
         """Ids of a conversation, ready for the assistant's next turn."""

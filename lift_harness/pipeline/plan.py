@@ -21,6 +21,8 @@ from lift_harness.pipeline.schema import EvalSettings, Method, NewModel, Recipe
 
 if TYPE_CHECKING:
     from lift_harness.models.experts import Parameters
+    from lift_harness.pipeline.evaluation import Evaluation
+    from lift_harness.tasks.protocol import ProtocolTask
 
 PART = 0.4  # of the rate of a large matrix product
 
@@ -171,23 +173,28 @@ def evaluation_stage(recipe: Recipe, settings: EvalSettings, parameters: Paramet
     weaker = spelled({name: value for name, value in settings.model_args.items() if name in SETTINGS})
     for run in evaluations(recipe, settings):
         for task in load_tasks(run, settings):
-            docs = task.count(run.limit)
+            docs, answers = answers_of(task, run)
             own = decoding_settings(task.task_name)
             decoding = (
                 DecodingConfig.of(own, weaker, run.gen_kwargs)
                 if shape is None
                 else settings_for(shape, weaker, run.gen_kwargs, task=own)
             )
-            answers = docs * (run.samples or task.config.repeats)
             first = range(min(docs, 8))
             characters = sum(len(task.doc_to_text(task.eval_docs[i])) for i in first) / len(first)
             prompt = characters / 3  # tokens, about
             items += docs
-            passes += answers * decoding.steps
-            tokens += round(answers * decoding.steps * (prompt + decoding.gen_length))
+            passes += answers * decoding.most_passes
+            tokens += round(answers * decoding.most_passes * (prompt + decoding.gen_length))
         notes.append(f"{run.label}: {len(run.tasks)} tasks")
     flops = 2.0 * parameters.active * tokens
     return Stage("eval", items, passes, tokens, flops, parameters.total * 4, ", ".join(notes))
+
+
+def answers_of(task: ProtocolTask, run: Evaluation) -> tuple[int, int]:
+    """How many problems of a task a run asks, and how many answers."""
+    docs = task.count(run.limit)
+    return docs, docs * (run.samples or task.config.repeats)
 
 
 def parameters_of(recipe: Recipe) -> Parameters:

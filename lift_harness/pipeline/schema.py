@@ -72,7 +72,7 @@ class EvalSettings(Strict):
     tasks: list[str] = Field(
         ["lift_sudoku_mini", "lift_countdown_mini"],
         min_length=1,
-        description="tasks or groups; gsm8k@512: with that gen_length, and half as many steps",
+        description="tasks or groups; gsm8k@512: with that gen_length, at the model's pace",
     )
     limit: int | None = Field(None, ge=1, description="problems a task; null: all")
     samples: int = Field(8, ge=0, description="answers a problem for pass@k; 0: no pass@k")
@@ -219,6 +219,7 @@ def _meant(kind: type[BaseModel], path: list[str]) -> str:
     """What an unknown key may have been meant as: one of its section, or one of that name in another."""
     section = ".".join(part for part in path[:-1] if not part.isdigit())
     own = (SECTIONS.get(section, kind) if kind is Recipe else kind).model_fields
-    places = [place for place, part in SECTIONS.items() if path[-1] in part.model_fields]
+    sections = SECTIONS if kind in SECTIONS.values() else {}
+    places = [place for place, part in sections.items() if path[-1] in part.model_fields]
     elsewhere = [f"{place}.{path[-1]}" if place else path[-1] for place in places]
     return f"did you mean {' or '.join(elsewhere)}?" if elsewhere else did_you_mean(path[-1], own)

@@ -12,11 +12,12 @@ import hashlib
 import json
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from lift_harness.errors import LiftError
+from lift_harness.errors import LiftError, Stopped
 from lift_harness.files import damage, listing, read_json, write_json, write_whole
 from lift_harness.pipeline.display import Display
 from lift_harness.results.lock import clear, contents
@@ -161,3 +162,18 @@ def prepare_output(folder: Path, recipe_text: str, resume: bool, overwrite: bool
                 "another folder"
             )
     write_whole(resolved, recipe_text)
+
+
+@contextmanager
+def no_trace_of_bad_input(output: Path) -> Iterator[None]:
+    """Bad input that is found late, with nothing done yet, leaves no folder behind."""
+    there_before = contents(output)
+    try:
+        yield
+    except Stopped:
+        raise
+    except (LiftError, OSError):
+        kept = ("train.json", "eval.json", "checkpoint-*")
+        if not there_before and not any(any(output.rglob(name)) for name in kept):
+            clear(output, last=(RECIPE,))
+        raise

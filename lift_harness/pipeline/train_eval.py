@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from math import sqrt
@@ -16,7 +16,7 @@ from rich.text import Text
 
 from lift_harness import __version__
 from lift_harness.console import Console, visible
-from lift_harness.errors import LiftError, Stopped
+from lift_harness.errors import LiftError
 from lift_harness.files import files_sha256, write_json, write_whole
 from lift_harness.lm.evaluation import Scores
 from lift_harness.pipeline.display import Display
@@ -29,11 +29,18 @@ from lift_harness.pipeline.evaluation import (
 from lift_harness.pipeline.manifest import manifest
 from lift_harness.pipeline.report import markdown, score_tables, times_table
 from lift_harness.pipeline.schema import Method, Recipe
-from lift_harness.pipeline.stages import RECIPE, Found, Work, find_stage, prepare_output, run_stage
+from lift_harness.pipeline.stages import (
+    Found,
+    Work,
+    find_stage,
+    no_trace_of_bad_input,
+    prepare_output,
+    run_stage,
+)
 from lift_harness.pipeline.training import check_training, train_method, training_key
 from lift_harness.report import write_report
 from lift_harness.results.layout import method_folder
-from lift_harness.results.lock import clear, contents, sole_writer
+from lift_harness.results.lock import sole_writer
 from lift_harness.results.read import load
 from lift_harness.results.rows import Row
 
@@ -161,21 +168,6 @@ def trained_ones(recipe: Recipe) -> Iterator[tuple[Method, int, str]]:
     for method in recipe.methods:
         for seed in recipe.all_seeds():
             yield method, seed, method_folder(method.name, seed, recipe.seeds)
-
-
-@contextmanager
-def no_trace_of_bad_input(output: Path) -> Iterator[None]:
-    """Bad input that is found late, with nothing done yet, leaves no folder behind."""
-    there_before = contents(output)
-    try:
-        yield
-    except Stopped:
-        raise
-    except (LiftError, OSError):
-        kept = ("train.json", "eval.json", "checkpoint-*")
-        if not there_before and not any(any(output.rglob(name)) for name in kept):
-            clear(output, last=(RECIPE,))
-        raise
 
 
 # ---------------------------------------------------------------- results

@@ -21,7 +21,7 @@ def header(run: Run, problems: Sequence[Problem]) -> dict[str, Any]:
     folder = run.folder.resolve().name
     name = run.recipe.get("name") or run.results.get("recipe") or folder
     commands = []
-    if run.manifest:
+    if run.manifest and not run.is_sweep:
         commands.append(("run it again and compare every number", f"lift-harness reproduce {quote(folder)}"))
     if run.recipe_text:
         again = f"{quote(folder + '/recipe.yaml')} --output {quote(folder + '-again')}"

@@ -313,8 +313,8 @@ def test_words_subset_and_model_args_are_part_of_what_an_evaluation_is(tmp_path)
 
 def test_the_manifest_says_the_subset():
     recipe = load_recipe("llada-8b-s1k")
-    assert task_sources(recipe)["lift_sudoku"]["subset"] == "lift"
-    assert "subset" not in task_sources(recipe)["lift_gsm8k"]
+    assert task_sources(recipe, recipe.eval)["lift_sudoku"]["subset"] == "lift"
+    assert "subset" not in task_sources(recipe, recipe.eval)["lift_gsm8k"]
 
 
 @pytest.mark.parametrize(
