@@ -1,8 +1,8 @@
 """The rows of the benchmarks: from the folder LIFT_DATA_DIR, else from where they are published.
 
 Nothing altered passes: a file is checked by its sha256; rows from the Hub come from a pinned revision, and
-what is asked and scored in them must hash to the same value as in the files (`digest`). Of a source whose file
-was never at hand there is no hash (`unhashed`): its rows are counted, and must have its fields.
+what is asked and scored in them must hash to the same value as in the files (`digest`). Of a source whose
+file was never at hand there is no hash (`unhashed`): its rows are counted, and must have its fields.
 """
 
 from __future__ import annotations
@@ -247,7 +247,9 @@ def packed(value: Any) -> Any:
 def offline(source: Source) -> str:
     """What to do, as the end of an error message."""
     what = f"{source.rows} rows" if source.unhashed else f"sha256 {source.file_sha256}"
-    return f"set LIFT_DATA_DIR to a folder with {source.file}, {what} (docs/tasks.md says where it is published)"
+    return (
+        f"set LIFT_DATA_DIR to a folder with {source.file}, {what} (docs/tasks.md says where it is published)"
+    )
 
 
 def checked_file(path: Path, source: Source) -> bytes:

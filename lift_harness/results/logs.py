@@ -127,7 +127,7 @@ class Evaluation:
         n_items: problems, None: not known.
         n_total: problems of the whole task.
         settings: {"decoding": {...}, "generation": {...}, "dtype", "instruction", "question" (its template),
-            "subset", "version", "fewshot", "sandbox"}, each only where it is known.
+            "subset", "preset", "version", "fewshot", "sandbox"}, each only where it is known.
         made: what `scores` has computed from the items, once they are there.
     """
 

@@ -1,4 +1,4 @@
-"""The verdict on a GSM8K answer without tags, as lm-eval's task `gsm8k` gives it under both of its filters."""
+"""The verdict on a GSM8K answer without tags: those of lm-eval's task `gsm8k`, under both of its filters."""
 
 from __future__ import annotations
 
