@@ -30,8 +30,8 @@ class PlainTask(ProtocolTask):
         super().__init__(config)
         self._shots: dict[tuple[int, int], dict[str, Shots]] = {}
 
-    def examples(self, n: int, doc: Mapping[str, Any]) -> Turns:
-        """The worked examples before a question; the user's own, or those of its place among the problems."""
+    def examples(self, n: int, doc: Mapping[str, Any] | None = None) -> Turns:
+        """The worked examples before a question; the user's own, or those of its place among all."""
         if n == 0:
             return []
         if self.worked.given is not None:
@@ -43,7 +43,8 @@ class PlainTask(ProtocolTask):
             source: Any = self.worked.source  # there is one: checked
             texts = [self.doc_to_text(one) for one in self.eval_docs]
             self._shots[key] = dict(zip(texts, source(*key, len(texts)), strict=True))
-        return [(self.doc_to_text(row), answer) for row, answer in self._shots[key][self.doc_to_text(doc)]]
+        question = self.doc_to_text(self.eval_docs[0] if doc is None else doc)
+        return [(self.doc_to_text(row), answer) for row, answer in self._shots[key][question]]
 
 
 def gsm8k(n: int, seed: int, problems: int) -> Iterator[Shots]:

@@ -101,7 +101,10 @@ class ProtocolTask(LmEvalTask):
         self.asked = dict(config.get("generation_kwargs") or {})
         self.one_turn = bool(metadata.get("one_turn"))
         self.worked = WorkedExamples(name, config.pop("worked_examples", None), metadata.get("examples"))
-        self.worked.check(config.get("num_fewshot") or 0)
+        shots = config.pop("num_fewshot", None)  # of them lm-eval would look for in a split that is not there
+        if shots and self.worked.given is not None:
+            shots = min(shots, len(self.worked.given))
+        self.worked.check(shots or 0)
         self._turns: dict[tuple[int, int], Turns] = {}
         self._chat_template: Callable[..., str] | None = None
         self._takes_protocol = self._unisolated = False
@@ -110,6 +113,7 @@ class ProtocolTask(LmEvalTask):
         config["metadata"] = {**default_subset(config), **metadata, **used}
         config["generation_kwargs"] = {**for_other_models(self.decoding), **self.asked}
         super().__init__(config=config)
+        super().set_config("num_fewshot", shots)
         self._metric_fn_list = dict.fromkeys(self.benchmark.metrics)
         self._aggregation_list = {
             name: get_aggregation(how) if isinstance(how, str) else how
@@ -223,8 +227,8 @@ class ProtocolTask(LmEvalTask):
             return lm_evals(opened, add_generation_prompt=False)
         return template(asked, add_generation_prompt=True) + prefix
 
-    def examples(self, n: int, doc: Mapping[str, Any]) -> Turns:
-        """The worked examples before a question: here the same before each."""
+    def examples(self, n: int, doc: Mapping[str, Any] | None = None) -> Turns:
+        """The worked examples before the question of `doc`: here the same before each."""
         key = (n, self.worked.seed)
         if n and key not in self._turns:
             asked = list(self.eval_docs)
