@@ -27,7 +27,13 @@ app = typer.Typer()
 
 @app.command("eval")
 def eval_command(
-    tasks: Annotated[str, typer.Option(help="Names with commas between: gsm8k,aime24, lift_reasoning, ...")],
+    tasks: Annotated[
+        str | None, typer.Option(help="Names with commas between: gsm8k,aime24, lift_reasoning, ...")
+    ] = None,
+    preset: Annotated[
+        str | None,
+        typer.Option(help="A published protocol by name, with its tasks or those of them in --tasks."),
+    ] = None,
     model: Annotated[str, typer.Option(help="Folder, Hub id, or a model inside the package.")] = "lift-tiny",
     peft: Annotated[str | None, typer.Option(help="Folder of an adapter.")] = None,
     samples: Annotated[
@@ -35,8 +41,8 @@ def eval_command(
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Problems a task (default: all).")] = None,
     num_fewshot: Annotated[
-        int, typer.Option("--num_fewshot", min=0, help="Worked examples before each question.")
-    ] = 0,
+        int | None, typer.Option("--num_fewshot", min=0, help="Worked examples before each question.")
+    ] = None,
     model_args: Annotated[str, typer.Option("--model_args", help="As lm_eval's: KEY=VALUE,...")] = "",
     gen_kwargs: Annotated[
         str, typer.Option("--gen_kwargs", help="Decoding: temperature=0.5,steps=64,...")
@@ -46,6 +52,10 @@ def eval_command(
     confirm_run_unsafe_code: Unsafe = False,
 ) -> None:
     """Evaluate a checkpoint on the project's tasks, with any number of samples a problem."""
+    if tasks is None and preset is None:
+        raise LiftError(
+            "nothing to evaluate: give --tasks, e.g. --tasks gsm8k, or --preset (docs/presets.md)"
+        )
     check_writable(output, folder=True)
     from lift_harness.console import Console
     from lift_harness.lm.evaluation import evaluate_model
@@ -54,7 +64,8 @@ def eval_command(
     console = Console()
     rows = evaluate_model(
         model,
-        tasks.split(","),
+        tasks.split(",") if tasks is not None else [],
+        preset=preset,
         peft=peft,
         samples=samples,
         limit=limit,

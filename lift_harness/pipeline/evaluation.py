@@ -10,6 +10,7 @@ import shutil
 import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TextIO
@@ -121,21 +122,24 @@ def load_tasks(run: Evaluation, settings: EvalSettings) -> list[ProtocolTask]:
     """The tasks of a run, worded and drawn as the recipe says."""
     from lift_harness.tasks.protocol import load_task
 
-    metadata, shots = settings.metadata, settings.num_fewshot
-    return [load_task(name, metadata=metadata, num_fewshot=shots) for name in run.tasks]
+    shots = {"num_fewshot": settings.num_fewshot} if settings.num_fewshot else {}
+    return [load_task(name, metadata=settings.metadata, **shots) for name in run.tasks]
 
 
 def evaluation_key(recipe: Asked, settings: EvalSettings, checkpoint: str) -> str:
     """What an evaluation depends on; `checkpoint`: the hash of the weights."""
     from lift_harness import __version__
     from lift_harness.tasks.benchmarks import load_benchmark
+    from lift_harness.tasks.presets import preset
     from lift_harness.tasks.wording import wording_of
 
     runs = evaluations(recipe, settings)
     configs = {task: task_config(task) for run in runs for task in run.tasks}
     benchmarks = {task: load_benchmark(config["benchmark"]) for task, config in configs.items()}
     words = {task: wording_of(task, one, settings.prompts) for task, one in benchmarks.items()}
+    named = {"preset": asdict(preset(settings.preset))} if settings.preset else {}
     return stage_key(
+        **named,
         version=__version__,
         num_fewshot=settings.num_fewshot,
         checkpoint=checkpoint,

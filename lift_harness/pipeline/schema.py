@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from lift_harness.errors import LiftError, did_you_mean
+from lift_harness.tasks import presets
 from lift_harness.tasks.data import DEFAULT_SUBSET
 from lift_harness.tasks.wording import read_prompts
 from lift_harness.training.settings import DataSource, LoraSettings, Strict, TrainSettings
@@ -69,6 +70,9 @@ class EvalSettings(Strict):
     of the other tasks from `samples` answers at `temperature` to the first `sample_limit` problems.
     """
 
+    preset: str | None = Field(
+        None, description="a published protocol by name (docs/presets.md); without `tasks`: its tasks"
+    )
     tasks: list[str] = Field(
         ["lift_sudoku_mini", "lift_countdown_mini"],
         min_length=1,
@@ -78,7 +82,9 @@ class EvalSettings(Strict):
     samples: int = Field(8, ge=0, description="answers a problem for pass@k; 0: no pass@k")
     sample_limit: int | None = Field(None, ge=1, description="problems a task for pass@k; null: as `limit`")
     temperature: float = Field(0.7, gt=0)
-    num_fewshot: int = Field(0, ge=0, description="worked examples before each question (docs/tasks.md)")
+    num_fewshot: int = Field(
+        0, ge=0, description="worked examples before each question (docs/tasks.md); 0: the preset's or task's"
+    )
     batch_size: int | str = "auto"
     gen_kwargs: dict[str, Any] = Field({}, description="decoding settings, over those of the protocol")
     model_args: dict[str, Any] = Field({}, description="of lift_dlm: loading, and weaker decoding settings")
@@ -87,6 +93,14 @@ class EvalSettings(Strict):
     )
     subset: Literal["d1", "lift", "all"] = Field("d1", description="whose draw of the Sudoku puzzles")
     traces: int = Field(16, ge=0, description="problems a task whose decoding is kept step by step")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _the_presets_tasks(cls, given: Any) -> Any:
+        if not isinstance(given, dict) or given.get("preset") is None:
+            return given
+        names = presets.preset(given["preset"]).names()
+        return {"tasks": names, **given}
 
     @field_validator("prompts", mode="before")
     @classmethod
@@ -104,7 +118,8 @@ class EvalSettings(Strict):
     @property
     def metadata(self) -> dict[str, Any]:
         """What is said to the tasks, as `--metadata` says it to lm-eval's command line."""
-        said = {"prompts": self.prompts, "subset": self.subset if self.subset != DEFAULT_SUBSET else None}
+        subset = self.subset if self.subset != DEFAULT_SUBSET else None
+        said = {"preset": self.preset, "prompts": self.prompts, "subset": subset}
         return {name: value for name, value in said.items() if value is not None}
 
 
