@@ -1,14 +1,16 @@
 """Whole trainings of models with blocks and experts: adapters, the router, resuming, merging."""
 
+import math
 import shutil
+from itertools import permutations
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from support.checkpoints import all_tensors
-from support.families_reference import shapes, write_family
-from support.llada_reference import EOS, MASK, VOCAB
+from support.families_reference import CONFIGS, Reference, random_tensors, shapes, write_family
+from support.llada_reference import EOS, MASK, VOCAB, softmax
 from support.objectives_reference import make_batch
 from transformers import AutoModelForMaskedLM
 
@@ -23,6 +25,7 @@ from lift_harness.training import LoraSettings, TrainSettings, get_objective, tr
 from lift_harness.training.data import Example
 from lift_harness.training.objectives.base import joined
 
+BLOCK = 4
 TOKENIZER = SimpleNamespace(eos_token_id=EOS, mask_token_id=MASK)
 SETTINGS = {
     "learning_rate": 1e-2,
@@ -41,19 +44,22 @@ def example(i: int) -> Example:
     return Example(i, rng.integers(0, MASK, 3).tolist(), rng.integers(0, MASK, 6 + i % 4).tolist())
 
 
+def shape_of(family):
+    return {"vocab_size": VOCAB, "bd_size" if family == "fast-dllm" else "block_size": BLOCK}
+
+
 @pytest.fixture(scope="module")
 def base(tmp_path_factory):
     """base(family): a random checkpoint."""
     root = tmp_path_factory.mktemp("bases")
-    return lambda family: write_family(root / family, family, vocab_size=VOCAB, block_size=4)
+    return lambda family: write_family(root / family, family, **shape_of(family))
 
 
-def fit(base, output, objective, resume=False, **values):
+def fit(base, output, objective, resume=False, validation=(), **values):
     settings = TrainSettings(**SETTINGS | values)
     model = AutoModelForMaskedLM.from_pretrained(base)
-    examples = [example(i) for i in range(8)]
-    trained, log = train(model, TOKENIZER, examples, objective, settings, output, 3, resume=resume)
-    return trained, log
+    texts, more = [example(i) for i in range(8)], {"resume": resume, "validation": validation}
+    return train(model, TOKENIZER, texts, objective, settings, output, 3, **more)
 
 
 def weights(model):
@@ -73,6 +79,41 @@ def test_a_stopped_training_goes_on_bit_for_bit(base, tmp_path, family, name, op
     assert [line["loss"] for line in log_again] == [line["loss"] for line in log]
     expected, found = weights(whole), weights(again)
     assert all(torch.equal(found[name], tensor) for name, tensor in expected.items())
+
+
+def nelbo_of_a_block(logits_of, before, block):
+    """-E over orders of the sum of log p of each token of a block, given those before it in the order."""
+    total, orders, known = 0.0, list(permutations(range(len(block)))), {}
+    for order in orders:
+        shown = [MASK] * len(block)
+        for i in order:
+            if (key := tuple(shown)) not in known:
+                known[key] = logits_of([*before, *shown])
+            total -= math.log(softmax(known[key][len(before) + i])[block[i]])
+            shown[i] = block[i]
+    return total / len(orders)
+
+
+@pytest.mark.parametrize("family", ["sdar", "fast-dllm"])
+def test_the_nelbo_is_that_of_the_blocks_one_after_the_other(base, tmp_path, family):
+    """Of the formula, in nats a token; Fast-dLLM v2 predicts the token at i at i - 1."""
+    validation, config = [example(20), example(21)], CONFIGS[family] | shape_of(family)
+    values = {"validation": validation, "eval_steps": 1, "max_steps": 1, "learning_rate": 1e-12}
+    _, log = fit(base(family), tmp_path, get_objective("lift"), **values)
+    reference, early = Reference(config, random_tensors(config)), family == "fast-dllm"
+
+    def logits_of(ids):
+        logits = reference(ids, BLOCK)
+        return np.concatenate((logits[:1], logits[:-1])) if early else logits
+
+    total = 0.0
+    for one in validation:
+        ids, first = one.prompt + one.response, len(one.prompt)
+        for start in range(first // BLOCK * BLOCK, len(ids), BLOCK):
+            begin = max(start, first)
+            total += nelbo_of_a_block(logits_of, ids[:begin], ids[begin : start + BLOCK])
+    expected = total / sum(len(one.response) for one in validation)
+    assert [line["eval_nelbo"] for line in log if "eval_nelbo" in line] == pytest.approx([expected], rel=1e-4)
 
 
 @pytest.mark.parametrize(
