@@ -116,6 +116,24 @@ def test_the_nelbo_is_that_of_the_blocks_one_after_the_other(base, tmp_path, fam
     assert [line["eval_nelbo"] for line in log if "eval_nelbo" in line] == pytest.approx([expected], rel=1e-4)
 
 
+@pytest.mark.parametrize("noise", ["sequence", "block"])
+def test_the_log_tells_what_lift_did_with_rows_or_blocks(base, tmp_path, noise):
+    """With noise of blocks each has a regime: those of a prompt, and where nothing is masked, have none."""
+    wanted, seen = get_objective("lift", noise=noise), []
+
+    def objective(model, batch, key, num_items=None):
+        found = wanted(model, batch, key, num_items)
+        times = found.t[found.supervised.any(-1)].tolist()
+        seen.append(["hardest" if t < 1 / 3 else "easiest" if t >= 2 / 3 else "random" for t in times])
+        return found
+
+    _, log = fit(base("sdar"), tmp_path, objective)
+    assert [len(regimes) > SETTINGS["batch_size"] for regimes in seen] == [noise == "block"] * 3
+    for regimes, line in zip(seen, log, strict=True):
+        for name in ("hardest", "random", "easiest"):
+            assert line[f"regime_{name}"] == pytest.approx(regimes.count(name) / len(regimes))
+
+
 @pytest.mark.parametrize(
     ("family", "modules", "adapted"),
     [

@@ -1,0 +1,90 @@
+"""Recipes for models with blocks: what is planned, counted, logged and previewed."""
+
+import io
+import json
+import re
+
+import pytest
+from support.families_reference import write_family
+
+from lift_harness.console import Console
+from lift_harness.files import read_json
+from lift_harness.keyed_random import TRAINING_MASK, keyed_uniform
+from lift_harness.pipeline.data import method_examples, recipe_data, split_records
+from lift_harness.pipeline.plan import plan
+from lift_harness.pipeline.preview import preview_recipe
+from lift_harness.pipeline.recipe import load_recipe
+from lift_harness.pipeline.train_eval import train_eval
+
+ROWS, STEP, EPOCHS = 16, 4, 2
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory, tokenizer):
+    """A small SDAR, blocks of 8."""
+    folder = tmp_path_factory.mktemp("sdar") / "model"
+    return str(write_family(folder, "sdar", tokenizer, block_size=8, max_position_embeddings=512))
+
+
+@pytest.fixture
+def write(tmp_path, checkpoint):
+    """write(methods, **keys): a recipe on 16 examples that trains only, with 4 more to validate on."""
+
+    def write(methods, training=(), **keys):
+        recipe = {
+            "name": "blocks",
+            "model": checkpoint,
+            "data": [{"source": "arithmetic", "n": ROWS + 4, "seed": 1}],
+            "validation": 4,
+            "methods": [{"name": f"m{i}", "objective": each} for i, each in enumerate(methods)],
+            "training": {
+                "batch_size": STEP,
+                "gradient_accumulation_steps": 1,
+                "epochs": EPOCHS,
+                "learning_rate": 1e-3,
+                "lora": {"r": 2, "alpha": 4, "dropout": 0.0},
+                "eval_steps": 8,
+                "eval_samples": 2,
+                "logging_steps": 1,
+                **dict(training),
+            },
+            "eval": None,
+            **keys,
+        }
+        file = tmp_path / "recipe.yaml"
+        file.write_text(json.dumps(recipe))  # JSON is YAML
+        return load_recipe(str(file))
+
+    return write
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.1])
+def test_as_many_passes_as_the_dry_run_says(write, tmp_path, dropout):
+    """The clean text's counted, once where it is shared; and each method logs its loss and its NELBO."""
+    asked = [{"name": "vanilla", "noise": "block"}, {"name": "gift"}, {"name": "topk"}, {"name": "density"}]
+    recipe = write(asked, {"lora": {"r": 2, "alpha": 4, "dropout": dropout}})
+    planned = {stage.where: stage.passes for stage in plan(recipe, "train")}
+    found = train_eval(recipe, tmp_path / "run", only="train", console=Console(quiet=True))
+    for method, trained, scored in zip(recipe.methods, (1, 1, 1, 2), (0, 1, 1, 0), strict=True):
+        folder = tmp_path / "run" / method.name
+        passes = ROWS * EPOCHS * (trained + 1 + scored * (2 if dropout else 1))
+        assert planned[f"{method.name}/train"] == passes
+        assert read_json(folder / "train" / "passes.json")["forward_passes"] == passes
+        history = found["training"][method.name]
+        assert len(history["loss"]) == 8 and 0 < history["eval_nelbo"][0]["eval_nelbo"] < 20
+
+
+@pytest.mark.parametrize("with_model", [False, True])
+def test_the_preview_shows_what_the_noise_hides(write, with_model):
+    recipe, shown = write([{"name": "vanilla"}]), io.StringIO()
+    preview_recipe(recipe, t=0.3, with_model=with_model, console=Console(file=shown, width=400))
+    tokenizer, context, data = recipe_data(recipe)
+    records, _ = split_records(recipe, data.records)
+    method = recipe.methods[0]
+    settings, objective = recipe.training_of(method), method.build_objective()
+    examples, _ = method_examples(records, tokenizer, settings, context, objective)
+    expected = []
+    for one in examples[:3]:
+        noise = [float(keyed_uniform(0, 0, TRAINING_MASK, one.id, i)) for i in range(len(one.response))]
+        expected.append(f"{sum(u < 0.3 for u in noise)} of {len(noise)} hidden")
+    assert re.findall(r"\d+ of \d+ hidden", shown.getvalue()) == expected
