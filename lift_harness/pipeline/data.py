@@ -122,7 +122,11 @@ def block_size_of(recipe: Recipe) -> int | None:
 
 
 def without_weights(recipe: Recipe) -> Any:
-    """The recipe's model on the meta device; a new one as it would be with the smallest vocabulary."""
+    """The recipe's model on the meta device; a new one as it would be with the smallest vocabulary.
+
+    Raises:
+        LiftError: no such model, or its files have blocks of another size than the recipe says.
+    """
     import torch
 
     from lift_harness.models.checkpoint import find_folder
@@ -131,7 +135,14 @@ def without_weights(recipe: Recipe) -> Any:
     from lift_harness.models.tiny import tiny_config, train_tokenizer
 
     if isinstance(recipe.model, str):
-        return empty_model(find_folder(recipe.model, weights=False), recipe.model)[1]
+        folder, wanted = find_folder(recipe.model, weights=False), recipe.block_size
+        own = getattr(empty_model(folder, recipe.model)[1], "block_size", None)
+        if wanted is not None and own not in (None, wanted):
+            raise LiftError(
+                f"block_size={wanted}: the blocks of {recipe.model} have {own} columns, with which it was "
+                "trained; leave it out"
+            )
+        return empty_model(folder, recipe.model, wanted)[1]
     config = tiny_config(train_tokenizer(()), **recipe.model.shape)
     with torch.device("meta"):
         return MODEL_CLASSES[config.model_type](config)

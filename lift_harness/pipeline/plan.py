@@ -167,7 +167,7 @@ def evaluation_stage(recipe: Recipe, settings: EvalSettings, parameters: Paramet
     from lift_harness.tasks.catalog import decoding_settings
 
     items, passes, tokens, notes = 0, 0, 0, []
-    shape = None if isinstance(recipe.model, NewModel) else shape_of(recipe.model)
+    shape = None if isinstance(recipe.model, NewModel) else shape_of(recipe.model, **recipe.loading)
     weaker = spelled({name: value for name, value in settings.model_args.items() if name in SETTINGS})
     for run in evaluations(recipe, settings):
         for task in load_tasks(run, settings):

@@ -244,4 +244,4 @@ def whole_model(recipe: Recipe) -> Any:
 
     if not isinstance(recipe.model, str):
         raise LiftError(f"recipe {recipe.name!r} makes a new model; there is none to load yet")
-    return load_model(recipe.model, device="cpu")[0]
+    return load_model(recipe.model, device="cpu", **recipe.loading)[0]

@@ -54,7 +54,11 @@ MODELS = (
     *("GSAI-ML/LLaDA-8B-Instruct", "GSAI-ML/LLaDA-8B-Base", "GSAI-ML/LLaDA-1.5"),
     *("Dream-org/Dream-v0-Instruct-7B", "Dream-org/Dream-v0-Base-7B"),
 )
-WITH_BLOCKS = {"inclusionAI/LLaDA2.0-mini": "llada2", "JetLM/SDAR-1.7B-Chat": "sdar"}  # and their families
+WITH_BLOCKS = {  # and their families
+    "inclusionAI/LLaDA2.0-mini": "llada2",
+    "JetLM/SDAR-1.7B-Chat": "sdar",
+    "dllm-hub/Qwen3-0.6B-diffusion-bd3lm-v0.1": "a2d-qwen3",
+}
 
 
 def filled(value, i):

@@ -8,6 +8,7 @@ import pytest
 from support.families_reference import write_family
 
 from lift_harness.console import Console
+from lift_harness.errors import LiftError
 from lift_harness.files import read_json
 from lift_harness.keyed_random import TRAINING_MASK, keyed_uniform
 from lift_harness.pipeline.data import method_examples, recipe_data, split_records
@@ -88,3 +89,48 @@ def test_the_preview_shows_what_the_noise_hides(write, with_model):
         noise = [float(keyed_uniform(0, 0, TRAINING_MASK, one.id, i)) for i in range(len(one.response))]
         expected.append(f"{sum(u < 0.3 for u in noise)} of {len(noise)} hidden")
     assert re.findall(r"\d+ of \d+ hidden", shown.getvalue()) == expected
+
+
+# ---- block_size, of a model whose files name none
+
+
+@pytest.fixture(scope="module")
+def nameless(tmp_path_factory, tokenizer):
+    """A small A2D-Qwen3 as dllm writes it: config.json has no block size."""
+    folder = tmp_path_factory.mktemp("a2d") / "model"
+    return str(write_family(folder, "a2d-qwen3", tokenizer, max_position_embeddings=512))
+
+
+def test_a_recipes_block_size_reaches_training_and_evaluation(write, nameless, tmp_path):
+    """What is trained in blocks is decoded in them, and the same recipe without them is another training."""
+    settings = {"tasks": ["lift_sudoku_mini"], "limit": 1, "samples": 0}
+    found = {}
+    for size in (8, None):
+        recipe = write([{"name": "vanilla"}], model=nameless, block_size=size, eval=settings)
+        output = tmp_path / str(size)
+        found[size] = train_eval(recipe, output, console=Console(quiet=True))["training"]["m0"]
+        clean = 1 if size else 0
+        planned = {stage.where: stage.passes for stage in plan(recipe, None)}
+        passes = read_json(output / "m0" / "train" / "passes.json")["forward_passes"]
+        assert planned["m0/train"] == passes == ROWS * EPOCHS * (1 + clean)
+        for of in ("base", "m0"):
+            (file,) = (output / of / "eval").rglob("results_*.json")
+            used = read_json(file)["config"]["decoding"]["lift_sudoku_mini"]
+            expected = ("bd3lm", "blocks", 8) if size else ("fixed", "none", 40)
+            assert (used["schedule"], used["cache"], used["block_length"]) == expected
+        assert read_json(output / "manifest.json")["model"].get("block_size") == size
+    assert found[8]["sha256"] != found[None]["sha256"]
+    assert found[8]["eval_nelbo"] != found[None]["eval_nelbo"]
+
+
+def test_a_block_size_that_contradicts_the_model_is_refused(write, nameless, tmp_path):
+    for keys, said in [
+        ({"block_size": 4}, "block_size=4: the blocks of .* have 8 columns, with which it was trained"),
+        ({"model": "lift-tiny", "block_size": 8}, "block_size=8: llada models are bidirectional"),
+        ({"model": {"d_model": 32}, "block_size": 8}, "block_size=8: of a new model it is model.block_size"),
+        ({"model": nameless, "eval": {"model_args": {"block_size": 8}}}, "block_size is set by the recipe"),
+        ({"model": nameless, "block_size": 0}, "block_size=0: .* greater than or equal to 1"),
+    ]:
+        with pytest.raises(LiftError, match=said) as error:
+            train_eval(write([{"name": "vanilla"}], **keys), tmp_path / "run", only="train")
+        assert "\n" not in str(error.value) and not (tmp_path / "run").exists()
