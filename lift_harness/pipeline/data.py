@@ -35,12 +35,12 @@ def limits(settings: TrainSettings, context: int | None, objective: Objective) -
     """How a method's examples are tokenised: the arguments of `tokenize`.
 
     Args:
-        settings: of training (`max_length`, `long`, `pad_to`).
+        settings: of training (`max_length`, `long`, `pad_to`, `pack_to`).
         context: the model's; nothing longer is trained on.
         objective: the method's; some need to know the priority tokens.
     """
     return {
-        "max_length": least(context, settings.pad_to, settings.max_length),
+        "max_length": least(context, settings.pad_to, settings.pack_to, settings.max_length),
         "long": settings.long,
         "priority": "auto" if objective.priority else None,
     }
@@ -96,9 +96,14 @@ def check_settings(recipe: Recipe, context: int | None) -> None:
 
     Raises:
         LiftError: an unknown tracker, nothing to evaluate on, modules that the model lacks, noise of blocks
-            without blocks, rows longer than the context.
+            or shared rows without blocks, rows longer than the context.
     """
-    from lift_harness.training.fine_tuning import check_router, check_trackers, check_validation
+    from lift_harness.training.fine_tuning import (
+        check_packing,
+        check_router,
+        check_trackers,
+        check_validation,
+    )
 
     name, empty = recipe.model if isinstance(recipe.model, str) else "the new model", without_weights(recipe)
     modules = [module for module, _ in empty.named_modules()]
@@ -112,6 +117,7 @@ def check_settings(recipe: Recipe, context: int | None) -> None:
                 f"training.pad_to={settings.pad_to} is more than the model's context of {context}"
             )
         check_router(empty, settings)
+        check_packing(empty, settings)
         for wanted in settings.lora.target_modules or () if settings.lora else ():
             check_module(wanted, modules, name)
 

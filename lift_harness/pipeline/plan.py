@@ -137,6 +137,8 @@ def training_stage(
     steps = settings.max_steps or ceil(ceil(len(lengths) / step) * settings.epochs)
     rows = steps * step if settings.max_steps else round(len(lengths) * settings.epochs)
     mean = settings.pad_to or sum(lengths) / len(lengths)
+    if settings.pack_to:  # about: examples do not fill a row to its end
+        rows, mean = ceil(rows / max(1, settings.pack_to // mean)), settings.pack_to
     trained, scored = method.build_objective().passes
     if with_blocks:  # the clean text is a pass too, and one for each pass that cannot share it
         trained += 1

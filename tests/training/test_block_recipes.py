@@ -16,6 +16,7 @@ from lift_harness.pipeline.plan import plan
 from lift_harness.pipeline.preview import preview_recipe
 from lift_harness.pipeline.recipe import load_recipe
 from lift_harness.pipeline.train_eval import train_eval
+from lift_harness.pipeline.training import check_training
 
 ROWS, STEP, EPOCHS = 16, 4, 2
 
@@ -73,6 +74,19 @@ def test_as_many_passes_as_the_dry_run_says(write, tmp_path, dropout):
         assert read_json(folder / "train" / "passes.json")["forward_passes"] == passes
         history = found["training"][method.name]
         assert len(history["loss"]) == 8 and 0 < history["eval_nelbo"][0]["eval_nelbo"] < 20
+
+
+def test_shared_rows_are_planned_about_as_they_come_out(write, tmp_path):
+    recipe = write([{"name": "vanilla"}], {"pack_to": 300, "batch_size": 8, "epochs": 1, "eval_steps": None})
+    (stage,) = plan(recipe, "train")
+    train_eval(recipe, tmp_path / "run", only="train", console=Console(quiet=True))
+    passes = read_json(tmp_path / "run" / "m0" / "train" / "passes.json")["forward_passes"]
+    assert passes == pytest.approx(stage.passes, rel=0.35) and passes < ROWS * 2
+    shown = io.StringIO()
+    preview_recipe(recipe, t=0.9, console=Console(file=shown, width=400))
+    assert set(re.findall(r"> x \d+, (\d+) hidden", shown.getvalue())) == {"0"}  # padding is not learnt
+    with pytest.raises(LiftError, match="training.pack_to=300: the model has no blocks"):
+        check_training(recipe.model_copy(update={"model": "lift-tiny"}))
 
 
 @pytest.mark.parametrize("with_model", [False, True])

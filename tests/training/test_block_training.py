@@ -1,5 +1,6 @@
 """Whole trainings of models with blocks and experts: adapters, the router, resuming, merging."""
 
+import json
 import math
 import shutil
 from itertools import permutations
@@ -8,6 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 from support.checkpoints import all_tensors
 from support.families_reference import CONFIGS, Reference, random_tensors, shapes, write_family
 from support.llada_reference import EOS, MASK, VOCAB, softmax
@@ -176,6 +178,34 @@ def test_there_must_be_a_router_to_freeze(base, tmp_path):
     with pytest.raises(LiftError, match="training.router='frozen': the model has no experts"):
         fit(base("sdar"), tmp_path / "none", get_objective("vanilla"), router="frozen")
     assert not (tmp_path / "none").exists()
+
+
+def test_examples_that_share_rows_train_to_the_same_weights(base, tmp_path):
+    """Of one length, so that rows of their own have no padding: two in a row, and one in the next."""
+    texts = [Example(i, one.prompt, one.response[:6]) for i, one in enumerate(map(example, range(8)))]
+    found, passes = [], []
+    for pack_to in (None, 20):
+        settings = TrainSettings(**SETTINGS | {"batch_size": 3, "max_steps": 4, "pack_to": pack_to})
+        model = AutoModelForMaskedLM.from_pretrained(base("sdar"))
+        output = tmp_path / str(pack_to)
+        trained, log = train(model, TOKENIZER, texts, get_objective("lift"), settings, output, 3)
+        found.append((weights(trained), [line["loss"] for line in log]))
+        passes.append(json.loads((output / "passes.json").read_text()))
+    assert found[1][1] == pytest.approx(found[0][1], rel=1e-4)
+    for name, tensor in found[0][0].items():
+        torch.testing.assert_close(found[1][0][name], tensor, rtol=1e-3, atol=1e-4, msg=name)
+    assert passes[1]["forward_passes"] < 0.8 * passes[0]["forward_passes"]
+
+
+def test_rows_are_shared_by_models_with_blocks_only(base, tmp_path):
+    settings = TrainSettings(**SETTINGS | {"pack_to": 20})
+    model = AutoModelForMaskedLM.from_pretrained(base("sdar"))
+    model.config.block_size = None
+    with pytest.raises(LiftError, match="training.pack_to=20: the model has no blocks"):
+        train(model, TOKENIZER, [example(0)], get_objective("vanilla"), settings, tmp_path / "run", 0)
+    assert not (tmp_path / "run").exists()
+    with pytest.raises(ValidationError, match="pack_to=20 and pad_to=30: packed rows have no padding"):
+        TrainSettings(pack_to=20, pad_to=30)
 
 
 @pytest.mark.parametrize("noise", ["sequence", "block"])
