@@ -43,7 +43,7 @@ class LiftDLM(LM):
     """A masked diffusion language model.
 
     Args:
-        pretrained: folder, Hub id or "lift-tiny"; LLaDA-8B-Instruct by default.
+        pretrained: folder, Hub id or a model inside the package; LLaDA-8B-Instruct by default.
         batch_size: requests decoded together, or "auto": as many as `token_budget` admits.
         max_batch_size: bound on "auto".
         token_budget: canvas tokens in a pass with "auto"; by default what memory admits.

@@ -1,4 +1,4 @@
-"""`load_model`: a checkpoint folder, a Hub id or "lift-tiny", as a model and its tokenizer.
+"""`load_model`: a checkpoint folder, a Hub id or a model inside the package, as a model and its tokenizer.
 
 Importing this module (or `lift_harness.models`) makes transformers' AutoConfig, AutoModel and
 AutoModelForMaskedLM know the native families.
@@ -77,7 +77,7 @@ def load_model(
     """Load a checkpoint in the official format, without running any code from it (docs/checkpoints.md).
 
     Args:
-        name: a folder, a Hub id such as "GSAI-ML/LLaDA-8B-Instruct", or "lift-tiny".
+        name: a folder, a Hub id such as "GSAI-ML/LLaDA-8B-Instruct", or "lift-tiny", "lift-tiny-block".
         dtype: of the weights; "auto": what config.json says, else as stored.
         device: "cpu", "cuda", ...; by default the GPU if there is one.
         device_map: as transformers has it ("auto", or module to device), in place of `device`.

@@ -13,6 +13,7 @@ from lm_eval.tasks import TaskManager
 from lift_harness.errors import LiftError
 from lift_harness.lm.model import LiftDLM
 from lift_harness.models.chat import encode_example
+from lift_harness.models.checkpoint import BUILT_IN
 from lift_harness.tasks import prompts
 from lift_harness.tasks.protocol import load_task
 
@@ -170,9 +171,10 @@ def lm_eval_command(*args):
     )
 
 
-def test_the_stock_command_evaluates_lift_tiny():
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_the_stock_command_evaluates_what_is_inside_the_package(name):
     done = lm_eval_command(
-        *("--model", "lift_dlm", "--model_args", "pretrained=lift-tiny"),
+        *("--model", "lift_dlm", "--model_args", f"pretrained={name}"),
         *("--tasks", "lift_sudoku_mini", "--limit", "2", "--batch_size", "auto"),
     )
     assert done.returncode == 0, done.stderr[-2000:]
