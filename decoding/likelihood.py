@@ -291,12 +291,20 @@ def surest(model: Any, parts: Sequence[Part], mask_id: int) -> Tensor:
         choice = choose(logits, GREEDY, mask_id, [])
         confidence[row, column] = choice.confidence.cpu()
         right[row, column] = (choice.token == token).cpu()
+    led = torch.tensor([leads(model, part.text) for part in parts for _ in part.masked])
+    first = led & torch.cat([part.masked[:, 0] for part in parts])
+    confidence[first, 1:] = -torch.inf
     best = confidence.argmax(-1, keepdim=True)  # the leftmost of equals; NaN, if there is one
     sure = confidence.gather(1, best).tolist()
     names = [part.text.name for part in parts for _ in part.masked]
     for name, values in zip(names, sure, strict=True):
         check_finite(name, values)
     return torch.where(right.gather(1, best), best, -1)[:, 0]
+
+
+def leads(model: Any, text: Text) -> bool:
+    """Whether a text's first token is known before the others: that of a block, predicted a place earlier."""
+    return bool(model.block_size and model.logit_shift and len(text.context) % model.block_size == 0)
 
 
 def masked_logits(

@@ -202,17 +202,20 @@ def test_greedy_is_what_decoding_one_token_a_pass_gives(llada, reference, shift,
     assert found == truth and sorted(done) == list(range(len(asked)))
 
 
-def test_greedy_in_blocks_is_what_decoding_one_token_a_pass_gives(tmp_path):
-    model = load_blocks(write_blocks(tmp_path, "sdar")).double()
-    (text,) = texts([(6, 1)])
-    config = settings_for(model, dict(gen_length=10, schedule="sdar_static", early_stop=False))
-    (out,) = generate(model, [text.context], config, mask_id=MASK)  # to the end of the second block
-    targets = [tuple(out.ids)]
-    targets += [(*out.ids[:i], (out.ids[i] + 1) % MASK, *out.ids[i + 1 :]) for i in range(10)]
-    done = []
-    asked = [Text(text.context, target) for target in targets]
-    assert greedy_matches(model, asked, mask_id=MASK, on_done=done.append) == [True, *[False] * 10]
-    assert sorted(done) == list(range(11))
+@pytest.mark.parametrize("family", ["sdar", "fast-dllm"])
+def test_greedy_in_blocks_is_what_decoding_one_token_a_pass_gives(tmp_path, family):
+    """Fast-dLLM v2 knows a block's first token before the rest, which begins from it."""
+    model = load_blocks(write_blocks(tmp_path, family)).double()
+    asked, done = [], []
+    for text in texts([(6, 1), (8, 1), (3, 1), (12, 1)]):  # to the end of the third block
+        length = 3 * BLOCK - len(text.context)
+        config = settings_for(model, dict(gen_length=length, schedule="sdar_static", early_stop=False))
+        (out,) = generate(model, [text.context], config, mask_id=MASK)
+        targets = [tuple(out.ids)]
+        targets += [(*out.ids[:i], (out.ids[i] + 1) % MASK, *out.ids[i + 1 :]) for i in range(10)]
+        asked += [Text(text.context, target) for target in targets]
+    assert greedy_matches(model, asked, mask_id=MASK, on_done=done.append) == [True, *[False] * 10] * 4
+    assert sorted(done) == list(range(44))
 
 
 def test_the_surest_token_counts_not_another_that_is_right(model, reference):
