@@ -110,6 +110,29 @@ def test_a_model_with_blocks_is_scored_block_by_block(tmp_path, family):
     assert values.std(ddof=1) < 1.3 * np.mean([one.stderr for one in sampled])
 
 
+@pytest.mark.parametrize("family", ["sdar", "fast-dllm"])
+def test_rows_of_a_text_share_its_context(tmp_path, monkeypatch, family):
+    """Read once a pass; and a text depends neither on the others nor on how it is cut up."""
+    model = load_blocks(write_blocks(tmp_path, family))
+    asked, columns = texts([(26, 4), (9, 7), (3, 12), (16, 8), (17, 1)]), []
+    forward = model.hidden_states
+
+    def counting(ids, *args, **kwargs):
+        columns.append(ids.numel())
+        return forward(ids, *args, **kwargs)
+
+    monkeypatch.setattr(model, "hidden_states", counting)
+    for length, read in ((26, 24), (16, 16 - BLOCK * model.logit_shift)):
+        elbo(model, texts([(length, 4)]), mask_id=MASK)  # in 15 rows
+        assert sum(columns) == read + 15 * (length + 4 - read)
+        columns.clear()
+    together = elbo(model, asked, mask_id=MASK, mc_num=7)
+    for budget in (1, 60, 300):
+        found = elbo(model, asked, mask_id=MASK, mc_num=7, token_budget=budget)
+        for one, other in zip(found, together, strict=True):
+            assert one.value == pytest.approx(other.value, abs=1e-4) and one.rows == other.rows
+
+
 def test_samples_estimate_the_mean_over_all_orders(model):
     asked = texts([(3, 4), (9, 3)])
     exact = elbo(model, asked, mask_id=MASK)
