@@ -148,3 +148,27 @@ def test_a_block_size_that_contradicts_the_model_is_refused(write, nameless, tmp
         with pytest.raises(LiftError, match=said) as error:
             train_eval(write([{"name": "vanilla"}], **keys), tmp_path / "run", only="train")
         assert "\n" not in str(error.value) and not (tmp_path / "run").exists()
+
+
+# ---- the one that everybody can run
+
+
+def test_the_quickstart_of_block_diffusion(tmp_path):
+    """Cut down: its table, its report, and the decodings that the report replays."""
+    cut = [
+        *("training.max_steps=2", "training.batch_size=4", "training.lora.r=2", "data.0.n=8", "data.1.n=8"),
+        *("eval.limit=2", "eval.sample_limit=2", "eval.samples=2", "eval.traces=1"),
+        "eval.tasks=[lift_sudoku_mini]",
+    ]
+    found = train_eval(load_recipe("quickstart-block", cut), tmp_path / "run", console=Console(quiet=True))
+    assert list(found["scores"]) == ["base", "vanilla", "lift-h3"]
+    for scores in found["scores"].values():
+        assert {"acc", "solved", "pass@1", "pass@2"} <= set(scores["lift_sudoku_mini"])
+    for name in ("vanilla", "lift-h3"):
+        folder = tmp_path / "run" / name
+        config = json.loads((folder / "train" / "adapter" / "adapter_config.json").read_text())
+        assert config["base_model_name_or_path"] == "lift-tiny-block"
+        traces = [json.loads(line) for line in (folder / "eval" / "traces.jsonl").read_text().splitlines()]
+        assert len(traces) == 1 + 2 and all(max(trace["step"]) >= 4 for trace in traces)
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "lift-tiny-block" in page and "quickstart-block" in page
