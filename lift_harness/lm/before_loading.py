@@ -15,12 +15,13 @@ from lm_eval.tasks import TaskManager
 from lm_eval.utils import simple_parse_args_string
 
 from lift_harness.errors import LiftError
+from lift_harness.lm import diffusion_gemma
 from lift_harness.lm.arguments import DEFAULT_MODEL, LOADING, check_arguments, checked_batch_size
 from lift_harness.lm.model import LiftDLM
 from lift_harness.lm.requests import SETTINGS, first_sample
 from lift_harness.models.configuration_backbone import check_block_size
 from lift_harness.models.loading import check_attention, check_dtype, quantise
-from lift_harness.models.without_weights import shape_of, tokenizer_of
+from lift_harness.models.without_weights import is_diffusion_gemma, shape_of, tokenizer_of
 from lift_harness.tasks.catalog import expand
 from lift_harness.tasks.protocol import ProtocolTask
 
@@ -45,8 +46,15 @@ class Unloaded:
         check_model_args(model_args)
         given = {**PARAMETERS, **model_args}
         self.truncate, self.use_chat_template = given["truncate"], given["chat_template"]
-        self.settings = {name: value for name, value in model_args.items() if name in SETTINGS}
+        known = (*SETTINGS, *diffusion_gemma.SETTINGS)
+        self.settings = {name: value for name, value in model_args.items() if name in known}
         name = given["pretrained"] or DEFAULT_MODEL
+        if is_diffusion_gemma(name, given["revision"]):
+            others = {name: model_args[name] for name in (*LOADING, "peft") if name in model_args}
+            small = {"revision": given["revision"], "chat_template": given["chat_template_file"], **others}
+            self.model, self.tokenizer = diffusion_gemma.load(name, device="meta", **small)
+            self.context_length = self.model.config.max_position_embeddings
+            return
         self.model = shape_of(name, given["revision"], model_args.get("block_size"))
         self.tokenizer, self.context_length = tokenizer_of(
             name,

@@ -25,7 +25,9 @@ from tqdm import tqdm
 
 from lift_harness.decoding import Generation, run
 from lift_harness.decoding.batching import default_budget
+from lift_harness.lm import diffusion_gemma
 from lift_harness.lm.arguments import DEFAULT_MODEL, LOADING, check_arguments, checked_batch_size, usable
+from lift_harness.lm.diffusion_gemma import DiffusionGemma
 from lift_harness.lm.loglikelihood import loglikelihood, loglikelihood_rolling
 from lift_harness.lm.requests import GenerationRequest, generation_requests
 from lift_harness.lm.response_cache import ResponseCache, response_key
@@ -33,6 +35,7 @@ from lift_harness.models import load_model
 from lift_harness.models.chat import render_chat, stop_ids
 from lift_harness.models.identity import checkpoint_id
 from lift_harness.models.loading import embedding_rows
+from lift_harness.models.without_weights import is_diffusion_gemma
 from lift_harness.ranks import Ranks
 
 Finish = Callable[[GenerationRequest, Generation], None]
@@ -98,7 +101,8 @@ class LiftDLM(LM):
         self.ranks = Ranks(device)
         self.pretrained, self.peft, self.revision = pretrained, peft, revision
         self.loading = {**loading, "chat_template": chat_template_file}
-        self.model, self.tokenizer = load_model(
+        load: Any = diffusion_gemma.load if is_diffusion_gemma(pretrained, revision) else load_model
+        self.model, self.tokenizer = load(
             pretrained,
             dtype=dtype,
             device=None if "device_map" in loading else self.ranks.device or usable(device),
@@ -253,10 +257,17 @@ class LiftDLM(LM):
             self.counts.update(one.cost(self.tokenizer, out), decoded_tokens=len(out.ids))
             finish(one, out)
 
+        asked = [one.canvas(self.tokenizer) for one in wanted]
+        if isinstance(self.model, DiffusionGemma):
+            for i, request in enumerate(asked):
+                out = self.model.decode(request)
+                self.counts["calls"] += out.forward_passes
+                done(i, out)
+            return
         auto = self.batch_size == "auto"
         run(
             self.model,
-            [one.canvas(self.tokenizer) for one in wanted],
+            asked,
             mask_id=self.mask_id,
             eos_id=stop_ids(self.tokenizer),
             batch_size=self.max_batch_size if auto else int(self.batch_size),

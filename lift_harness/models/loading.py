@@ -52,6 +52,7 @@ from lift_harness.models.tokenization import Special, load_tokenizer, resolve_id
 __all__ = ["BUILT_IN", "MODEL_CLASSES", "load_model"]
 
 ATTENTION = ("sdpa", "eager", "flash_attention_2")
+DIFFUSION_GEMMA = "diffusion_gemma"  # is loaded by `lift_dlm` itself (lm/diffusion_gemma.py)
 EXPERT = re.compile(r"\.mlp\.experts\.(\d+)\.")
 FLOATS = (torch.float32, torch.bfloat16, torch.float16)
 OFFLOADED: list[TemporaryDirectory[str]] = []  # folders of models that are in part on the disk, until the end
@@ -166,6 +167,11 @@ def empty_model(folder: Path, name: str, block_size: int | None = None) -> tuple
         raise LiftError(f"model {name!r} has no config.json; give the folder of a checkpoint")
     written = read_json(member(folder, "config.json"))
     kind, family = written.get("model_type"), family_of(written)
+    if kind == DIFFUSION_GEMMA:
+        raise LiftError(
+            f"{name}: DiffusionGemma is decoded by lm-eval's --model lift_dlm only; it cannot be trained, "
+            "analysed, merged or chatted with here"
+        )
     if family is None and (not isinstance(kind, str) or kind not in HEADS):
         raise LiftError(
             f"{name}: config.json says model_type={kind!r}, which lift-harness cannot decode; "

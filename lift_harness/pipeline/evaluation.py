@@ -111,7 +111,7 @@ def check_evaluation(recipe: Asked, settings: EvalSettings) -> None:
     """Refuse tasks, data, model args and settings that are not in order, before weights are loaded."""
     from lift_harness.lm.before_loading import Unloaded, check_requests, check_sandbox
 
-    model = Unloaded({**settings.model_args, "pretrained": recipe.model, "batch_size": settings.batch_size})
+    model = Unloaded({**model_args(recipe, settings), "batch_size": settings.batch_size})
     for run in evaluations(recipe, settings):
         tasks = load_tasks(run, settings)
         check_sandbox(tasks, False)
@@ -216,13 +216,18 @@ def open_checkpoint(recipe: Asked, settings: EvalSettings, checkpoint: Path | No
     """The base model (`checkpoint` None), with an adapter or as a whole checkpoint, as lm-eval's model."""
     from lift_harness.lm.model import LiftDLM
 
-    assert isinstance(recipe.model, str)
-    weights: dict[str, Any] = {**settings.model_args, "pretrained": recipe.model}
+    weights = model_args(recipe, settings)
     if checkpoint is not None and (checkpoint / "adapter_config.json").is_file():
         weights["peft"] = str(checkpoint)
     elif checkpoint is not None:
         weights["pretrained"] = str(checkpoint)
     return LiftDLM(**weights, batch_size=settings.batch_size)
+
+
+def model_args(recipe: Recipe, settings: EvalSettings) -> dict[str, Any]:
+    """The recipe's checkpoint as arguments of `LiftDLM`."""
+    assert isinstance(recipe.model, str)
+    return {**settings.model_args, **recipe.loading, "pretrained": recipe.model}
 
 
 def remove_unfinished(folder: Path) -> None:

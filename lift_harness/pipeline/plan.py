@@ -139,6 +139,8 @@ def training_stage(
     steps = settings.max_steps or ceil(ceil(len(lengths) / step) * settings.epochs)
     rows = steps * step if settings.max_steps else round(len(lengths) * settings.epochs)
     mean = settings.pad_to or sum(lengths) / len(lengths)
+    if settings.pack_to:  # about: examples do not fill a row to its end
+        rows, mean = ceil(rows / max(1, settings.pack_to // mean)), settings.pack_to
     trained, scored = method.build_objective().passes
     if with_blocks:  # the clean text is a pass too, and one for each pass that cannot share it
         trained += 1
@@ -169,7 +171,7 @@ def evaluation_stage(recipe: Recipe, settings: EvalSettings, parameters: Paramet
     from lift_harness.tasks.catalog import decoding_settings
 
     items, passes, tokens, notes = 0, 0, 0, []
-    shape = None if isinstance(recipe.model, NewModel) else shape_of(recipe.model)
+    shape = None if isinstance(recipe.model, NewModel) else shape_of(recipe.model, **recipe.loading)
     weaker = spelled({name: value for name, value in settings.model_args.items() if name in SETTINGS})
     for run in evaluations(recipe, settings):
         for task in load_tasks(run, settings):

@@ -90,6 +90,7 @@ def preview(
     seed: int = 0,
     epoch: int = 0,
     pad_to: int | None = None,
+    pack_to: int | None = None,
     model: Any = None,
     block_size: int | None = None,
     plain: bool = False,
@@ -104,13 +105,14 @@ def preview(
         seed: of the recipe.
         epoch: whose noise; from 0.
         pad_to: as in training.
+        pack_to: as in training.
         model: to follow methods that ask it what to hide.
         block_size: of the model, where it is not given.
         plain: mark hidden tokens with brackets, not by colour.
     """
     if not 0 < t <= 1:
         raise LiftError(f"t={t} is not in (0, 1]: it is the share of the response that is hidden")
-    inputs = Collator(tokenizer.eos_token_id, pad_to)(examples)
+    inputs = Collator(tokenizer.eos_token_id, pad_to, pack_to)(examples)  # shown in rows of their own
     response, ids = inputs["labels"] != -100, inputs["example_id"]
     priority, padding = inputs.get("priority"), inputs.get("padding")
     batch = Batch(inputs["input_ids"], response, ids, tokenizer.mask_token_id, priority, padding)
@@ -227,6 +229,7 @@ def preview_recipe(
         t=t,
         seed=recipe.seed,
         pad_to=settings.pad_to,
+        pack_to=settings.pack_to,
         model=model,
         block_size=block_size_of(recipe),
         plain=plain,
@@ -244,4 +247,4 @@ def whole_model(recipe: Recipe) -> Any:
 
     if not isinstance(recipe.model, str):
         raise LiftError(f"recipe {recipe.name!r} makes a new model; there is none to load yet")
-    return load_model(recipe.model, device="cpu")[0]
+    return load_model(recipe.model, device="cpu", **recipe.loading)[0]

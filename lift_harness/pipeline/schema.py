@@ -110,7 +110,7 @@ class EvalSettings(Strict):
     @field_validator("model_args")
     @classmethod
     def _not_the_recipes(cls, model_args: dict[str, Any]) -> dict[str, Any]:
-        for name in ("pretrained", "peft", "batch_size", "response_cache"):
+        for name in ("pretrained", "peft", "batch_size", "response_cache", "block_size"):
             if name in model_args:
                 raise ValueError(f"{name} is set by the recipe and the run; leave it out")
         return model_args
@@ -136,6 +136,7 @@ class Recipe(Strict):
     seed: int = Field(0, ge=0, lt=2**31)
     seeds: int = Field(1, ge=1, le=1000, description="trainings of each method: with seed, seed + 1, ...")
     model: str | NewModel = "lift-tiny"
+    block_size: int | None = Field(None, ge=1, description="of a model whose files name none (dllm's BD3LM)")
     data: list[DataSource] = Field(min_length=1)
     validation: float = Field(0, ge=0, description="share of the data, or a count, that is not trained on")
     training: TrainSettings = TrainSettings()
@@ -162,9 +163,20 @@ class Recipe(Strict):
         return self
 
     @model_validator(mode="after")
+    def _blocks_of_a_checkpoint(self) -> Recipe:
+        if self.block_size is not None and isinstance(self.model, NewModel):
+            raise ValueError(f"block_size={self.block_size}: of a new model it is model.block_size")
+        return self
+
+    @model_validator(mode="after")
     def _described(self) -> Recipe:
         self.description = self.description or made_title(self)
         return self
+
+    @property
+    def loading(self) -> dict[str, Any]:
+        """How its checkpoint is loaded: arguments of `load_model`."""
+        return {} if self.block_size is None else {"block_size": self.block_size}
 
     def training_of(self, method: Method) -> TrainSettings:
         """The training settings of one method."""

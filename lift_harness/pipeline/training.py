@@ -34,7 +34,7 @@ def check_training(recipe: Recipe) -> tuple[Any, dict[str, Any]]:
     else:
         folder = find_folder(recipe.model)
         check_weights(recipe.model, empty_model(folder, recipe.model)[1], read_headers(folder))
-        model = model_identity(folder, recipe.model)
+        model = {**model_identity(folder, recipe.model), **recipe.loading}
     check_settings(recipe, context)
     split_records(recipe, data.records)
     check_methods(recipe, data.records, tokenizer, context)
@@ -135,7 +135,7 @@ def base_model(recipe: Recipe, records: Any) -> tuple[Any, Any]:
         tokenizer = new_tokenizer(records)
         config = tiny_config(tokenizer, **recipe.model.shape)
         return MODEL_CLASSES[config.model_type](config), tokenizer
-    return load_model(recipe.model)
+    return load_model(recipe.model, **recipe.loading)
 
 
 def save_weights(model: Any, tokenizer: Any, folder: Path, base: str | NewModel) -> None:
