@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import cache
 
 from lift_harness.errors import LiftError, did_you_mean
 
@@ -49,6 +50,9 @@ OF_OPERATIONS, OF_BANDWIDTH = 0.4, 0.6
 # Of a large product's rate on a CPU: docs/performance.md has 0.67 to 0.72 (`mid`, exact decoding), and models
 # as small as lift-tiny reach a quarter of it.
 OF_PRODUCTS = 0.4
+# Seconds that a model call takes whatever its size: Python's 2 ms (docs/performance.md), and what launching
+# the work of a layer may take on a GPU (reckoned, not measured).
+A_CALL, A_LAYER = 2e-3, 2e-4
 CONTEXT = GIB  # of a GPU's memory: CUDA, the libraries' workspaces (reckoned, not measured)
 
 
@@ -59,22 +63,49 @@ class Machine:
     Attributes:
         name: for the reader.
         kind: "cuda" or "cpu".
-        count: processes that share the work, a card each; on a CPU its memory and cores.
+        count: processes that share the work: a card each, or the memory and cores of a CPU.
         memory: bytes of each.
-        reserved: bytes of it that the libraries take.
-        rate: operations a second that each reaches; None: unknown.
-        bandwidth: bytes a second that each reaches; None: unknown.
-        stated: how the rate is known.
+        card: its figures; None: a CPU, or a card that the table has not.
     """
 
     name: str
     kind: str
     count: int
     memory: int
-    reserved: int
-    rate: float | None
-    bandwidth: float | None
-    stated: str
+    card: Card | None = None
+
+    @property
+    def reserved(self) -> int:
+        """Bytes that the libraries take of it."""
+        return CONTEXT if self.kind == "cuda" else 0
+
+    @property
+    def rate(self) -> float:
+        """Operations a second that a process is reckoned to reach: by the card's figures or a timed product."""
+        if self.card is not None:
+            return OF_OPERATIONS * self.card.operations * 1e12
+        return (OF_OPERATIONS if self.kind == "cuda" else OF_PRODUCTS / self.count) * product_rate(self.kind)
+
+    def seconds(self, operations: float, calls: float, layers: int, read: float = 0.0) -> float:
+        """How long work takes that its processes share.
+
+        Args:
+            operations: of products.
+            calls: of the model, one after the other.
+            layers: of the model.
+            read: bytes of weights, by all calls together.
+        """
+        at_least = calls * (A_CALL + A_LAYER * layers)
+        reading = 0.0 if self.card is None else read / (OF_BANDWIDTH * self.card.bandwidth * 1e9)
+        return max(operations / self.rate, reading, at_least) / self.count
+
+    @property
+    def stated(self) -> str:
+        """How the rate is known."""
+        if self.card is not None:
+            return f"{OF_OPERATIONS:.0%} of {self.card.operations:g} TFLOP/s ({self.card.source})"
+        share = OF_OPERATIONS if self.kind == "cuda" else OF_PRODUCTS
+        return f"{share:.0%} of {product_rate(self.kind) / 1e9:,.0f} GFLOP/s (a product, timed here)"
 
 
 def machine(on: str | None, nproc: int | None) -> Machine:
@@ -107,36 +138,19 @@ def machine(on: str | None, nproc: int | None) -> Machine:
 
 def of_card(name: str, card: Card, count: int) -> Machine:
     """A machine with `count` such cards."""
-    return Machine(
-        name=f"{count} x {name}",
-        kind="cuda",
-        count=count,
-        memory=int(card.memory * GIB),
-        reserved=CONTEXT,
-        rate=OF_OPERATIONS * card.operations * 1e12,
-        bandwidth=OF_BANDWIDTH * card.bandwidth * 1e9,
-        stated=f"{OF_OPERATIONS:.0%} of {card.operations:g} TFLOP/s ({card.source}), a share that is stated, "
-        "not measured",
-    )
+    return Machine(f"{count} x {name}", "cuda", count, int(card.memory * GIB), card)
 
 
 def this_machine(count: int) -> Machine:
-    """The GPUs here, as the table has them or by a product that is timed; without any, the CPU."""
+    """The GPUs here, with the table's figures if it has them; without any, the CPU."""
     import torch
 
     if not torch.cuda.is_available():
         return this_cpu(count)
-    properties = torch.cuda.get_device_properties(0)
-    known = card_called(properties.name)
-    if known is not None:
-        made = of_card(known, CARDS[known], count)
-        return replace(made, memory=properties.total_memory)
-    rate = product_rate("cuda")
-    stated = f"{OF_OPERATIONS:.0%} of {rate / 1e12:.0f} TFLOP/s, a product timed here"
-    found = f"{count} x {properties.name}"
-    return Machine(
-        found, "cuda", count, properties.total_memory, CONTEXT, OF_OPERATIONS * rate, None, stated
-    )
+    found = torch.cuda.get_device_properties(0)
+    known = card_called(found.name)
+    card = None if known is None else CARDS[known]
+    return Machine(f"{count} x {known or found.name}", "cuda", count, found.total_memory, card)
 
 
 def card_called(name: str) -> str | None:
@@ -151,20 +165,11 @@ def this_cpu(count: int) -> Machine:
     import psutil
     import torch
 
-    rate = product_rate("cpu") / count
-    threads = f"{torch.get_num_threads()} threads"
-    return Machine(
-        name=f"this CPU ({threads})",
-        kind="cpu",
-        count=count,
-        memory=psutil.virtual_memory().total // count,
-        reserved=0,
-        rate=OF_PRODUCTS * rate,
-        bandwidth=None,
-        stated=f"{OF_PRODUCTS:.0%} of {rate / 1e9:.0f} GFLOP/s, a product timed here",
-    )
+    name = f"this CPU, {torch.get_num_threads()} threads"
+    return Machine(name, "cpu", count, psutil.virtual_memory().total // count)
 
 
+@cache
 def product_rate(kind: str) -> float:
     """Operations a second of a large product here: bf16 on a GPU, float32 on a CPU."""
     import torch

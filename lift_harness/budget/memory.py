@@ -8,11 +8,13 @@ token are left out. Shapes: D hidden, V vocabulary, F inside the feed-forward.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from dataclasses import dataclass
-from math import ceil
 from typing import NamedTuple
 
-from lift_harness.budget.shape import Matrix, Shape
+from lift_harness.budget.shape import Shape
+from lift_harness.decoding.decision import LOGITS_AT_ONCE as LOGITS_OF_A_PASS
+from lift_harness.decoding.decision import ON_GPU
 from lift_harness.training.settings import LoraSettings
 from lift_harness.training.vocabulary import LOGITS_AT_ONCE
 
@@ -112,7 +114,6 @@ def adapter_numbers(shape: Shape, lora: LoraSettings) -> float:
     """Trained numbers of adapters."""
     adapted = shape.adapted(lora)
 
-
     return sum(lora.r * (m.inputs + m.outputs) for m in adapted)
 
 
@@ -130,7 +131,9 @@ def model_states(shape: Shape, how: Training) -> Memory:
     if how.strategy == "fsdp":
         own = 4 if how.bf16 else own
         weights, gradients, optimiser = (
-            (frozen * stored + trained * own) / n, trained * own / n, 2 * trained * own / n
+            (frozen * stored + trained * own) / n,
+            trained * own / n,
+            2 * trained * own / n,
         )
         communication = gathered_at_once(shape, how)
     elif how.strategy == "zero2":
@@ -271,3 +274,46 @@ def head_memory(shape: Shape, how: Training) -> float:
         return piece + states
     cast = c if c < width(shape, how) else 0
     return piece + states + shape.head * (4 + cast)
+
+
+# ---------------------------------------------------------------- decoding
+
+
+def decoding_memory(
+    shape: Shape,
+    rows: int,
+    columns: int,
+    block: int,
+    with_cache: bool,
+    noisy: bool = False,
+    kind: str = "cuda",
+) -> Memory:
+    """A pass that decodes.
+
+    Args:
+        shape: of the model, in the numbers that it is loaded in.
+        rows: requests in the pass.
+        columns: of a canvas, prompt and `gen_length`.
+        block: columns of a canvas that are masked at a time.
+        with_cache: whether keys and values are kept.
+        noisy: whether candidates are drawn (a temperature above 0).
+        kind: of device.
+    """
+    D, F, size = shape.hidden, shape.feed_forward, shape.dtype_bytes
+    cache = rows * (columns + 1) * shape.cached * size * with_cache
+    working = rows * columns * (3 * F + (4 + (size < 4) + 2 * shape.routed[0]) * D) * size
+    at_once = LOGITS_OF_A_PASS * (ON_GPU if kind == "cuda" else 1) // shape.vocabulary
+    each = size * (size < 4) + (24 if noisy else 8)  # float32 copies; noise is hashed in 64 bits
+    logits = min(rows * block, max(1, at_once)) * shape.vocabulary * each
+    weights = float(shape.parameters.total * size)
+    passing = (cache + working, 0.0) if working > logits else (cache, float(logits))  # one, then the other
+    return Memory(weights, 0.0, 0.0, *passing, 0.0)
+
+
+def most_requests(shape: Shape, room: int, columns: int, block: int, with_cache: bool, kind: str) -> int:
+    """The largest batch that fits into `room` bytes, up to 100,000; 0 if not even one request does."""
+
+    def needs(rows: int) -> float:
+        return decoding_memory(shape, rows, columns, block, with_cache, kind=kind).total
+
+    return bisect_right(range(1, 100_001), room, key=needs)

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
 from torch import nn
 
-from lift_harness.decoding.batching import activations, cached
+from lift_harness.decoding.batching import cached
 from lift_harness.models.base import DiffusionLM
 from lift_harness.models.checkpoint import read_headers, stored_dtype
 from lift_harness.models.experts import Experts, Parameters, count_parameters
@@ -56,7 +57,6 @@ class Shape:
         attention_modules: those that get adapters by default.
         native: a model of this project, of which is known what it keeps for the backward pass.
         cached: numbers that a cache keeps of a token.
-        working: numbers that a pass of decoding holds of a token at a time.
     """
 
     parameters: Parameters
@@ -75,12 +75,12 @@ class Shape:
     attention_modules: tuple[str, ...]
     native: bool
     cached: int
-    working: int
 
     @property
     def feed_forward(self) -> float:
         """Numbers of a token inside a layer's feed-forward, experts together, on average over the layers."""
-        return sum(m.outputs * m.uses for m in self.matrices if m.name in GATES) / self.layers
+        found = sum(m.outputs * m.uses for m in self.matrices if m.name in GATES)
+        return found / self.layers or 4.0 * self.hidden  # of encoders, whose layers have other names
 
     @property
     def products(self) -> float:
@@ -111,7 +111,6 @@ def shape_of(model: Any, dtype_bytes: int) -> Shape:
     layers = config.num_hidden_layers
     hidden, vocabulary = config.hidden_size, embedding_rows(model)
     head_size = getattr(model, "head_size", hidden // config.num_attention_heads)
-    norms = getattr(config, "qk_norm", False)
     return Shape(
         parameters=count_parameters(model),
         dtype_bytes=dtype_bytes,
@@ -120,7 +119,7 @@ def shape_of(model: Any, dtype_bytes: int) -> Shape:
         queries=config.num_attention_heads * head_size,
         keys=kept // (2 * layers) if kept else hidden,
         heads=config.num_attention_heads,
-        head_norms=bool(norms),
+        head_norms=bool(getattr(config, "qk_norm", False)),
         vocabulary=vocabulary,
         context=getattr(config, "max_position_embeddings", None),
         block_size=getattr(model, "block_size", None),
@@ -129,7 +128,6 @@ def shape_of(model: Any, dtype_bytes: int) -> Shape:
         attention_modules=tuple(getattr(model, "attention_modules", DiffusionLM.attention_modules)),
         native=native,
         cached=kept,
-        working=activations(model),
     )
 
 
@@ -139,8 +137,6 @@ def weight_bytes(config: dict[str, Any], folder: Path) -> int:
     named = config.get("dtype") or config.get("torch_dtype")
     if not named and not there:
         return 4
-    import torch
-
     return own_dtype(config, torch.float32 if named else stored_dtype(read_headers(folder))).itemsize
 
 
