@@ -81,7 +81,7 @@ class Machine:
 
     @property
     def rate(self) -> float:
-        """Operations a second that a process is reckoned to reach: by the card's figures or a timed product."""
+        """Operations a second that a process is reckoned to reach: a share of a card's or a product's."""
         if self.card is not None:
             return OF_OPERATIONS * self.card.operations * 1e12
         return (OF_OPERATIONS if self.kind == "cuda" else OF_PRODUCTS / self.count) * product_rate(self.kind)

@@ -24,7 +24,7 @@ def verdict(memory: Memory, machine: Machine, remedy: str = "") -> str:
         remedy: what to do where it does not fit.
     """
     needed = memory.total + machine.reserved
-    of = f"{gib(needed)} of {gib(machine.memory)} GiB"
+    of = f"{gib(needed)} of {gib(machine.memory)} GiB" if needed >= GIB / 10 else "less than 0.1 GiB"
     if not fits(memory, machine):
         return f"does not fit: {of}; {remedy}" if remedy else f"does not fit: {of}"
     if memory.activations is None:

@@ -281,7 +281,7 @@ def evaluation_stage(recipe: Recipe, settings: EvalSettings, shape: Shape, where
 def decoding_batch(
     shape: Shape, asked: int | str, decoding: Any, prompt: float, on: Machine
 ) -> tuple[int, Memory]:
-    """Requests that are decoded together, and what they take; of `auto` what one takes, which is the least."""
+    """Requests that are decoded together, and what they take; of `auto` what one takes, the least."""
     columns, with_cache = round(prompt) + decoding.gen_length, decoding.cache != "none"
     block, noisy = decoding.block_length, decoding.temperature > 0
     rows = asked if isinstance(asked, int) else 1
