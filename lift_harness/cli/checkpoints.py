@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from lift_harness.cli.options import Model, Peft, check_one_of
+from lift_harness.cli.options import Model, On, Peft, Processes, Strategy, check_one_of, check_strategy
 from lift_harness.errors import LiftError
 from lift_harness.files import check_writable
 
@@ -74,6 +74,9 @@ def doctor_command(
     prompt_length: Annotated[int | None, typer.Option(min=1, help="Of a prompt (default: 256).")] = None,
     memory: Annotated[float | None, typer.Option(metavar="GIB", min=0, help="Default: what is free.")] = None,
     revision: Annotated[str | None, typer.Option(help="Of a Hub id.")] = None,
+    on: On = None,
+    nproc: Processes = None,
+    strategy: Strategy = "ddp",
     json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Check this installation, or say what a checkpoint is, takes and has wrong (without loading weights)."""
@@ -88,7 +91,13 @@ def doctor_command(
         "prompt_length": prompt_length,
         "memory": memory,
         "revision": revision,
+        "on": on,
+        "nproc": nproc,
+        "strategy": None if strategy == "ddp" else strategy,
     }
+    check_strategy(strategy)
+    if on is not None and memory is not None:
+        raise LiftError(f"--on {on} and --memory {memory:g} both say how much there is; give one of them")
     given = {name: value for name, value in of_a_model.items() if value is not None}
     if model is None:
         if given:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from lift_harness.errors import LiftError
+from lift_harness.errors import LiftError, did_you_mean
 
 # ---------------------------------------------------------------- of models and decoding
 
@@ -41,7 +41,13 @@ Resume = Annotated[
     typer.Option("--resume", help="Keep what is valid of the run in the output folder, whatever its recipe."),
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would be done, and what it takes.")]
-Processes = Annotated[int, typer.Option("--nproc", min=1, help="Processes on this machine, one a GPU.")]
+Processes = Annotated[
+    int | None, typer.Option("--nproc", min=1, help="Processes, one a GPU (default: 1, or --on's cards).")
+]
+On = Annotated[
+    str | None,
+    typer.Option("--on", metavar="CARD:N", help="Reckon for other hardware: h100:8, a100:1, rtx4090, cpu."),
+]
 Strategy = Annotated[str, typer.Option("--strategy", help="Of several processes: ddp, fsdp, zero2, zero3.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the run in the output folder.")]
 
@@ -50,3 +56,11 @@ def check_one_of(resume: bool, overwrite: bool) -> None:
     """Refuse to keep and to replace what is in a folder."""
     if resume and overwrite:
         raise LiftError("--resume keeps what is in the folder, --overwrite replaces it; give one of them")
+
+
+def check_strategy(strategy: str) -> None:
+    """Refuse a strategy that there is not."""
+    from lift_harness.pipeline.launch import STRATEGIES
+
+    if strategy not in STRATEGIES:
+        raise LiftError(f"--strategy {strategy}: there is none; {did_you_mean(strategy, STRATEGIES)}")

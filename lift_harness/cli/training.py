@@ -10,6 +10,7 @@ import typer
 
 from lift_harness.cli.options import (
     DryRun,
+    On,
     Output,
     Overrides,
     Overwrite,
@@ -17,6 +18,7 @@ from lift_harness.cli.options import (
     Resume,
     Strategy,
     check_one_of,
+    check_strategy,
 )
 from lift_harness.errors import LiftError
 from lift_harness.files import check_writable
@@ -33,11 +35,12 @@ def train_eval_command(
     overwrite: Overwrite = False,
     only: Annotated[str | None, typer.Option(help="Only these stages: train or eval.")] = None,
     dry_run: DryRun = False,
-    nproc: Processes = 1,
+    nproc: Processes = None,
     strategy: Strategy = "ddp",
+    on: On = None,
 ) -> None:
     """Train every method of a recipe from one base model, evaluate all of them, print the table."""
-    run_recipe(recipe, set_, output, resume, overwrite, only, dry_run, nproc, strategy)
+    run_recipe(recipe, set_, output, resume, overwrite, only, dry_run, nproc, strategy, on)
 
 
 @app.command("train")
@@ -48,11 +51,12 @@ def train_command(
     resume: Resume = False,
     overwrite: Overwrite = False,
     dry_run: DryRun = False,
-    nproc: Processes = 1,
+    nproc: Processes = None,
     strategy: Strategy = "ddp",
+    on: On = None,
 ) -> None:
     """Train every method of a recipe, without evaluating."""
-    run_recipe(recipe, set_, output, resume, overwrite, "train", dry_run, nproc, strategy)
+    run_recipe(recipe, set_, output, resume, overwrite, "train", dry_run, nproc, strategy, on)
 
 
 def run_recipe(
@@ -63,17 +67,18 @@ def run_recipe(
     overwrite: bool,
     only: str | None,
     dry_run: bool,
-    nproc: int,
+    nproc: int | None,
     strategy: str,
+    on: str | None,
 ) -> None:
     """What `train-eval` and `train` share."""
-    from lift_harness.pipeline.launch import STRATEGIES
     from lift_harness.pipeline.recipe import load_recipe
 
     if only not in (None, "train", "eval"):
         raise LiftError(f"--only {only}: give train or eval")
-    if strategy not in STRATEGIES:
-        raise LiftError(f"--strategy {strategy}: give one of {', '.join(STRATEGIES)}")
+    check_strategy(strategy)
+    if on is not None and not dry_run:
+        raise LiftError(f"--on {on}: it belongs to --dry-run; what runs, runs on this machine")
     check_one_of(resume, overwrite)
     loaded = load_recipe(recipe, set_ or [])
     folder = output or Path("runs") / loaded.name
@@ -81,11 +86,11 @@ def run_recipe(
     if dry_run:
         from lift_harness.pipeline.plan import show_plan
 
-        show_plan(loaded, folder, only)
-    elif nproc > 1 or strategy != "ddp":
+        show_plan(loaded, folder, only, on=on, nproc=nproc, strategy=strategy)
+    elif (nproc or 1) > 1 or strategy != "ddp":
         from lift_harness.pipeline.launch import launch
 
-        launch(sys.argv[1:], nproc, strategy)
+        launch(sys.argv[1:], nproc or 1, strategy)
     else:
         from lift_harness.pipeline.train_eval import train_eval
 
