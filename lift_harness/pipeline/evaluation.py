@@ -14,12 +14,13 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
 
+from lift_harness.decoding import settings_for
 from lift_harness.errors import LiftError
 from lift_harness.lm.evaluation import Scores, evaluate
 from lift_harness.pipeline.schema import EvalSettings, Recipe
 from lift_harness.pipeline.stages import KEY, RESPONSES, Progress, stage_key
 from lift_harness.results import layout
-from lift_harness.tasks.catalog import expand, task_config
+from lift_harness.tasks.catalog import decoding_settings, expand, task_config
 
 if TYPE_CHECKING:
     from lift_harness.tasks.protocol import ProtocolTask
@@ -156,9 +157,11 @@ def evaluate_checkpoint(
     cost: Counter[str] = Counter()
     traced = f"{TRACES}{lm.rank or ''}"
     with (part / traced).open("w", encoding="utf-8") as traces:
-        for run in evaluations(recipe, settings):
+        runs = evaluations(recipe, settings)
+        sizes = [answer_tokens(lm, run, settings) for run in runs]
+        for i, run in enumerate(runs):
             lm.on_response = keep_response(lm.tokenizer, run, settings.traces, cost, traces)
-            lm.on_progress = partial(show_progress, progress, run.label)
+            lm.on_progress = partial(show_progress, progress, run.label, sizes, i)
             evaluated = evaluate(
                 lm,
                 load_tasks(run, settings),
@@ -218,9 +221,22 @@ def keep_response(
     return kept
 
 
-def show_progress(progress: Progress, label: str, done: int, total: int) -> None:
-    """Progress of one run of a stage."""
-    progress(done, total, label)
+def answer_tokens(lm: Any, run: Evaluation, settings: EvalSettings) -> int:
+    """Tokens of all answers of a run."""
+    tokens = 0
+    for task in load_tasks(run, settings):
+        own = decoding_settings(task.task_name)
+        decoding = settings_for(lm.model, lm.settings, run.gen_kwargs, task=own)
+        tokens += task.count(run.limit) * (run.samples or task.config.repeats) * decoding.gen_length
+    return tokens
+
+
+def show_progress(
+    progress: Progress, label: str, sizes: list[int], i: int, done: int, total: int, kept: bool
+) -> None:
+    """Progress of a stage whose i-th run, of so many tokens each, has come to a part of its requests."""
+    now = round(sizes[i] * done / total) if total else 0
+    progress(sum(sizes[:i]) + now, sum(sizes), label, kept)
 
 
 def trace(tokenizer: Any, run: Evaluation, asked: Any, out: Any) -> dict[str, Any]:

@@ -27,10 +27,11 @@ from lift_harness.pipeline.evaluation import (
     quiet,
 )
 from lift_harness.pipeline.manifest import manifest
+from lift_harness.pipeline.pace import kind_of
 from lift_harness.pipeline.report import markdown, score_tables, times_table
 from lift_harness.pipeline.schema import Method, Recipe
 from lift_harness.pipeline.stages import RECIPE, Found, Work, find_stage, prepare_output, run_stage
-from lift_harness.pipeline.training import check_training, train_method, training_key
+from lift_harness.pipeline.training import check_training, train_method, training_key, training_work
 from lift_harness.report import write_report
 from lift_harness.results.layout import method_folder
 from lift_harness.results.lock import clear, contents, sole_writer
@@ -79,6 +80,7 @@ def train_eval(
         title = Text.assemble((recipe.name, "bold"), f": {recipe.description}\noutput: {output}")
         display.console.print(title)
         run = Run(recipe, output, data, model, display)
+        display.pace.expect(run.work(only))
         if only == "eval":
             run.take_trained()
         # 3. The model that all start from.
@@ -119,6 +121,17 @@ class Run:
     display: Display
     stages: dict[str, Any] = field(default_factory=dict)
 
+    def work(self, only: Kind | None) -> dict[str, float]:
+        """Which stages there are, and how much each is of its kind."""
+        from lift_harness.pipeline.data import block_size_of
+
+        records, with_blocks = len(self.data.records), block_size_of(self.recipe) is not None
+        stages = {f"{BASE}/eval": 1.0}  # all evaluations are the same work
+        for method, _, where in trained_ones(self.recipe):
+            stages[f"{where}/train"] = training_work(self.recipe, method, records, with_blocks)
+            stages[f"{where}/eval"] = 1.0
+        return {stage: amount for stage, amount in stages.items() if only in (None, kind_of(stage))}
+
     def train(self, method: Method, seed: int, where: str) -> dict[str, Any]:
         """Train a method from the base model, or take what was trained: the stage's result."""
         key = training_key(self.recipe, method, seed, self.data, self.model)
@@ -135,8 +148,7 @@ class Run:
         """Do a stage, or take its record; its result."""
         name = f"{where}/{kind}"
         if name not in self.stages:
-            label = f"{where}: {kind}"
-            self.stages[name] = run_stage(self.output / where, kind, key, self.display, label, work)
+            self.stages[name] = run_stage(self.output / where, kind, key, self.display, name, work)
         return self.stages[name]["result"]
 
     def take_trained(self) -> None:
@@ -152,7 +164,7 @@ class Run:
                 not_done = f"not done in {self.output / where}"
                 why = f"damaged ({found.damage})" if found.damage else not_done
                 raise LiftError(f"{where}: train is {why}, and --only leaves it out; run without --only")
-            self.display.skip(f"{where}: train")
+            self.display.skip(f"{where}/train")
             self.stages[f"{where}/train"] = found.record
 
 

@@ -87,7 +87,7 @@ def train_method(
         settings,
         folder,
         seed,
-        [show_training(progress)],
+        [show_training(progress, len(validation))],
         validation=validation,
         resume=True,  # what is there has the same key
     )
@@ -107,6 +107,19 @@ def train_method(
     }
     passes = read_json(folder / "passes.json")
     return {"result": result, "cost": {**passes, "peak_memory_bytes": peak_memory()}}
+
+
+def training_work(recipe: Recipe, method: Method, records: int, with_blocks: bool) -> float:
+    """The work of a training on so many records, in forward passes of a row.
+
+    A backward pass counts as two; with adapters as one, since their base has no gradient. A model with blocks
+    passes over the clean text, too.
+    """
+    settings = recipe.training_of(method)
+    trained, scored = method.build_objective().passes
+    step = settings.batch_size * settings.gradient_accumulation_steps
+    rows = settings.max_steps * step if settings.max_steps else records * settings.epochs
+    return rows * ((trained + with_blocks) * (2 if settings.lora else 3) + scored)
 
 
 def trained_parameters(model: Any) -> int:
@@ -170,8 +183,8 @@ def save_checkpoint(model: Any, tokenizer: Any, folder: Path) -> None:
         write_json(file, {**config, "tokenizer_class": "PreTrainedTokenizerFast"})
 
 
-def show_training(progress: Progress) -> Any:
-    """A Trainer callback that reports optimiser steps and what was last logged."""
+def show_training(progress: Progress, validation: int) -> Any:
+    """A Trainer callback that reports optimiser steps, what was last logged, and validations as they go."""
     from transformers import TrainerCallback
 
     shown = {
@@ -184,6 +197,10 @@ def show_training(progress: Progress) -> Any:
 
     class Reporter(TrainerCallback):
         notes: dict[str, str] = {}
+        evaluated = 0
+
+        def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            progress(state.global_step, state.max_steps, kept=True)
 
         def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
             notes = {name: form.format(logs[name]) for name, form in shown.items() if name in (logs or {})}
@@ -191,5 +208,13 @@ def show_training(progress: Progress) -> Any:
 
         def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
             progress(state.global_step, state.max_steps, ", ".join(self.notes.values()))
+
+        def on_prediction_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            self.evaluated += 1
+            of = len(range(args.process_index, validation, args.world_size))  # this process's
+            progress(state.global_step, state.max_steps, f"validation {self.evaluated}/{of}")
+
+        def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            self.evaluated = 0
 
     return Reporter()
