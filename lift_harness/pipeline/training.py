@@ -9,6 +9,7 @@ from typing import Any
 from lift_harness.files import give_usual_modes, read_json, write_json
 from lift_harness.pipeline.schema import Method, NewModel, Recipe
 from lift_harness.pipeline.stages import Progress, stage_key
+from lift_harness.results.layout import method_folder
 
 
 def check_training(recipe: Recipe) -> tuple[Any, dict[str, Any]]:
@@ -90,6 +91,7 @@ def train_method(
         [show_training(progress, len(validation))],
         validation=validation,
         resume=True,  # what is there has the same key
+        tracked=tracked(recipe, method, seed, folder),
     )
     kind, ranks = "adapter" if settings.lora else "checkpoint", Ranks(None)
     if ranks.rank == 0:
@@ -107,6 +109,16 @@ def train_method(
     }
     passes = read_json(folder / "passes.json")
     return {"result": result, "cost": {**passes, "peak_memory_bytes": peak_memory()}}
+
+
+def tracked(recipe: Recipe, method: Method, seed: int, folder: Path) -> Any:
+    """What experiment trackers call a training: by its method and seed, in the group of the run's folder."""
+    from lift_harness.training.tracking import Tracked
+
+    name = method_folder(method.name, seed, recipe.seeds)
+    run = folder.resolve().parents[len(Path(name).parts)]
+    config = {"recipe": recipe.name, "method": method.name, "seed": seed, "base": str(recipe.model)}
+    return Tracked(name, run.name, {**config, "objective": method.objective.model_dump()})
 
 
 def training_work(recipe: Recipe, method: Method, records: int, with_blocks: bool) -> float:
