@@ -23,6 +23,13 @@ from lift_harness.files import check_writable
 
 app = typer.Typer()
 
+Select = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--select", metavar="METHOD[/SEED]", help="Do only this of the recipe; base: evaluate the base model."
+    ),
+]
+
 
 @app.command("train-eval")
 def train_eval_command(
@@ -32,12 +39,13 @@ def train_eval_command(
     resume: Resume = False,
     overwrite: Overwrite = False,
     only: Annotated[str | None, typer.Option(help="Only these stages: train or eval.")] = None,
+    select: Select = None,
     dry_run: DryRun = False,
     nproc: Processes = 1,
     strategy: Strategy = "ddp",
 ) -> None:
     """Train every method of a recipe from one base model, evaluate all of them, print the table."""
-    run_recipe(recipe, set_, output, resume, overwrite, only, dry_run, nproc, strategy)
+    run_recipe(recipe, set_, output, resume, overwrite, only, select, dry_run, nproc, strategy)
 
 
 @app.command("train")
@@ -47,12 +55,13 @@ def train_command(
     output: Output = None,
     resume: Resume = False,
     overwrite: Overwrite = False,
+    select: Select = None,
     dry_run: DryRun = False,
     nproc: Processes = 1,
     strategy: Strategy = "ddp",
 ) -> None:
     """Train every method of a recipe, without evaluating."""
-    run_recipe(recipe, set_, output, resume, overwrite, "train", dry_run, nproc, strategy)
+    run_recipe(recipe, set_, output, resume, overwrite, "train", select, dry_run, nproc, strategy)
 
 
 def run_recipe(
@@ -62,6 +71,7 @@ def run_recipe(
     resume: bool,
     overwrite: bool,
     only: str | None,
+    select: list[str] | None,
     dry_run: bool,
     nproc: int,
     strategy: str,
@@ -90,7 +100,20 @@ def run_recipe(
         from lift_harness.pipeline.train_eval import train_eval
 
         kind = cast(Literal["train", "eval"] | None, only)
-        train_eval(loaded, folder, resume=resume, overwrite=overwrite, only=kind)
+        chosen = select or ()
+        train_eval(loaded, folder, resume=resume, overwrite=overwrite, only=kind, select=chosen)
+
+
+@app.command("merge-runs")
+def merge_runs_command(
+    runs: Annotated[list[Path], typer.Argument(help="Folders of runs of one recipe, each of a part of it.")],
+    output: Annotated[Path, typer.Option(help="Folder of the merged run.")],
+) -> None:
+    """Make one run of those that did a part of a recipe each (train-eval --select)."""
+    check_writable(output, folder=True)
+    from lift_harness.pipeline.merging import merge_runs
+
+    merge_runs(runs, output)
 
 
 @app.command("reproduce")

@@ -50,7 +50,7 @@ def training_key(recipe: Recipe, method: Method, seed: int, data: Any, model: di
         version=__version__,
         model=model,
         data=data.sha256,
-        validation=recipe.validation,
+        validation=recipe.validation or 0,  # the default's 0 is 0.0 in a recipe that was written and read
         recipe_seed=recipe.seed,  # of the split, and of a new model
         objective=method.objective.model_dump(),
         training=recipe.training_of(method).model_dump(),
