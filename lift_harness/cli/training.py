@@ -77,7 +77,7 @@ def run_recipe(
     strategy: str,
 ) -> None:
     """What `train-eval` and `train` share."""
-    from lift_harness.pipeline.launch import STRATEGIES
+    from lift_harness.pipeline.launch import STRATEGIES, launch, starts_others
     from lift_harness.pipeline.recipe import load_recipe
 
     if only not in (None, "train", "eval"):
@@ -92,9 +92,7 @@ def run_recipe(
         from lift_harness.pipeline.plan import show_plan
 
         show_plan(loaded, folder, only)
-    elif nproc > 1 or strategy != "ddp":
-        from lift_harness.pipeline.launch import launch
-
+    elif starts_others(nproc, strategy):
         launch(sys.argv[1:], nproc, strategy)
     else:
         from lift_harness.pipeline.train_eval import train_eval

@@ -177,12 +177,23 @@ def evaluate_checkpoint(
                 # Of a run for pass@k only what k samples tell: `acc` is the one answer's of the other run.
                 counted = [name for name in metrics if run.samples is None or "@" in name]
                 scores.setdefault(run.name(task), {}).update({name: metrics[name] for name in counted})
-    os.replace(part / traced, folder / traced)
     lm.responses.close()  # also in a process that had no problem to answer
-    total = dict(lm.ranks.sum(cost))
+    total = dict(lm.ranks.sum(cost))  # all have written their traces now
     if lm.rank == 0:
+        join_traces(part, folder)
         part.rmdir()
     return {"result": scores, "cost": {**total, "peak_memory_bytes": peak_memory()}}
+
+
+def join_traces(part: Path, folder: Path) -> None:
+    """Put the processes' traces into a folder as one file."""
+    own, *others = sorted(part.iterdir())
+    with own.open("ab") as joined:
+        for file in others:
+            with file.open("rb") as one:
+                shutil.copyfileobj(one, joined)
+            file.unlink()
+    os.replace(own, folder / TRACES)
 
 
 def open_checkpoint(recipe: Recipe, settings: EvalSettings, checkpoint: Path | None, folder: Path) -> Any:

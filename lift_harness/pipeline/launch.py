@@ -1,4 +1,8 @@
-"""`--nproc` and `--strategy`: the same command in several processes on this machine."""
+"""`--nproc` and `--strategy`: the same command in several processes on this machine, one of several perhaps.
+
+Of how many machines, and where they meet, torchrun's own variables say (PET_NNODES, PET_RDZV_ENDPOINT, ...;
+docs/slurm).
+"""
 
 from __future__ import annotations
 
@@ -21,6 +25,16 @@ GRACE = "600"  # seconds that a process has after SIGTERM for the step, and the 
 SAYS = "LIFT_HARNESS_LAUNCHER_SAYS"  # set for the processes whose error lines are said by `launch`
 
 
+def starts_others(nproc: int, strategy: str) -> bool:
+    """Whether this process is to start those that do the work."""
+    return nproc > 1 or strategy != "ddp" or (several_machines() and SAYS not in os.environ)
+
+
+def several_machines() -> bool:
+    """Whether torchrun's variables tell of more than this machine."""
+    return os.environ.get("PET_NNODES", "1") != "1"
+
+
 def launch(arguments: Sequence[str], nproc: int, strategy: str) -> None:
     """Run `lift-harness ARGUMENTS` in `nproc` processes and end as they do, with one line where they fail.
 
@@ -35,6 +49,11 @@ def launch(arguments: Sequence[str], nproc: int, strategy: str) -> None:
     gpus = torch.cuda.device_count()
     if gpus and nproc > gpus:
         raise LiftError(f"--nproc {nproc}: there are {gpus} GPUs; give at most as many processes")
+    if strategy != "ddp" and several_machines():
+        raise LiftError(
+            f"--strategy {strategy}: over several machines only ddp is started here; run `accelerate launch` "
+            "with a configuration of your own"
+        )
     logging.disable()  # what the launcher tells of its processes; this one does nothing else
     os.environ.update(environment(nproc))
     try:
@@ -53,7 +72,8 @@ def start(arguments: Sequence[str], nproc: int, strategy: str) -> None:
     if strategy == "ddp":
         from torch.distributed.run import parse_args, run
 
-        run(parse_args(["--standalone", f"--nproc_per_node={nproc}", *command]))
+        alone = [] if several_machines() else ["--standalone"]
+        run(parse_args([*alone, f"--nproc_per_node={nproc}", *command]))
     else:
         from accelerate.commands.launch import launch_command, launch_command_parser
 

@@ -35,11 +35,6 @@ def test_what_is_wrong_is_said_once_in_one_line_by_all_processes():
     assert errors[0].startswith("error: no recipe 'quikstart' (did you mean quickstart")
 
 
-def test_without_an_error_both_run():
-    code, said, errors = launched(LAUNCH, "--version", "--strategy=ddp")
-    assert (code, len(said.split()), errors) == (0, 2, [])
-
-
 def failure(tmp_path, exitcode, message=None):
     """What torchrun knows of a process that failed, and perhaps left a message."""
     from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
