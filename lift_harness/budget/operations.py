@@ -163,7 +163,7 @@ def decoding_operations(shape: Shape, config: Any, prompt: float) -> float:
         prompt: tokens.
     """
     blocks = -(-config.gen_length // config.block_length)
-    each = config.steps / blocks  # passes of a block
+    each = config.most_passes / blocks  # passes of a block
     whole, size = prompt + config.gen_length, config.block_length
     total = 0.0
     for block in range(blocks):

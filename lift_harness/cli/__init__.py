@@ -14,6 +14,7 @@ from lift_harness import __version__
 from lift_harness.cli import answers, checkpoints, comparing, data, recipes, sweeping, training
 from lift_harness.console import one_line, plain_output
 from lift_harness.errors import LiftError, Stopped, first_line, out_of_memory
+from lift_harness.pipeline.launch import complain
 
 
 class Commands(TyperGroup):
@@ -70,20 +71,21 @@ def run() -> None:
     try:
         app()
     except Stopped as stop:
-        sys.stderr.write(f"stopped: {one_line(str(stop))}\n")
+        if not int(os.environ.get("RANK", 0)):  # all processes of a launch stop at the same step
+            sys.stderr.write(f"stopped: {one_line(str(stop))}\n")
         sys.exit(stop.exit_code)
     except LiftError as error:
-        sys.stderr.write(f"error: {one_line(str(error))}\n")
+        complain(f"error: {one_line(str(error))}")
         sys.exit(2)
     except BrokenPipeError:  # the reader has enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except Exception as error:
         if out_of_memory(error):  # each library has its own class for it
-            sys.stderr.write(f"error: {one_line(f'{NOT_ENOUGH} ({first_line(error)})')}\n")
+            complain(f"error: {one_line(f'{NOT_ENOUGH} ({first_line(error)})')}")
         elif isinstance(error, OSError):  # a full disk, a folder that may not be written to
             where = f"{error.filename}: " if error.filename else ""
-            sys.stderr.write(f"error: {one_line(f'{where}{error.strerror or error}')}\n")
+            complain(f"error: {one_line(f'{where}{error.strerror or error}')}")
         else:
             raise
         sys.exit(2)
