@@ -89,7 +89,7 @@ class Flip:
     base_item: Item
 
 
-@dataclass
+@dataclass(repr=False)
 class Comparison:
     """All that the tables show, and all that the JSON has.
 
@@ -120,6 +120,20 @@ class Comparison:
     def shown(self, task: str) -> list[str]:
         """The metrics of a task that tables show unless others are asked for."""
         return list(filter(is_shown, self.tasks[task])) or self.tasks[task]
+
+    def __repr__(self) -> str:
+        return f"Comparison(rows={self.rows}, baseline={self.baseline!r}, tasks={[*self.tasks]})"
+
+    def __str__(self) -> str:
+        from lift_harness.compare.render import render
+
+        return render(self, "table")
+
+    def _repr_html_(self) -> str:
+        """Its tables, in a notebook."""
+        from lift_harness.compare.notebook import as_html
+
+        return as_html(self)
 
     def as_dict(self) -> dict[str, Any]:
         """Everything but the flips' texts, for JSON."""

@@ -94,8 +94,8 @@ def evaluate_model(
     model: str,
     tasks: Sequence[str],
     *,
-    model_args: str,
-    gen_kwargs: str,
+    model_args: str | Mapping[str, Any],
+    gen_kwargs: str | Mapping[str, Any],
     batch_size: str,
     num_fewshot: int = 0,
     output: Path | None = None,
@@ -106,8 +106,8 @@ def evaluate_model(
     Args:
         model: folder, Hub id or a model inside the package.
         tasks: names of tasks or groups of ours, with or without `lift_`.
-        model_args: of `LiftDLM`, "KEY=VALUE,...".
-        gen_kwargs: decoding settings in the same form.
+        model_args: of `LiftDLM`, "KEY=VALUE,..." or by name.
+        gen_kwargs: decoding settings in either form.
         batch_size: a number or "auto".
         num_fewshot: worked examples before each question.
         output: where lm-eval's result and sample files go; None: nowhere.
@@ -120,8 +120,6 @@ def evaluate_model(
         LiftError: whatever is wrong with these, before the model is loaded where possible; another process
             writes to `output`.
     """
-    from lm_eval.utils import simple_parse_args_string
-
     from lift_harness.lm.before_loading import Unloaded, check_requests, check_sandbox
     from lift_harness.lm.model import LiftDLM
     from lift_harness.tasks.protocol import load_task
@@ -130,8 +128,8 @@ def evaluate_model(
     loaded = [load_task(name, num_fewshot=num_fewshot) for name in names]
     peft = options.pop("peft", None)
     arguments = {"pretrained": model, "batch_size": batch_size, **({"peft": peft} if peft else {})}
-    arguments |= simple_parse_args_string(model_args)
-    settings = simple_parse_args_string(gen_kwargs)
+    arguments |= by_name(model_args)
+    settings = by_name(gen_kwargs)
     check_sandbox(loaded, options.get("confirm_run_unsafe_code", False))
     counts = {name: options.get(name) for name in ("samples", "limit")}
     check_requests(loaded, Unloaded(arguments), gen_kwargs=settings, **counts)
@@ -146,6 +144,13 @@ def evaluate_model(
             return []
         written = max(set(folder.rglob(RESULTS)) - before)
         return load([written], {label: written})
+
+
+def by_name(given: str | Mapping[str, Any]) -> dict[str, Any]:
+    """Settings by name, of lm-eval's "KEY=VALUE,..." too."""
+    from lm_eval.utils import simple_parse_args_string
+
+    return simple_parse_args_string(given) if isinstance(given, str) else dict(given)
 
 
 def metric_table(row: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
