@@ -149,7 +149,8 @@ def open_session(
     options = parse_settings([model_args] if model_args else [])
     if "peft" in options:
         raise LiftError("peft is no model arg here; give --peft")
-    return load_session(model, {**options, "peft": peft}, wanted, prefix)
+    options |= {} if peft is None else {"peft": peft}
+    return load_session(model, options, wanted, prefix)
 
 
 def load_session(model: str, options: dict[str, Any], settings: dict[str, Any], prefix: str = "") -> Session:
