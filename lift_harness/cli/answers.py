@@ -29,7 +29,7 @@ app = typer.Typer()
 def eval_command(
     tasks: Annotated[str, typer.Option(help="Names with commas between: gsm8k,aime24, lift_reasoning, ...")],
     model: Annotated[str, typer.Option(help="Folder, Hub id, or a model inside the package.")] = "lift-tiny",
-    peft: Annotated[str | None, typer.Option(help="Folder of an adapter.")] = None,
+    peft: Peft = None,
     samples: Annotated[
         int | None, typer.Option(min=1, help="Answers a problem, for pass@k (default: the task's).")
     ] = None,

@@ -136,7 +136,7 @@ def open_session(
 
     Args:
         model: folder, Hub id, or a model inside the package.
-        peft: folder of an adapter.
+        peft: folder or Hub id of an adapter.
         model_args: of `load_model`, "KEY=VALUE,...".
         settings: of decoding, each "KEY=VALUE" or several with commas between.
         seed: of decoding.

@@ -15,6 +15,8 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from lift_harness.errors import LiftError, did_you_mean
 from lift_harness.files import DEPTH
 from lift_harness.papers import PAPERS
@@ -69,6 +71,11 @@ def load_recipe(name: str, overrides: Sequence[str] = (), values: Mapping[str, A
     for method in recipe.methods:
         recipe.training_of(method)
     return recipe
+
+
+def recipe_text(recipe: Recipe) -> str:
+    """The recipe as resolved, every default spelled out, in YAML."""
+    return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
 def read(name: str, below: tuple[str, ...] = ()) -> dict[str, Any]:

@@ -10,9 +10,8 @@ from lift_harness.cli.recipes import recipes_list
 from lift_harness.errors import LiftError
 from lift_harness.pipeline.evaluation import evaluation_key
 from lift_harness.pipeline.manifest import task_sources
-from lift_harness.pipeline.recipe import load_recipe, recipe_names, recipes_by_paper
+from lift_harness.pipeline.recipe import load_recipe, recipe_names, recipe_text, recipes_by_paper
 from lift_harness.pipeline.report import protocol
-from lift_harness.pipeline.train_eval import recipe_text
 
 PAPER = {"gift": 2e-5, "lift": 5e-6, "lift_a": 5e-6, "vanilla": 1e-5, "cart": 1e-5}  # learning rates
 
