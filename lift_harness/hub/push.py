@@ -19,6 +19,7 @@ from lift_harness.compare import Comparison, compare, load
 from lift_harness.errors import LiftError, did_you_mean, first_line
 from lift_harness.files import files_sha256, read_json
 from lift_harness.hub.card import Training, card
+from lift_harness.models.checkpoint import member
 from lift_harness.pipeline.recipe import load_recipe
 from lift_harness.pipeline.stages import CARD, KEY, RECIPE, find_stage
 from lift_harness.pipeline.train_eval import BASE, trained_ones
@@ -90,8 +91,9 @@ def prepare(place: Path, repo: str) -> Pushed:
     training, folder = find_training(run, where)
     record = verified(folder, "train")
     weights = folder / "train" / record["result"]["checkpoint"]
-    listed = [folder / "train" / name for name in record["files"]]
-    files = {file.relative_to(weights).as_posix(): file for file in listed if file.is_relative_to(weights)}
+    inside = f"{weights.name}/"
+    names = [name.removeprefix(inside) for name in record["files"] if name.startswith(inside)]
+    files = {name: member(weights, name) for name in names}
     for evaluated in sorted(run.rglob("eval.json")):
         verified(evaluated.parent, "eval")
     check_results(run)

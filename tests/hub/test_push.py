@@ -76,7 +76,7 @@ def test_texts_of_a_recipe_end_no_block_and_make_no_html():
     before, _, block = text.partition("## How it was trained")
     assert re.findall(r"(?<!\\)<script>|(?<!\\)\[a\]", before) == []
     assert "<script>" in before and "\u202e" not in text and "\x1b" not in text
-    fence = block[block.index("`") : block.index("yaml")]
+    fence = re.search(r"^(`+)yaml$", block, flags=re.MULTILINE)[1]
     assert block.count(f"\n{fence}\n") == 1 and block.endswith(f"\n{fence}\n") and len(fence) > 4
 
 
@@ -145,6 +145,12 @@ def damaged_weights(hub, run, monkeypatch):
     file.write_bytes(file.read_bytes()[:-4] + b"0000")
 
 
+def linked_elsewhere(hub, run, monkeypatch):
+    file = run / "lift-h3/train/adapter/adapter_config.json"
+    file.rename(run.parent / "elsewhere.json")
+    file.symlink_to(run.parent / "elsewhere.json")
+
+
 def damaged_answers(hub, run, monkeypatch):
     (file,) = (run / "base/eval/one").glob("samples_*.jsonl")
     file.write_text(file.read_text().replace('"acc"', '"acd"'))
@@ -170,6 +176,7 @@ def unfinished(hub, run, monkeypatch):
         (broken, ["me/tiny"], "me/tiny was made and is empty: once it is put right, --update", None),
         (nobody_there, ["me/tiny"], "cannot reach the Hub for 'me/tiny' (", 0),
         (damaged_weights, ["me/tiny"], "adapter_model.safetensors is not as it was written; it is not", 0),
+        (linked_elsewhere, ["me/tiny"], "adapter_config.json leads out of its folder", 0),
         (damaged_answers, ["me/tiny"], ".jsonl is not as it was written; it is not pushed", 0),
         (other_results, ["me/tiny"], "results.json is not the one that the run wrote", 0),
         (unfinished, ["me/tiny"], "train.json: no record of a finished stage", 0),
