@@ -197,8 +197,8 @@ def send(pushed: Pushed, repo: str, *, public: bool, update: bool) -> str:
     if not update:
         with one_line(repo):
             hub.create_repo(repo, private=not public)
-    made = {CARD: pushed.card.encode(), REPORT: pushed.report}
-    operations = [CommitOperationAdd(name, content) for name, content in {**pushed.files, **made}.items()]
+    contents: dict[str, Path | bytes] = {CARD: pushed.card.encode(), REPORT: pushed.report, **pushed.files}
+    operations = [CommitOperationAdd(name, content) for name, content in contents.items()]
     after = "" if update else f"; {repo} was made and is empty: once it is put right, --update sends to it"
     training = pushed.training
     with one_line(repo, after):
