@@ -24,7 +24,7 @@ class Options:
     Attributes:
         model: folder, Hub id, or a model inside the package.
         data: a recipe (name or YAML file), or a data source of training.
-        peft: folder of an adapter.
+        peft: folder or Hub id of an adapter.
         t_bins: diffusion times with commas between, as numbers or powers.
         examples: that the model sees, drawn at random; None: all.
         seed: of the draw, of the masks and of the bootstrap.

@@ -11,7 +11,17 @@ import typer
 from typer.core import TyperGroup
 
 from lift_harness import __version__
-from lift_harness.cli import answers, checkpoints, comparing, data, recipes, sweeping, training
+from lift_harness.cli import (
+    answers,
+    checkpoints,
+    comparing,
+    data,
+    recipes,
+    settings,
+    sharing,
+    sweeping,
+    training,
+)
 from lift_harness.console import one_line, plain_output
 from lift_harness.errors import LiftError, Stopped, first_line, out_of_memory
 from lift_harness.pipeline.launch import complain
@@ -36,7 +46,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for group in (answers, sweeping, checkpoints, training, comparing):
+for group in (answers, sweeping, checkpoints, training, comparing, sharing, settings):
     app.add_typer(group.app)
 app.add_typer(data.app, name="data")
 app.add_typer(recipes.app, name="recipes")

@@ -35,7 +35,7 @@ def eval_command(
         typer.Option(help="A published protocol by name, with its tasks or those of them in --tasks."),
     ] = None,
     model: Annotated[str, typer.Option(help="Folder, Hub id, or a model inside the package.")] = "lift-tiny",
-    peft: Annotated[str | None, typer.Option(help="Folder of an adapter.")] = None,
+    peft: Peft = None,
     samples: Annotated[
         int | None, typer.Option(min=1, help="Answers a problem, for pass@k (default: the task's).")
     ] = None,

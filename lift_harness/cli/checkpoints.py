@@ -69,7 +69,7 @@ def doctor_command(
         str | None,
         typer.Argument(help="Folder, Hub id, or a model inside the package; none: what is installed."),
     ] = None,
-    peft: Annotated[str | None, typer.Option(help="Folder of an adapter.")] = None,
+    peft: Peft = None,
     gen_length: Annotated[int | None, typer.Option(min=1, help="Tokens to generate (default: 256).")] = None,
     prompt_length: Annotated[int | None, typer.Option(min=1, help="Of a prompt (default: 256).")] = None,
     memory: Annotated[float | None, typer.Option(metavar="GIB", min=0, help="Default: what is free.")] = None,
@@ -123,7 +123,7 @@ def doctor_command(
 @app.command("merge")
 def merge_command(
     base: Annotated[str, typer.Argument(help="Folder, Hub id, or a model inside the package.")],
-    adapter: Annotated[str, typer.Argument(help="Folder of a LoRA adapter.")],
+    adapter: Annotated[str, typer.Argument(help="Folder or Hub id of an adapter.")],
     out: Annotated[Path, typer.Argument(help="A new folder.")],
     dtype: Annotated[str, typer.Option(help="Of the written weights; auto: as the base's.")] = "auto",
     max_shard_size: Annotated[str, typer.Option(help="Of one weights file.")] = "5GB",

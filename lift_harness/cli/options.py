@@ -20,7 +20,7 @@ ModelArgs = Annotated[
     str, typer.Option("--model_args", help="Of loading: dtype=bfloat16,device=cpu,load_in_8bit=true,...")
 ]
 Model = Annotated[str, typer.Option("--model", "-m", help="Folder, Hub id, or a model inside the package.")]
-Peft = Annotated[str | None, typer.Option(help="Folder of an adapter.")]
+Peft = Annotated[str | None, typer.Option(help="Folder or Hub id of an adapter.")]
 Seed = Annotated[int | None, typer.Option(help="Of sampling, where the temperature is above 0.")]
 System = Annotated[str | None, typer.Option(help="The system's message.")]
 Prefix = Annotated[str, typer.Option(help="What answers are made to begin with, e.g. '<reasoning>'.")]

@@ -27,7 +27,7 @@ from lift_harness.results.speed import Speed, speed_of
 ACROSS = ("decoding",)  # in what rows may differ and be compared all the same
 
 
-@dataclass
+@dataclass(repr=False)
 class Comparison:
     """All that the tables show, and all that the JSON has.
 
@@ -105,6 +105,20 @@ class Comparison:
             best = max(y for points in of_models.values() for _, y in points)
             areas |= {(model, task): aup(points, best=best) for model, points in of_models.items()}
         return areas
+
+    def __repr__(self) -> str:
+        return f"Comparison(rows={self.rows}, baseline={self.baseline!r}, tasks={[*self.tasks]})"
+
+    def __str__(self) -> str:
+        from lift_harness.compare.render import render
+
+        return render(self, "table")
+
+    def _repr_html_(self) -> str:
+        """Its tables, in a notebook."""
+        from lift_harness.compare.notebook import as_html
+
+        return as_html(self)
 
     def as_dict(self) -> dict[str, Any]:
         """Everything but the flips' texts, for JSON."""

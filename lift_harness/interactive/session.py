@@ -71,7 +71,8 @@ class Session:
         """Ids of a conversation, ready for the assistant's next turn."""
         if not self.tokenizer.chat_template:
             raise LiftError(
-                f"{self.name} has no chat template; lift-harness generate --raw sends the prompt as it is"
+                f"{self.name} has no chat template; lift-harness generate --raw (in Python generate(..., "
+                "raw=True)) sends the prompt as it is"
             )
         return encode_prompt(self.tokenizer, render_chat(self.tokenizer, list(messages)) + self.prefix)
 
@@ -125,7 +126,7 @@ def open_session(
 
     Args:
         model: folder, Hub id, or a model inside the package.
-        peft: folder of an adapter.
+        peft: folder or Hub id of an adapter.
         model_args: of `load_model`, "KEY=VALUE,...".
         settings: of decoding, each "KEY=VALUE" or several with commas between.
         seed: of decoding.
@@ -134,18 +135,36 @@ def open_session(
     Raises:
         LiftError: whatever is wrong with these; settings before anything is loaded.
     """
-    from transformers.utils import logging
-
     wanted = parse_settings([*settings, *([] if seed is None else [f"seed={seed}"])])
     options = parse_settings([model_args] if model_args else [])
-    known = [name for name in inspect.signature(load_model).parameters if name not in ("name", "peft")]
+    if "peft" in options:
+        raise LiftError("peft is no model arg here; give --peft")
+    options |= {} if peft is None else {"peft": peft}
+    return load_session(model, options, wanted, prefix)
+
+
+def load_session(model: str, options: dict[str, Any], settings: dict[str, Any], prefix: str = "") -> Session:
+    """Load a model.
+
+    Args:
+        model: folder, Hub id, or a model inside the package.
+        options: of `load_model`.
+        settings: of decoding.
+        prefix: what answers are made to begin with.
+
+    Raises:
+        LiftError: whatever is wrong with these; options and settings before anything is loaded.
+    """
+    from transformers.utils import logging
+
+    known = [name for name in inspect.signature(load_model).parameters if name != "name"]
     for name in options:
         if name not in known:
             raise LiftError(f"unknown model arg {name!r}; {did_you_mean(name, known)}")
-    settings_for(shape_of(model, options.get("revision"), options.get("block_size")), wanted)
+    settings_for(shape_of(model, options.get("revision"), options.get("block_size")), settings)
     logging.disable_progress_bar()
-    loaded, tokenizer = load_model(model, peft=peft, **options)
-    return Session(model, loaded, tokenizer, wanted, prefix)
+    loaded, tokenizer = load_model(model, **options)
+    return Session(model, loaded, tokenizer, settings, prefix)
 
 
 SEPARATOR = re.compile(r"[,\s]+(?![^\[]*\])")  # not inside [5, 6]

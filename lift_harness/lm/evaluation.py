@@ -95,8 +95,8 @@ def evaluate_model(
     model: str,
     tasks: Sequence[str],
     *,
-    model_args: str,
-    gen_kwargs: str,
+    model_args: str | Mapping[str, Any],
+    gen_kwargs: str | Mapping[str, Any],
     batch_size: str,
     preset: str | None = None,
     num_fewshot: int | None = None,
@@ -108,8 +108,8 @@ def evaluate_model(
     Args:
         model: folder, Hub id or a model inside the package.
         tasks: names of tasks or groups of ours, with or without `lift_`; none: the preset's.
-        model_args: of `LiftDLM`, "KEY=VALUE,...".
-        gen_kwargs: decoding settings in the same form.
+        model_args: of `LiftDLM`, "KEY=VALUE,..." or by name.
+        gen_kwargs: decoding settings in either form.
         batch_size: a number or "auto".
         preset: a published protocol (`tasks/presets.py`); None: that of each task's file.
         num_fewshot: worked examples before each question; None: as the preset or the task's file says.
@@ -123,8 +123,6 @@ def evaluate_model(
         LiftError: whatever is wrong with these, before the model is loaded where possible; another process
             writes to `output`.
     """
-    from lm_eval.utils import simple_parse_args_string
-
     from lift_harness.lm.before_loading import Unloaded, check_requests, check_sandbox
     from lift_harness.lm.model import LiftDLM
     from lift_harness.tasks.protocol import load_task
@@ -136,8 +134,8 @@ def evaluate_model(
     loaded = [load_task(name, metadata=metadata, **shots) for name in names]
     peft = options.pop("peft", None)
     arguments = {"pretrained": model, "batch_size": batch_size, **({"peft": peft} if peft else {})}
-    arguments |= simple_parse_args_string(model_args)
-    settings = simple_parse_args_string(gen_kwargs)
+    arguments |= by_name(model_args)
+    settings = by_name(gen_kwargs)
     check_sandbox(loaded, options.get("confirm_run_unsafe_code", False))
     counts = {name: options.get(name) for name in ("samples", "limit")}
     check_requests(loaded, Unloaded(arguments), gen_kwargs=settings, **counts)
@@ -152,6 +150,13 @@ def evaluate_model(
             return []
         written = max(set(folder.rglob(RESULTS)) - before)
         return load([written], {label: written})
+
+
+def by_name(given: str | Mapping[str, Any]) -> dict[str, Any]:
+    """Settings by name, of lm-eval's "KEY=VALUE,..." too."""
+    from lm_eval.utils import simple_parse_args_string
+
+    return simple_parse_args_string(given) if isinstance(given, str) else dict(given)
 
 
 def metric_table(row: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

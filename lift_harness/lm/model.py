@@ -52,7 +52,7 @@ class LiftDLM(LM):
         device: of torch; the GPU if there is one.
         dtype: of the weights; "auto": as stored.
         revision: of a Hub id.
-        peft: folder of a LoRA adapter.
+        peft: folder or Hub id (owner/name@REVISION) of an adapter.
         chat_template: whether the protocol's tasks use the chat template; by default if there is one.
         truncate: "left" cuts the beginning of prompts that do not fit (and counts them); otherwise they are
             an error.

@@ -23,10 +23,10 @@ class NewModel(Strict):
     In LLaDA's format, or with a block size, for block diffusion, in SDAR's.
     """
 
-    d_model: int = Field(128, ge=32, le=2**15, multiple_of=32)
-    n_layers: int = Field(4, ge=1, le=1000)
-    mlp_hidden_size: int = Field(512, ge=1, le=2**17)
-    block_size: int | None = Field(None, ge=1, description="null: bidirectional")
+    d_model: int = Field(128, ge=32, le=2**15, multiple_of=32, description="width")
+    n_layers: int = Field(4, ge=1, le=1000, description="depth")
+    mlp_hidden_size: int = Field(512, ge=1, le=2**17, description="width inside of a layer's MLP")
+    block_size: int | None = Field(None, ge=1, description="tokens a block; null: bidirectional")
 
     @property
     def shape(self) -> dict[str, int]:
@@ -39,14 +39,16 @@ class ObjectiveSettings(BaseModel):
 
     model_config = ConfigDict(extra="allow")
 
-    name: str
+    name: str = Field(description="of the objective (lift-harness settings objective)")
 
 
 class Method(Strict):
     """One row of the results: an objective, and what it trains differently from the others."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][\w.+-]*$", description="names a folder")
-    objective: ObjectiveSettings
+    objective: ObjectiveSettings = Field(
+        description="its name, and its options beside it: {name: lift, H: 3}"
+    )
     training: dict[str, Any] = Field({}, description="overrides of the recipe's training settings")
     gpu_hours: float | None = Field(
         None, ge=0, description="of an H100, expected; the paper's where it has it"
@@ -81,11 +83,11 @@ class EvalSettings(Strict):
     limit: int | None = Field(None, ge=1, description="problems a task; null: all")
     samples: int = Field(8, ge=0, description="answers a problem for pass@k; 0: no pass@k")
     sample_limit: int | None = Field(None, ge=1, description="problems a task for pass@k; null: as `limit`")
-    temperature: float = Field(0.7, gt=0)
+    temperature: float = Field(0.7, gt=0, description="of the answers for pass@k")
     num_fewshot: int = Field(
         0, ge=0, description="worked examples before each question (docs/tasks.md); 0: the preset's or task's"
     )
-    batch_size: int | str = "auto"
+    batch_size: int | str = Field("auto", description="requests in a pass; auto: what memory admits")
     gen_kwargs: dict[str, Any] = Field({}, description="decoding settings, over those of the protocol")
     model_args: dict[str, Any] = Field({}, description="of lift_dlm: loading, and weaker decoding settings")
     prompts: dict[str, Any] | None = Field(
@@ -128,20 +130,22 @@ FILES = ("recipe.yaml", "results.json", "manifest.json", "report.md", "report.ht
 
 
 class Recipe(Strict):
-    """A whole experiment."""
+    """A whole experiment. A file may also have `base`, `select` and `sweep` (docs/runs.md)."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][\w.-]*$", description="names the default output folder")
     description: str = Field("", description="a line; made from the recipe, if it has none")
     reproduces: str = Field("", description='a paper and its tables, e.g. "LIFT, tables 1 and 3"')
-    seed: int = Field(0, ge=0, lt=2**31)
+    seed: int = Field(0, ge=0, lt=2**31, description="of the split, a new model, and the first training")
     seeds: int = Field(1, ge=1, le=1000, description="trainings of each method: with seed, seed + 1, ...")
-    model: str | NewModel = "lift-tiny"
+    model: str | NewModel = Field(
+        "lift-tiny", description="folder, Hub id, the package's, or a new one's shape"
+    )
     block_size: int | None = Field(None, ge=1, description="of a model whose files name none (dllm's BD3LM)")
-    data: list[DataSource] = Field(min_length=1)
+    data: list[DataSource] = Field(min_length=1, description="what is trained on, together")
     validation: float = Field(0, ge=0, description="share of the data, or a count, that is not trained on")
-    training: TrainSettings = TrainSettings()
-    methods: list[Method] = Field(min_length=1, max_length=METHODS)
-    eval: EvalSettings | None = EvalSettings()
+    training: TrainSettings = Field(TrainSettings(), description="optimisation")
+    methods: list[Method] = Field(min_length=1, max_length=METHODS, description="what is compared")
+    eval: EvalSettings | None = Field(EvalSettings(), description="null: no evaluation")
 
     @model_validator(mode="after")
     def _names_differ(self) -> Recipe:

@@ -27,6 +27,7 @@ Work = Callable[[Path, Progress], dict[str, Any]]  # -> {"result": ..., "cost": 
 KEY = "key"
 RESPONSES = "responses.sqlite"
 RECIPE = "recipe.yaml"
+CARD = "README.md"  # beside weights (`hub.card`)
 
 
 class Found(NamedTuple):
@@ -82,9 +83,13 @@ def write_record(file: Path, done: dict[str, Any]) -> None:
 
 
 def read_later(place: Path, result: dict[str, Any]) -> list[Path]:
-    """The files of a stage that others read: of a training its weights, else all but the responses."""
+    """The files of a stage that others read: of a training its weights, else all but the responses.
+
+    Not their card, which is for people, who may go on writing it.
+    """
     if "checkpoint" in result:
-        return [file for file in (place / result["checkpoint"]).rglob("*") if file.is_file()]
+        files = (place / result["checkpoint"]).rglob("*")
+        return [file for file in files if file.is_file() and file.name != CARD]
     own = [path for path in place.rglob("*") if path.is_file()]
     return [path for path in own if path.name != KEY and not path.name.startswith(RESPONSES)]
 

@@ -11,7 +11,6 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any, Literal
 
-import yaml
 from rich.text import Text
 
 from lift_harness import __version__
@@ -28,6 +27,7 @@ from lift_harness.pipeline.evaluation import (
 )
 from lift_harness.pipeline.manifest import manifest
 from lift_harness.pipeline.pace import kind_of
+from lift_harness.pipeline.recipe import recipe_text
 from lift_harness.pipeline.report import markdown, score_tables, times_table
 from lift_harness.pipeline.schema import Method, Recipe
 from lift_harness.pipeline.stages import (
@@ -292,8 +292,3 @@ def report(run: Run, results: dict[str, Any]) -> None:
             seconds = run.stages[f"{where}/train"]["seconds"]
             checkpoint = run.output / where / "train" / trained["checkpoint"]
             console.print(f"{where}: {checkpoint} ({seconds:.0f} s)")
-
-
-def recipe_text(recipe: Recipe) -> str:
-    """The recipe as resolved, every default spelled out."""
-    return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
