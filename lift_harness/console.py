@@ -9,10 +9,12 @@ output and error while a command runs.
 from __future__ import annotations
 
 import re
+import shlex
 import sys
 import unicodedata
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, TextIO
 
 import rich.console
@@ -78,6 +80,32 @@ class Console(rich.console.Console):
 def say(console: rich.console.Console, text: str) -> None:
     """Text as it is: no markup, no colours of numbers, no folding."""
     console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def typed(*words: object) -> str:
+    """A command of ours as it is typed."""
+    return shlex.join(["lift-harness", *map(str, words)])
+
+
+def say_where(**places: object) -> None:
+    """The end of a command: where things are, and what to type next.
+
+    A line each, never folded, to be copied; on standard error, since what a command prints is its result.
+
+    Args:
+        places: paths and commands (`typed`) by what they are; None: there is none.
+    """
+    known = {name.replace("_", " "): place for name, place in places.items() if place is not None}
+    width = max(map(len, known), default=0) + 1
+    for name, place in known.items():
+        label = f"{name}:"
+        sys.stderr.write(visible(f"{label:{width}} {place}") + "\n")
+
+
+def options_of(model: object, checkpoint: Path) -> list[object]:
+    """How commands are told of what was trained from a model: an adapter, or weights of its own."""
+    is_adapter = (checkpoint / "adapter_config.json").is_file()
+    return ["--model", model, "--peft", checkpoint] if is_adapter else ["--model", checkpoint]
 
 
 # ---------------------------------------------------------------- what is not printed by a console

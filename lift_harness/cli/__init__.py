@@ -8,15 +8,15 @@ import sys
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 
 from lift_harness import __version__
 from lift_harness.cli import answers, checkpoints, comparing, data, recipes, training
+from lift_harness.cli.app import App, Group
 from lift_harness.console import one_line, plain_output
 from lift_harness.errors import LiftError, Stopped, first_line, out_of_memory
 
 
-class Commands(TyperGroup):
+class Commands(Group):
     """The commands. Typer ends at Ctrl-C without a word (0.29)."""
 
     def invoke(self, ctx: Any) -> Any:
@@ -28,11 +28,10 @@ class Commands(TyperGroup):
             raise Stopped(f"Ctrl-C; {left}", signal.SIGINT) from None
 
 
-app = typer.Typer(
+app = App(
     cls=Commands,
     help="Train and evaluate masked diffusion language models.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 for group in (answers, checkpoints, training, comparing):

@@ -7,11 +7,12 @@ from typing import Annotated, Any
 
 import typer
 
+from lift_harness.cli.app import App
 from lift_harness.cli.options import Model, Peft, check_one_of
 from lift_harness.errors import LiftError
 from lift_harness.files import check_writable
 
-app = typer.Typer()
+app = App()
 
 
 @app.command("analyze")

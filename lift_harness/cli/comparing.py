@@ -8,7 +8,9 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer()
+from lift_harness.cli.app import App
+
+app = App()
 
 
 @app.command("compare")
@@ -22,13 +24,18 @@ def compare_command(
     ] = None,
     baseline: Annotated[
         str | None,
-        typer.Option(metavar="ROW", help="The row to compare with (default: base, else the first)."),
+        typer.Option(
+            metavar="ROW", help="The row to compare with (default: vanilla, else base, else the first)."
+        ),
     ] = None,
     tasks: Annotated[str | None, typer.Option(help="Only these: gsm8k,aime24.")] = None,
     metrics: Annotated[str | None, typer.Option(help="Only these, all of them shown: acc,pass@k.")] = None,
     format_: Annotated[
         str | None,
         typer.Option("--format", help="table, markdown, csv, latex or json (default: by --output's suffix)."),
+    ] = None,
+    style: Annotated[
+        str | None, typer.Option(help="Of LaTeX: interval (default), mean-std (over seeds) or plain.")
     ] = None,
     output: Annotated[Path | None, typer.Option(help="Write to this file instead.")] = None,
     flips: Annotated[
@@ -49,6 +56,7 @@ def compare_command(
         tasks=tasks,
         metrics=metrics,
         format=format_,
+        style=style,
         output=output,
         flips=flips,
         anyway=anyway,

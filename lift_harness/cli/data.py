@@ -7,9 +7,10 @@ from typing import Annotated, Literal
 
 import typer
 
-from lift_harness.cli.options import Overrides
+from lift_harness.cli.app import App
+from lift_harness.cli.options import Overrides, several
 
-app = typer.Typer(help="Training data.", no_args_is_help=True)
+app = App(help="Training data.", no_args_is_help=True)
 
 
 @app.command("preview")
@@ -36,10 +37,7 @@ def data_preview(
 
 
 Source = Annotated[str, typer.Argument(metavar="DATA", help="A source of a recipe's data: a name or a path.")]
-SourceKeys = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="A further key of the source, e.g. n=2000, kind=code."),
-]
+SourceKeys = Annotated[list[str] | None, several("A further key of the source, e.g. n=2000, kind=code.")]
 
 
 @app.command("annotate")
@@ -63,7 +61,7 @@ def data_annotate(
     tries: Annotated[int, typer.Option(min=1, help="Of one request.")] = 6,
     request: Annotated[
         list[str] | None,
-        typer.Option(metavar="KEY=VALUE", help="Of the requests, e.g. max_tokens=2000, temperature=null."),
+        several("Of the requests, e.g. max_tokens=2000, temperature=null.", "--request"),
     ] = None,
     cache: Annotated[
         Path | None, typer.Option(help="Where the replies are kept (default: OUTPUT.replies).")

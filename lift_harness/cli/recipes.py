@@ -6,9 +6,10 @@ from typing import Annotated
 
 import typer
 
+from lift_harness.cli.app import App
 from lift_harness.cli.options import Overrides
 
-app = typer.Typer(help="The recipes inside the package.", no_args_is_help=True)
+app = App(help="The recipes inside the package.", no_args_is_help=True)
 
 
 @app.command("list")

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from lift_harness.console import typed
 from lift_harness.decoding import DecodingConfig, Generation, Request, run, settings_for
 from lift_harness.decoding.config import merge
 from lift_harness.decoding.request import excess_tokens
@@ -16,9 +17,11 @@ from lift_harness.decoding.schedules import STEPPED
 from lift_harness.errors import LiftError, did_you_mean
 from lift_harness.models import load_model
 from lift_harness.models.chat import before_end, encode_prompt, render_chat, stop_ids
+from lift_harness.models.checkpoint import BUILT_IN
 from lift_harness.models.without_weights import shape_of
 from lift_harness.yaml_values import yaml_value
 
+POSE = typed("generate", "--task", "sudoku_mini", "--problem", 3)
 OnStep = Callable[[Generation], None]
 Message = dict[str, str]
 
@@ -42,6 +45,8 @@ class Session:
         model, tokenizer: as `load_model` gives them.
         settings: decoding settings that differ from the defaults.
         prefix: what every answer is made to begin with.
+        task: decoding settings of the task whose problem is posed, weaker.
+        key: keys the random numbers of sampling.
     """
 
     name: str
@@ -49,17 +54,25 @@ class Session:
     tokenizer: Any
     settings: dict[str, Any] = field(default_factory=dict)
     prefix: str = ""
+    task: dict[str, Any] = field(default_factory=dict)
+    key: int = 0
 
     @property
     def config(self) -> DecodingConfig:
         """The decoding settings, whole."""
-        return settings_for(self.model, self.settings)
+        return settings_for(self.model, self.settings, task=self.task)
 
     def set(self, changes: dict[str, Any]) -> None:
         """Change decoding settings; a bad one is a LiftError and changes nothing."""
         changed = merge(self.settings, changes)
         settings_for(self.model, changed)
         self.settings = changed
+
+    def notes(self) -> Iterator[str]:
+        """What the reader has to know before the first answer."""
+        if self.name in BUILT_IN and not self.task:
+            yield f"note: {self.name} knows nothing but puzzles, as its tasks word them: {POSE}"
+        yield from self.idle()
 
     def idle(self) -> Iterator[str]:
         """A line for each setting that was given and changes nothing beside the others."""
@@ -109,7 +122,7 @@ class Session:
         started = time.perf_counter()
         (out,) = run(
             self.model,
-            [Request(tuple(prompt), config)],
+            [Request(tuple(prompt), config, self.key)],
             mask_id=self.tokenizer.mask_token_id,
             eos_id=stop_ids(self.tokenizer),
             on_step=None if on_step is None else lambda _, so_far: on_step(so_far),
@@ -146,7 +159,7 @@ def open_session(
     """
     from transformers.utils import logging
 
-    wanted = parse_settings([*settings, *([] if seed is None else [f"seed={seed}"])])
+    wanted = given_settings(settings, seed)
     options = parse_settings([model_args] if model_args else [])
     known = [name for name in inspect.signature(load_model).parameters if name not in ("name", "peft")]
     for name in options:
@@ -156,6 +169,11 @@ def open_session(
     logging.disable_progress_bar()
     loaded, tokenizer = load_model(model, peft=peft, **options)
     return Session(model, loaded, tokenizer, wanted, prefix)
+
+
+def given_settings(settings: Iterable[str], seed: int | None) -> dict[str, Any]:
+    """Decoding settings of the command line, the seed among them."""
+    return parse_settings([*settings, *([] if seed is None else [f"seed={seed}"])])
 
 
 SEPARATOR = re.compile(r"[,\s]+(?![^\[]*\])")  # not inside [5, 6]

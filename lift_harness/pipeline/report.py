@@ -7,6 +7,7 @@ from typing import Any
 
 from rich.console import RenderableType
 from rich.table import Table
+from rich.text import Text
 
 from lift_harness.compare.comparison import compare
 from lift_harness.compare.render import as_markdown, as_rich, markdown_text
@@ -14,14 +15,14 @@ from lift_harness.pipeline.schema import EvalSettings, Recipe
 from lift_harness.results.rows import Row
 
 
-def score_tables(rows: Sequence[Row], width: int) -> RenderableType:
-    """The rows' values with their intervals for a terminal of that width."""
-    return as_rich(compare(rows, differences=False), width)
+def score_tables(rows: Sequence[Row], width: int, everything: bool = False) -> RenderableType:
+    """The rows' values with their intervals for a terminal of that width; `everything`: of all metrics."""
+    return as_rich(compare(rows, differences=False), width, everything)
 
 
 def times_table(stages: dict[str, Any]) -> Table:
     """Wall time of each stage for the terminal."""
-    table = Table(title="wall time, seconds", title_justify="left")
+    table = Table(title=Text("wall time, seconds", no_wrap=True), title_justify="left")
     for column in ("method", "train", "eval"):
         table.add_column(column, justify="left" if column == "method" else "right")
     for name, row in time_rows(stages):
