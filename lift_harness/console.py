@@ -19,6 +19,7 @@ from typing import Any, TextIO
 
 import rich.console
 from rich.segment import Segment
+from rich.table import Table
 from rich.text import Text
 
 STEERING = ("Cc", "Cf", "Cs", "Zl", "Zp")  # categories: controls, formats, surrogates, separators of lines
@@ -80,6 +81,13 @@ class Console(rich.console.Console):
 def say(console: rich.console.Console, text: str) -> None:
     """Text as it is: no markup, no colours of numbers, no folding."""
     console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def titled(title: str, table: Table) -> rich.console.Group:
+    """A table below its title, which folds at the terminal's width and not at the table's; no cell is cut."""
+    for column in table.columns:
+        column.overflow = "fold"
+    return rich.console.Group(Text(title, style="italic"), table)
 
 
 def typed(*words: object) -> str:

@@ -132,7 +132,7 @@ def score_command(
 
     found = score_file(task, samples, output, allow_unisolated=confirm_run_unsafe_code)
     console, scored = Console(), found["output"]
-    console.print(score_tables(load([scored]), console.width, everything=True))
+    console.print(score_tables(load([scored], {"this log": scored}), console.width, everything=True))
     say_where(scored=scored, sandbox=found.get("sandbox"), compare=typed("compare", scored))
 
 

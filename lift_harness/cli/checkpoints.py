@@ -9,6 +9,7 @@ import typer
 
 from lift_harness.cli.app import App
 from lift_harness.cli.options import Model, Peft, check_one_of
+from lift_harness.console import say_where, typed
 from lift_harness.errors import LiftError
 from lift_harness.files import check_writable
 
@@ -108,6 +109,9 @@ def doctor_command(
         report.show(Console())
         for problem in report.problems:
             typer.echo(f"problem: {problem}", err=True)
+        if not report.problems:
+            how = ["--model", model or "lift-tiny", *(["--peft", peft] if peft else [])]
+            say_where(try_it=typed("generate", "--task", "sudoku_mini", *how))
     if report.problems:
         raise typer.Exit(2)
 
@@ -126,3 +130,4 @@ def merge_command(
     from lift_harness.models.merging import merge
 
     typer.echo(merge(base, adapter, out, dtype=dtype, max_shard_size=max_shard_size, revision=revision))
+    say_where(check=typed("doctor", out), python=f"lift_harness.models.load_model({str(out)!r})")

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from lift_harness.cli.app import App
+from lift_harness.console import say_where, typed
 
 app = App()
 
@@ -76,3 +77,4 @@ def report_command(
 
     with nullcontext() if output or not run.is_dir() else sole_writer(run):
         typer.echo(write_report(run, output))
+    say_where(compare=typed("compare", run))

@@ -8,7 +8,8 @@ from typing import Annotated, Literal
 import typer
 
 from lift_harness.cli.app import App
-from lift_harness.cli.options import Overrides, several
+from lift_harness.cli.options import Overrides, run_of, several
+from lift_harness.console import say_where, typed
 
 app = App(help="Training data.", no_args_is_help=True)
 
@@ -34,6 +35,7 @@ def data_preview(
 
     quiet()
     preview_recipe(loaded, n=n, t=t, method=method, with_model=with_model, plain=plain)
+    say_where(train=run_of(loaded, recipe, set_ or []))
 
 
 Source = Annotated[str, typer.Argument(metavar="DATA", help="A source of a recipe's data: a name or a path.")]
@@ -82,17 +84,19 @@ def data_annotate(
         annotate.show_requests(source, kind, show)
         return
     server = annotate.server_of(endpoint, key_variable, timeout, tries)
+    annotated = annotate.output_of(source, output, overwrite)
     annotate.annotate_source(
         source,
         server,
         model,
-        annotate.output_of(source, output, overwrite),
+        annotated,
         cache=cache,
         kind=kind,
         request=annotate.request_of(request or []),
         concurrency=concurrency,
         limit=limit,
     )
+    say_where(look=typed("data", "marks", annotated), recipe=f"data: [{{source: {annotated}}}]")
 
 
 @app.command("marks")

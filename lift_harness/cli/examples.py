@@ -12,7 +12,7 @@ EXAMPLES = {
         "eval --model FOLDER --tasks aime24 --samples 16",
         "eval --model FOLDER --tasks gsm8k --gen-kwargs gen_length=512",
     ),
-    "score": ("score results/mine/samples_lift_gsm8k_2026.jsonl --task lift_gsm8k",),
+    "score": ("score results/mine/samples.jsonl --task lift_gsm8k",),
     "generate": (
         "generate --task sudoku_mini --problem 3 --show",
         "generate --task gsm8k --problem 0 --model FOLDER",
@@ -25,7 +25,7 @@ EXAMPLES = {
     ),
     "analyze": (
         "analyze --model lift-tiny --data quickstart",
-        "analyze --model FOLDER --data s1k --t-bins 0.25,0.5,0.75 --token ' the'",
+        "analyze --model FOLDER --data s1k --t-bins 0.25,0.75",
     ),
     "doctor": (
         "doctor",
@@ -57,7 +57,7 @@ EXAMPLES = {
         "data preview my.yaml --n 5 --t 0.3 --method lift-h3",
     ),
     "data annotate": (
-        "data annotate gsm8k --endpoint http://localhost:8000/v1 --model NAME",
+        "data annotate gsm8k --endpoint http://HOST:8000/v1 --model NAME",
         "data annotate my.jsonl --show 2",
     ),
     "data marks": ("data marks arithmetic --set n=20", "data marks my.jsonl --n 5"),

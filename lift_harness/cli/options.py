@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from lift_harness.console import typed
 from lift_harness.errors import LiftError
+
+if TYPE_CHECKING:
+    from lift_harness.pipeline.schema import Recipe
 
 COMMA = re.compile(r",(?![^\[]*\])")  # not inside [5, 6]
 
@@ -38,7 +42,7 @@ def several(help: str, name: str = "--set") -> Any:
 
 def with_commas(name: str, help: str) -> Any:
     """An option of `KEY=VALUE,...`, as lm-eval has them."""
-    return typer.Option(name, metavar="KEY=VALUE,...", help=help, callback=listed_values)
+    return typer.Option(name, metavar="KEY=VALUE", help=help, callback=listed_values)
 
 
 # ---------------------------------------------------------------- of models and decoding
@@ -47,9 +51,7 @@ DecodingSet = Annotated[list[str] | None, several("A decoding setting, e.g. temp
 GenKwargs = Annotated[
     list[str] | None, with_commas("--gen-kwargs", "Decoding, e.g. temperature=0.5,steps=64.")
 ]
-ModelArgs = Annotated[
-    list[str] | None, with_commas("--model-args", "Of loading, e.g. dtype=bfloat16,device=cpu.")
-]
+ModelArgs = Annotated[list[str] | None, with_commas("--model-args", "Of loading, e.g. dtype=bfloat16.")]
 Model = Annotated[str, typer.Option("--model", "-m", help="Folder, Hub id, or a model inside the package.")]
 Peft = Annotated[str | None, typer.Option(help="Folder of an adapter.")]
 Seed = Annotated[int | None, typer.Option(help="Of sampling, where the temperature is above 0.")]
@@ -72,6 +74,13 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would be don
 Processes = Annotated[int, typer.Option("--nproc", min=1, help="Processes on this machine, one a GPU.")]
 Strategy = Annotated[str, typer.Option("--strategy", help="Of several processes: ddp, fsdp, zero2, zero3.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the run in the output folder.")]
+
+
+def run_of(recipe: Recipe, name: str, overrides: list[str]) -> str:
+    """The command that runs a recipe."""
+    evaluates = recipe.eval is not None and isinstance(recipe.model, str)
+    changes = [f"--set={override}" for override in overrides]
+    return typed("train-eval" if evaluates else "train", name, *changes)
 
 
 def check_one_of(resume: bool, overwrite: bool) -> None:

@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 
 from lift_harness.cli.app import App
-from lift_harness.cli.options import Overrides
+from lift_harness.cli.options import Overrides, run_of
+from lift_harness.console import say_where, typed
 
 app = App(help="The recipes inside the package.", no_args_is_help=True)
 
@@ -24,6 +25,7 @@ def recipes_list() -> None:
         for recipe in recipes:
             table = recipe.reproduces.partition(", ")[2]
             typer.echo(f"{recipe.name:29} {f'{table}: ' if table else ''}{recipe.description}")
+    say_where(look=typed("recipes", "show", "NAME"), check=typed("train-eval", "NAME", "--dry-run"))
 
 
 @app.command("show")
@@ -35,6 +37,6 @@ def recipes_show(
 
     from lift_harness.pipeline.recipe import load_recipe
 
-    typer.echo(
-        yaml.safe_dump(load_recipe(recipe, set_ or []).model_dump(mode="json"), sort_keys=False), nl=False
-    )
+    loaded = load_recipe(recipe, set_ or [])
+    typer.echo(yaml.safe_dump(loaded.model_dump(mode="json"), sort_keys=False), nl=False)
+    say_where(train=run_of(loaded, recipe, set_ or []))

@@ -10,7 +10,7 @@ from pathlib import Path
 from lift_harness.compare.comparison import Comparison, Flip, compare
 from lift_harness.compare.latex import STYLES
 from lift_harness.compare.render import FORMATS, SUFFIXES, as_rich, render
-from lift_harness.console import Console
+from lift_harness.console import Console, say_where, typed
 from lift_harness.errors import LiftError, did_you_mean
 from lift_harness.files import check_writable, write_whole
 from lift_harness.results.logs import without_collector
@@ -80,9 +80,18 @@ def run_compare(
     elif format == "table":
         console = console or Console()
         console.print(as_rich(comparison, console.width, everything))
+        say_where(**what_next(paths, names))
     else:
         sys.stdout.write(render(comparison, format, everything=everything, style=style))
     return comparison
+
+
+def what_next(paths: Sequence[str | Path], names: Sequence[str]) -> dict[str, object]:
+    """The pages of the runs, and the command that writes their tables for a paper."""
+    pages = [page for page in (Path(path) / "report.html" for path in paths) if page.is_file()]
+    given = [*paths, *(f"--name={name}" for name in names)]
+    latex = typed("compare", *given, "--output", "table.tex")
+    return {"report": ", ".join(map(str, pages)) or None, "for a paper": latex}
 
 
 def named(texts: Sequence[str]) -> dict[str, str]:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from lift_harness.console import Console
+from lift_harness.console import Console, titled
 from lift_harness.pipeline.schema import EvalSettings, Method, NewModel, Recipe
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def show_plan(recipe: Recipe, output: Path, only: str | None, console: Console |
     console = console or Console()
     stages = list(plan(recipe, only))
     device, rate = flops_per_second()
-    table = Table(title=f"{recipe.name}: {recipe.description}", title_justify="left")
+    table = Table()
     for column in ("stage", "what", "items", "passes", "time", "memory"):
         table.add_column(column, justify="left" if column in ("stage", "what") else "right")
     for stage in stages:
@@ -65,7 +65,7 @@ def show_plan(recipe: Recipe, output: Path, only: str | None, console: Console |
             duration(stage.flops / rate),
             f"{stage.memory / 2**30:.2f} GiB",
         )
-    console.print(table)
+    console.print(titled(f"{recipe.name}: {recipe.description}", table))
     total = sum(stage.flops for stage in stages) / rate
     console.print(
         f"about {duration(total)} on this machine ({device}, {rate / 1e9:.0f} GFLOP/s): an estimate,"

@@ -7,10 +7,10 @@ from typing import Any
 
 from rich.console import RenderableType
 from rich.table import Table
-from rich.text import Text
 
 from lift_harness.compare.comparison import compare
 from lift_harness.compare.render import as_markdown, as_rich, markdown_text
+from lift_harness.console import titled
 from lift_harness.pipeline.schema import EvalSettings, Recipe
 from lift_harness.results.rows import Row
 
@@ -20,14 +20,14 @@ def score_tables(rows: Sequence[Row], width: int, everything: bool = False) -> R
     return as_rich(compare(rows, differences=False), width, everything)
 
 
-def times_table(stages: dict[str, Any]) -> Table:
+def times_table(stages: dict[str, Any]) -> RenderableType:
     """Wall time of each stage for the terminal."""
-    table = Table(title=Text("wall time, seconds", no_wrap=True), title_justify="left")
+    table = Table()
     for column in ("method", "train", "eval"):
         table.add_column(column, justify="left" if column == "method" else "right")
     for name, row in time_rows(stages):
         table.add_row(name, *row)
-    return table
+    return titled("wall time, seconds", table)
 
 
 def time_rows(stages: dict[str, Any]) -> Iterator[tuple[str, list[str]]]:

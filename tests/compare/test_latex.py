@@ -159,8 +159,9 @@ def test_the_three_styles(seeds):
         r"\\textbf\{([\d.]+)\}", r"\1", cells_of(render(seeds, "latex", style="mean-std"), "base")[0]
     ) == (f"{100 * seeds.cells['base', TASK, 'acc'].value:.1f}")
     published = render(seeds, "latex")
-    plain = re.sub(r"(?m)^%.*", "", render(seeds, "latex", style="plain"))
-    assert "paper 7" in published and "paper" not in plain and "seeds" not in plain
+    plain = render(seeds, "latex", style="plain").split(r"\caption{Difference")[0]
+    assert "paper 7" in published and r"\footnotesize" in published
+    assert "paper" not in plain and "seeds" not in plain
     assert r"with 95 \% intervals" not in render(seeds, "latex", style="plain")
     assert "standard deviation over seeds" in render(seeds, "latex", style="mean-std")
 
