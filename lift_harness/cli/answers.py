@@ -197,10 +197,10 @@ def check_what_is_asked(
     prompt: str | None, task: str | None, problem: int | None, of_prompt: list[str]
 ) -> None:
     """Refuse neither prompt nor task, and what belongs to the one beside the other."""
-    if task is None and prompt is None:
-        raise LiftError("nothing is asked: give a prompt, or a problem: --task sudoku_mini --problem 3")
     if task is None and problem is not None:
         raise LiftError(f"--problem {problem} is of a task; name it, e.g. --task sudoku_mini")
+    if task is None and prompt is None:
+        raise LiftError("nothing is asked: give a prompt, or a problem: --task sudoku_mini --problem 3")
     if task is not None and of_prompt:
         raise LiftError(f"--task brings its own prompt: leave out {' and '.join(of_prompt)}")
 

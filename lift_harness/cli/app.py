@@ -24,8 +24,8 @@ class Help:
         for param in params:
             if getattr(param, "is_flag", False):
                 param.metavar = ""
-            elif param.metavar is None and " range>" in (param.display_type(ctx) or ""):
-                param.metavar = param.display_type(ctx).replace(" range>", ">")
+            elif param.metavar is None and " range>" in (kind := param.display_type(ctx) or ""):
+                param.metavar = "N" if "int" in kind else "X"
         return list(params)
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
