@@ -74,7 +74,10 @@ def test_verdicts_in_words():
         (["--task", "sudoku_mni"], "no task 'sudoku_mni': did you mean lift_sudoku_mini"),
         (["--task", "sudoku_mini", "--problem", "256"], "lift_sudoku_mini has 256 problems, 0 to 255"),
         (["--task", "sudoku_mini", "--set", "temprature=1"], "did you mean temperature"),
-        (["--task", "sudoku_mini", "--set", "gen_length=512"], "more than the model's context"),
+        (
+            ["--task", "sudoku_mini", "--set", "gen_length=520"],
+            "leaves no room for a prompt in the model's context",
+        ),
     ],
 )
 def test_what_cannot_be_asked_is_one_line_before_a_model_is_loaded(monkeypatch, capsys, words, said):
