@@ -76,6 +76,11 @@ def bare_names() -> dict[str, str]:
     return {config["bare_name"]: name for name, config in _tasks().items() if "bare_name" in config}
 
 
+def is_ours(name: str) -> bool:
+    """Whether a name, with or without `lift_`, is that of a task or a group of ours."""
+    return name in _files() or f"lift_{name}" in _files()
+
+
 def expand(names: Iterable[str]) -> list[str]:
     """Task names of ours from names with or without `lift_`, and from groups; each once.
 

@@ -255,7 +255,7 @@ class ObjectiveTrainer(Trainer):
             usable = f"the one of step {known[0]} is usable" if known else "there is none before it"
             raise LiftError(
                 f"the checkpoint of step {step} could not be written to {self.folder}: {first_line(error)}; "
-                f"{usable}; make room and continue with --resume"
+                f"{usable}; make room, and the same command goes on"
             ) from error
         finally:
             if main:

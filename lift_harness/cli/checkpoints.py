@@ -7,11 +7,13 @@ from typing import Annotated, Any
 
 import typer
 
+from lift_harness.cli.app import App
 from lift_harness.cli.options import Model, On, Peft, Processes, Strategy, check_one_of, check_strategy
+from lift_harness.console import say_where, typed
 from lift_harness.errors import LiftError
 from lift_harness.files import check_writable
 
-app = typer.Typer()
+app = App()
 
 
 @app.command("analyze")
@@ -116,6 +118,9 @@ def doctor_command(
         report.show(Console())
         for problem in report.problems:
             typer.echo(f"problem: {problem}", err=True)
+        if not report.problems:
+            how = ["--model", model or "lift-tiny", *(["--peft", peft] if peft else [])]
+            say_where(try_it=typed("generate", "--task", "sudoku_mini", *how))
     if report.problems:
         raise typer.Exit(2)
 
@@ -134,3 +139,4 @@ def merge_command(
     from lift_harness.models.merging import merge
 
     typer.echo(merge(base, adapter, out, dtype=dtype, max_shard_size=max_shard_size, revision=revision))
+    say_where(check=typed("doctor", out), python=f"lift_harness.models.load_model({str(out)!r})")

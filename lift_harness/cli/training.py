@@ -8,6 +8,7 @@ from typing import Annotated, Literal, cast
 
 import typer
 
+from lift_harness.cli.app import App
 from lift_harness.cli.options import (
     DryRun,
     On,
@@ -23,7 +24,7 @@ from lift_harness.cli.options import (
 from lift_harness.errors import LiftError
 from lift_harness.files import check_writable
 
-app = typer.Typer()
+app = App()
 
 Select = Annotated[
     list[str] | None,

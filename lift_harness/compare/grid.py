@@ -15,6 +15,7 @@ class Entry:
 
     main: str = ""
     small: tuple[str, ...] = ()
+    cell: Cell | None = None
 
 
 @dataclass

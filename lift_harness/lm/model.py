@@ -347,6 +347,7 @@ class LiftDLM(LM):
             "peft": self.peft,
             "model_revision": self.revision,
             "model_dtype": str(self.model.dtype),
+            "model_device": str(self.device),
             "model_num_parameters": self.model.num_parameters(),
             "decoding": self.used,
             "decoding_statistics": statistics,

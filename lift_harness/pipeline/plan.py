@@ -18,7 +18,7 @@ from lift_harness.budget.memory import Memory, Training, decoding_memory, most_r
 from lift_harness.budget.operations import decoding_operations, scoring_operations, training_operations
 from lift_harness.budget.shape import Shape, shape_of, weight_bytes
 from lift_harness.budget.verdict import duration, fits, training_verdict, verdict
-from lift_harness.console import Console
+from lift_harness.console import Console, titled
 from lift_harness.pipeline.schema import EvalSettings, Method, NewModel, Recipe
 
 if TYPE_CHECKING:
@@ -96,14 +96,14 @@ def show_plan(
     console = console or Console()
     where = Where(machine(on, nproc), strategy)
     stages = list(plan(recipe, only, where))
-    table = Table(title=f"{recipe.name}: {recipe.description}", title_justify="left")
+    table = Table()
     for column in ("stage", "what", "items", "passes", "time", "memory"):
         right = column in ("items", "passes", "time")
         table.add_column(column, justify="right" if right else "left", overflow="fold")
     for stage in stages:
         counts = (f"{stage.items:,}", f"{stage.passes:,}")
         table.add_row(stage.where, stage.note, *counts, duration(stage.seconds), stage.verdict)
-    console.print(table)
+    console.print(titled(f"{recipe.name}: {recipe.description}", table))
     for line in summary(stages, where):
         console.print(line, soft_wrap=True, highlight=False)
     hours = [method.gpu_hours for method in recipe.methods if method.gpu_hours is not None]

@@ -14,7 +14,7 @@ from typing import Any, Literal
 from rich.text import Text
 
 from lift_harness import __version__
-from lift_harness.console import Console, visible
+from lift_harness.console import Console, options_of, say, say_where, typed, visible
 from lift_harness.errors import LiftError, did_you_mean
 from lift_harness.files import files_sha256, write_json, write_whole
 from lift_harness.lm.evaluation import Scores
@@ -290,5 +290,23 @@ def report(run: Run, results: dict[str, Any]) -> None:
     else:
         for where, trained in results["training"].items():
             seconds = run.stages[f"{where}/train"]["seconds"]
-            checkpoint = run.output / where / "train" / trained["checkpoint"]
-            console.print(f"{where}: {checkpoint} ({seconds:.0f} s)")
+            say(console, f"{where}: {checkpoint_of(run, where, trained)} ({seconds:.0f} s)")
+    say_where(**what_next(run, results))
+
+
+def checkpoint_of(run: Run, where: str, trained: dict[str, Any]) -> Path:
+    """The folder of an adapter, or of a model's weights."""
+    return run.output / where / "train" / trained["checkpoint"]
+
+
+def what_next(run: Run, results: dict[str, Any]) -> dict[str, object]:
+    """Where the page is, and the commands that go on from here."""
+    places: dict[str, object] = {}
+    if results["scores"]:
+        places = {"report": run.output / "report.html", "compare": typed("compare", run.output)}
+    if results["training"]:
+        where, trained = list(results["training"].items())[-1]
+        tasks = ",".join(map(str, run.recipe.eval.tasks)) if run.recipe.eval else "mini"
+        loaded = options_of(run.recipe.model, checkpoint_of(run, where, trained))
+        places[f"evaluate {where}"] = typed("eval", *loaded, "--tasks", tasks)
+    return places
