@@ -69,7 +69,7 @@ def test_an_unknown_recipe_is_one_line(monkeypatch, capsys):
     assert run_main(monkeypatch, "train-eval", "quikstart") == 2
     assert (
         capsys.readouterr().err
-        == "error: no recipe 'quikstart' (did you mean quickstart?), nor such a file\n"
+        == "error: no recipe 'quikstart' (did you mean quickstart or quickstart-block?), nor such a file\n"
     )
 
 
