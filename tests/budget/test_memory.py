@@ -1,4 +1,4 @@
-"""The formula of memory against what real steps hold, and its sharding against parameters dealt one by one."""
+"""The formula of memory against what real steps hold; shards against parameters dealt one by one."""
 
 import pytest
 import torch

@@ -10,12 +10,15 @@ from torch.profiler import ProfilerActivity, profile
 sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
 
 from operations import counted
-from shapes import random_block_model, random_model, to_train
+from shapes import SHAPES, random_block_model, random_model, to_train
 from training_step import Spread, adamw, objective_of, update
 
 from lift_harness.training.objectives import Batch
 from lift_harness.training.objectives.base import NoiseKey
 from lift_harness.training.settings import LoraSettings
+
+# Of benchmarks/, for tests that need the same models.
+__all__ = ["SHAPES", "Step", "counted", "counted_training", "measured_training", "peak", "random_model"]
 
 
 @dataclass(frozen=True)
