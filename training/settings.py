@@ -91,6 +91,9 @@ class TrainSettings(Strict):
     max_length: int | None = Field(None, ge=2, description="tokens of an example; null: the model's context")
     long: Literal["error", "drop", "truncate"] = Field("error", description="what becomes of longer ones")
     pad_to: int | None = Field(None, ge=1, description="fixed length; null: the longest of the step")
+    pack_to: int | None = Field(
+        None, ge=2, description="tokens of a row that examples share; null: a row each"
+    )
     group_by_length: bool = Field(True, description="examples of about the same length share a step")
     bf16: bool = Field(False, description="compute in bfloat16 (autocast); weights stay as they are")
     gradient_checkpointing: bool = Field(False, description="less memory for more time")
@@ -110,4 +113,8 @@ class TrainSettings(Strict):
             raise ValueError(f"adam_betas={list(self.adam_betas)}: both must be from 0 up to, not with, 1")
         if self.select == "best" and not (self.eval_steps and self.save_steps == self.eval_steps):
             raise ValueError("select=best needs eval_steps and an equal save_steps: the best is a checkpoint")
+        if self.pack_to is not None and self.pad_to is not None:
+            raise ValueError(
+                f"pack_to={self.pack_to} and pad_to={self.pad_to}: packed rows have no padding; take one"
+            )
         return self

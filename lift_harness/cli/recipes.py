@@ -6,9 +6,11 @@ from typing import Annotated
 
 import typer
 
-from lift_harness.cli.options import Overrides
+from lift_harness.cli.app import App
+from lift_harness.cli.options import Overrides, run_of
+from lift_harness.console import say_where, typed
 
-app = typer.Typer(help="The recipes inside the package.", no_args_is_help=True)
+app = App(help="The recipes inside the package.", no_args_is_help=True)
 MADE_HERE = "Of no paper"
 
 
@@ -31,6 +33,7 @@ def recipes_list() -> None:
             lines = textwrap.wrap(about, max(20, width - column), break_on_hyphens=False)
             for name, line in zip_longest([recipe.name], lines, fillvalue=""):
                 typer.echo(f"{name:{column}}{line}")
+    say_where(look=typed("recipes", "show", "NAME"), check=typed("train-eval", "NAME", "--dry-run"))
 
 
 @app.command("show")
@@ -45,5 +48,7 @@ def recipes_show(
     from lift_harness.pipeline.recipe import load_recipe
     from lift_harness.reference import commented
 
-    text = yaml.safe_dump(load_recipe(recipe, set_ or []).model_dump(mode="json"), sort_keys=False)
+    loaded = load_recipe(recipe, set_ or [])
+    text = yaml.safe_dump(loaded.model_dump(mode="json"), sort_keys=False)
     typer.echo(commented(text) if comments else text, nl=False)
+    say_where(train=run_of(loaded, recipe, set_ or []))

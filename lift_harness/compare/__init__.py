@@ -13,7 +13,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from lift_harness.compare.comparison import Comparison, Difference, Flip, Refusal, compare
+from lift_harness.compare.comparison import Comparison, compare
+from lift_harness.compare.differences import Difference, Flip, Refusal
 from lift_harness.results.read import load
 from lift_harness.results.rows import Row
 from lift_harness.results.scores import Cell

@@ -15,6 +15,7 @@ from lift_harness.results.lock import sole_writer
 from lift_harness.results.metrics import is_pass
 from lift_harness.results.read import load
 from lift_harness.results.rows import Row
+from lift_harness.tasks import presets
 from lift_harness.tasks.catalog import expand
 
 if TYPE_CHECKING:
@@ -97,7 +98,8 @@ def evaluate_model(
     model_args: str | Mapping[str, Any],
     gen_kwargs: str | Mapping[str, Any],
     batch_size: str,
-    num_fewshot: int = 0,
+    preset: str | None = None,
+    num_fewshot: int | None = None,
     output: Path | None = None,
     **options: Any,
 ) -> list[Row]:
@@ -105,11 +107,12 @@ def evaluate_model(
 
     Args:
         model: folder, Hub id or a model inside the package.
-        tasks: names of tasks or groups of ours, with or without `lift_`.
+        tasks: names of tasks or groups of ours, with or without `lift_`; none: the preset's.
         model_args: of `LiftDLM`, "KEY=VALUE,..." or by name.
         gen_kwargs: decoding settings in either form.
         batch_size: a number or "auto".
-        num_fewshot: worked examples before each question.
+        preset: a published protocol (`tasks/presets.py`); None: that of each task's file.
+        num_fewshot: worked examples before each question; None: as the preset or the task's file says.
         output: where lm-eval's result and sample files go; None: nowhere.
         options: `peft`, and those of `evaluate`.
 
@@ -124,8 +127,11 @@ def evaluate_model(
     from lift_harness.lm.model import LiftDLM
     from lift_harness.tasks.protocol import load_task
 
-    names = expand(name.strip() for name in tasks)
-    loaded = [load_task(name, num_fewshot=num_fewshot) for name in names]
+    asked = [name.strip() for name in tasks]
+    names = expand(asked) if preset is None else presets.preset(preset).names(asked)
+    shots = {} if num_fewshot is None else {"num_fewshot": num_fewshot}
+    metadata = None if preset is None else {"preset": preset}
+    loaded = [load_task(name, metadata=metadata, **shots) for name in names]
     peft = options.pop("peft", None)
     arguments = {"pretrained": model, "batch_size": batch_size, **({"peft": peft} if peft else {})}
     arguments |= by_name(model_args)

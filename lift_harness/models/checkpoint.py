@@ -19,7 +19,10 @@ from transformers.utils import logging
 from lift_harness.errors import LiftError, first_line
 from lift_harness.files import read_json as read_any_json
 
-BUILT_IN = {"lift-tiny": Path(__file__).parent / "lift_tiny"}
+BUILT_IN = {
+    "lift-tiny": Path(__file__).parent / "lift_tiny",
+    "lift-tiny-block": Path(__file__).parent / "lift_tiny_block",
+}
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
 

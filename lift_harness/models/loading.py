@@ -1,4 +1,4 @@
-"""`load_model`: a checkpoint folder, a Hub id or "lift-tiny", as a model and its tokenizer.
+"""`load_model`: a checkpoint folder, a Hub id or a model inside the package, as a model and its tokenizer.
 
 Importing this module (or `lift_harness.models`) makes transformers' AutoConfig, AutoModel and
 AutoModelForMaskedLM know the native families.
@@ -53,6 +53,7 @@ from lift_harness.models.tokenization import Special, load_tokenizer, resolve_id
 __all__ = ["BUILT_IN", "MODEL_CLASSES", "load_model"]
 
 ATTENTION = ("sdpa", "eager", "flash_attention_2")
+DIFFUSION_GEMMA = "diffusion_gemma"  # is loaded by `lift_dlm` itself (lm/diffusion_gemma.py)
 EXPERT = re.compile(r"\.mlp\.experts\.(\d+)\.")
 FLOATS = (torch.float32, torch.bfloat16, torch.float16)
 OFFLOADED: list[TemporaryDirectory[str]] = []  # folders of models that are in part on the disk, until the end
@@ -78,7 +79,7 @@ def load_model(
     """Load a checkpoint in the official format, without running any code from it (docs/checkpoints.md).
 
     Args:
-        name: a folder, a Hub id such as "GSAI-ML/LLaDA-8B-Instruct", or "lift-tiny".
+        name: a folder, a Hub id such as "GSAI-ML/LLaDA-8B-Instruct", or "lift-tiny", "lift-tiny-block".
         dtype: of the weights; "auto": what config.json says, else as stored.
         device: "cpu", "cuda", ...; by default the GPU if there is one.
         device_map: as transformers has it ("auto", or module to device), in place of `device`.
@@ -169,6 +170,11 @@ def empty_model(folder: Path, name: str, block_size: int | None = None) -> tuple
         raise LiftError(f"model {name!r} has no config.json; give the folder of a checkpoint")
     written = read_json(member(folder, "config.json"))
     kind, family = written.get("model_type"), family_of(written)
+    if kind == DIFFUSION_GEMMA:
+        raise LiftError(
+            f"{name}: DiffusionGemma is decoded by lm-eval's --model lift_dlm only; it cannot be trained, "
+            "analysed, merged or chatted with here"
+        )
     if family is None and (not isinstance(kind, str) or kind not in HEADS):
         raise LiftError(
             f"{name}: config.json says model_type={kind!r}, which lift-harness cannot decode; "

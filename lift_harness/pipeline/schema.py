@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from lift_harness.errors import LiftError, did_you_mean
+from lift_harness.tasks import presets
 from lift_harness.tasks.data import DEFAULT_SUBSET
 from lift_harness.tasks.wording import read_prompts
 from lift_harness.training.settings import DataSource, LoraSettings, Strict, TrainSettings
@@ -71,16 +72,21 @@ class EvalSettings(Strict):
     of the other tasks from `samples` answers at `temperature` to the first `sample_limit` problems.
     """
 
+    preset: str | None = Field(
+        None, description="a published protocol by name (docs/presets.md); without `tasks`: its tasks"
+    )
     tasks: list[str] = Field(
         ["lift_sudoku_mini", "lift_countdown_mini"],
         min_length=1,
-        description="tasks or groups; gsm8k@512: with that gen_length, and half as many steps",
+        description="tasks or groups; gsm8k@512: with that gen_length, at the model's pace",
     )
     limit: int | None = Field(None, ge=1, description="problems a task; null: all")
     samples: int = Field(8, ge=0, description="answers a problem for pass@k; 0: no pass@k")
     sample_limit: int | None = Field(None, ge=1, description="problems a task for pass@k; null: as `limit`")
     temperature: float = Field(0.7, gt=0, description="of the answers for pass@k")
-    num_fewshot: int = Field(0, ge=0, description="worked examples before each question (docs/tasks.md)")
+    num_fewshot: int = Field(
+        0, ge=0, description="worked examples before each question (docs/tasks.md); 0: the preset's or task's"
+    )
     batch_size: int | str = Field("auto", description="requests in a pass; auto: what memory admits")
     gen_kwargs: dict[str, Any] = Field({}, description="decoding settings, over those of the protocol")
     model_args: dict[str, Any] = Field({}, description="of lift_dlm: loading, and weaker decoding settings")
@@ -90,6 +96,14 @@ class EvalSettings(Strict):
     subset: Literal["d1", "lift", "all"] = Field("d1", description="whose draw of the Sudoku puzzles")
     traces: int = Field(16, ge=0, description="problems a task whose decoding is kept step by step")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _the_presets_tasks(cls, given: Any) -> Any:
+        if not isinstance(given, dict) or given.get("preset") is None:
+            return given
+        names = presets.preset(given["preset"]).names()
+        return {"tasks": names, **given}
+
     @field_validator("prompts", mode="before")
     @classmethod
     def _read(cls, prompts: Any) -> Any:
@@ -98,7 +112,7 @@ class EvalSettings(Strict):
     @field_validator("model_args")
     @classmethod
     def _not_the_recipes(cls, model_args: dict[str, Any]) -> dict[str, Any]:
-        for name in ("pretrained", "peft", "batch_size", "response_cache"):
+        for name in ("pretrained", "peft", "batch_size", "response_cache", "block_size"):
             if name in model_args:
                 raise ValueError(f"{name} is set by the recipe and the run; leave it out")
         return model_args
@@ -106,7 +120,8 @@ class EvalSettings(Strict):
     @property
     def metadata(self) -> dict[str, Any]:
         """What is said to the tasks, as `--metadata` says it to lm-eval's command line."""
-        said = {"prompts": self.prompts, "subset": self.subset if self.subset != DEFAULT_SUBSET else None}
+        subset = self.subset if self.subset != DEFAULT_SUBSET else None
+        said = {"preset": self.preset, "prompts": self.prompts, "subset": subset}
         return {name: value for name, value in said.items() if value is not None}
 
 
@@ -125,6 +140,7 @@ class Recipe(Strict):
     model: str | NewModel = Field(
         "lift-tiny", description="folder, Hub id, the package's, or a new one's shape"
     )
+    block_size: int | None = Field(None, ge=1, description="of a model whose files name none (dllm's BD3LM)")
     data: list[DataSource] = Field(min_length=1, description="what is trained on, together")
     validation: float = Field(0, ge=0, description="share of the data, or a count, that is not trained on")
     training: TrainSettings = Field(TrainSettings(), description="optimisation")
@@ -151,9 +167,20 @@ class Recipe(Strict):
         return self
 
     @model_validator(mode="after")
+    def _blocks_of_a_checkpoint(self) -> Recipe:
+        if self.block_size is not None and isinstance(self.model, NewModel):
+            raise ValueError(f"block_size={self.block_size}: of a new model it is model.block_size")
+        return self
+
+    @model_validator(mode="after")
     def _described(self) -> Recipe:
         self.description = self.description or made_title(self)
         return self
+
+    @property
+    def loading(self) -> dict[str, Any]:
+        """How its checkpoint is loaded: arguments of `load_model`."""
+        return {} if self.block_size is None else {"block_size": self.block_size}
 
     def training_of(self, method: Method) -> TrainSettings:
         """The training settings of one method."""
@@ -223,6 +250,7 @@ def _meant(kind: type[BaseModel], path: list[str]) -> str:
     """What an unknown key may have been meant as: one of its section, or one of that name in another."""
     section = ".".join(part for part in path[:-1] if not part.isdigit())
     own = (SECTIONS.get(section, kind) if kind is Recipe else kind).model_fields
-    places = [place for place, part in SECTIONS.items() if path[-1] in part.model_fields]
+    sections = SECTIONS if kind in SECTIONS.values() else {}
+    places = [place for place, part in sections.items() if path[-1] in part.model_fields]
     elsewhere = [f"{place}.{path[-1]}" if place else path[-1] for place in places]
     return f"did you mean {' or '.join(elsewhere)}?" if elsewhere else did_you_mean(path[-1], own)

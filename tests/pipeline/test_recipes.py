@@ -137,7 +137,8 @@ def test_every_table_of_the_papers_has_its_recipe():
     assert tables_of("LIFT")["table"] == {1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 13}
     assert tables_of("GIFT") == {"table": {1, 2, 3, 4, 8, 9, 10}}
     assert tables_of("density") == {"table": {1, 2}, "figure": {3, 4}}
-    of_no_paper = {"quickstart", "lift-tiny-base", "lift-tiny-block-base", "sdar-1.7b-gsm8k"}
+    of_no_paper = {"quickstart", "quickstart-block", "lift-tiny-base", "lift-tiny-block-base"}
+    of_no_paper |= {"sdar-1.7b-gsm8k", "a2d-qwen3-0.6b-gsm8k"}
     assert {recipe.name for recipe in recipes_by_paper()[""]} == of_no_paper
     names = set(recipe_names())
     for method in ("vanilla", "gift", "cart", "lift2", "lift3", "lifta2", "lifta3"):
@@ -313,8 +314,8 @@ def test_words_subset_and_model_args_are_part_of_what_an_evaluation_is(tmp_path)
 
 def test_the_manifest_says_the_subset():
     recipe = load_recipe("llada-8b-s1k")
-    assert task_sources(recipe)["lift_sudoku"]["subset"] == "lift"
-    assert "subset" not in task_sources(recipe)["lift_gsm8k"]
+    assert task_sources(recipe, recipe.eval)["lift_sudoku"]["subset"] == "lift"
+    assert "subset" not in task_sources(recipe, recipe.eval)["lift_gsm8k"]
 
 
 @pytest.mark.parametrize(

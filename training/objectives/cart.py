@@ -65,6 +65,8 @@ def context_in(batch: Batch, masked: Tensor, p: float) -> Tensor:
     if batch.block_size is None:
         return context(~masked, p)
     shown = batch.whole_rows(~masked)
+    if batch.place is not None:
+        shown = shown & (batch.place >= 0)
     inside = blocks(shown, batch.block_size)
     number = len(inside) // len(shown)
     place = torch.arange(inside.shape[1], device=shown.device)
