@@ -26,7 +26,6 @@ from lift_harness.sweep.settings import (
     Checkpoint,
     Rows,
     Setting,
-    baseline_of,
     checkpoints,
     rows_of,
     with_values,
@@ -58,7 +57,6 @@ def run_sweep(
     quiet()
     # 1. Whatever is wrong is said, and what is left out named, before anything is loaded.
     rows = rows_of(sweep)
-    baselines = {setting.name: baseline_of(setting, sweep, rows.names) for setting in rows.settings}
     models = {checkpoint: identity(checkpoint, sweep) for checkpoint in checkpoints(sweep)}
     with Display(console or Console()) as display, ExitStack() as cleanup:
         # 2. The folder, which is this run's alone.
@@ -78,11 +76,7 @@ def run_sweep(
             work = partial(loaded.evaluate, setting)
             stages[name] = run_stage(output / name, "eval", key, display, name, work)
         # 4. What it comes to.
-        outcome = outcome_of(output, rows, baselines)
-        results = summary(sweep, rows, stages, outcome)
-        made_of = manifest(sweep, stages, list(models.values()))
-        display.lead(lambda: finish(output, sweep, results, made_of, outcome))
-    display.console.print(table(outcome, display.console.width))
+        results: dict[str, Any] = display.ask(partial(finish, output, sweep, rows, models, stages, display))
     return results
 
 
@@ -122,6 +116,27 @@ def sweep_text(sweep: Sweep) -> str:
 # ---------------------------------------------------------------- results
 
 
+def finish(
+    output: Path,
+    sweep: Sweep,
+    rows: Rows,
+    models: dict[Checkpoint, dict[str, Any]],
+    stages: dict[str, Any],
+    display: Display,
+) -> dict[str, Any]:
+    """Write and print what sums the run up; what `results.json` holds."""
+    outcome = outcome_of(output, rows)
+    results = summary(sweep, rows, stages, outcome)
+    write_json(output / "results.json", results)
+    made_of = manifest(sweep, stages, list(models.values()))
+    made_of["results_sha256"] = files_sha256(output / "results.json")
+    write_json(output / "manifest.json", made_of)
+    write_whole(output / "report.md", visible(markdown(sweep, rows.notes, outcome)))
+    write_report(output)
+    display.console.print(table(outcome, display.console.width))
+    return results
+
+
 def summary(sweep: Sweep, rows: Rows, stages: dict[str, Any], outcome: Outcome) -> dict[str, Any]:
     """What `results.json` holds.
 
@@ -156,14 +171,3 @@ def manifest(sweep: Sweep, stages: dict[str, Any], models: list[dict[str, Any]])
         "seeds": [sweep.seed],
         "stages": stage_rows({f"{name}/eval": stage for name, stage in stages.items()}, made_in["hardware"]),
     }
-
-
-def finish(
-    output: Path, sweep: Sweep, results: dict[str, Any], made_of: dict[str, Any], outcome: Outcome
-) -> None:
-    """Write what sums the run up."""
-    write_json(output / "results.json", results)
-    made_of["results_sha256"] = files_sha256(output / "results.json")
-    write_json(output / "manifest.json", made_of)
-    write_whole(output / "report.md", visible(markdown(sweep, results["notes"], outcome)))
-    write_report(output)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -14,6 +13,7 @@ from typing import Any
 from lift_harness.decoding import DecodingConfig
 from lift_harness.decoding.config import unread
 from lift_harness.decoding.resolve import asked_for, exactness, settings_for
+from lift_harness.decoding.schedules import OPTIONS
 from lift_harness.errors import LiftError, did_you_mean
 from lift_harness.lm.before_loading import Unloaded, check_requests, check_sandbox
 from lift_harness.lm.requests import spelled
@@ -68,23 +68,25 @@ class Setting:
 
 @dataclass(frozen=True)
 class Rows:
-    """The rows of a sweep, in order, and what is to be said of the combinations that are none."""
+    """The rows of a sweep, in order.
+
+    Attributes:
+        settings: the rows.
+        baselines: name of a row -> that of the row that it is compared with.
+        notes: what is to be said of the combinations that are none.
+    """
 
     settings: list[Setting]
+    baselines: dict[str, str]
     notes: list[str]
-
-    @property
-    def names(self) -> list[str]:
-        """The names of the rows."""
-        return [setting.name for setting in self.settings]
 
 
 def rows_of(sweep: Sweep) -> Rows:
     """The rows: of each model the protocol, unless another row is the baseline, then the grid's.
 
     Raises:
-        LiftError: whatever is wrong for all of them (tasks, models, the settings that they share), or no
-            combination can be decoded.
+        LiftError: whatever is wrong for all of them (tasks, models, the settings that they share), no
+            combination can be decoded, or no row is called as the baseline.
     """
     settings: list[Setting] = []
     notes: list[str] = []
@@ -98,7 +100,8 @@ def rows_of(sweep: Sweep) -> Rows:
         named.append(replace(setting, name=labelled(setting.checkpoint, name)))
         if not is_plain(named[-1].name):
             raise LiftError(f"the row {name!r:.300} cannot name a folder; sweep fewer settings at a time")
-    return Rows(named, notes)
+    taken = [setting.name for setting in named]
+    return Rows(named, {setting.name: baseline_of(setting, sweep, taken) for setting in named}, notes)
 
 
 def names_of(rows: Sequence[Values]) -> list[str]:
@@ -114,8 +117,13 @@ def names_of(rows: Sequence[Values]) -> list[str]:
         pairs = {(name, repr(values)) for name, values in zip(names, rows, strict=True)}
         return len({name for name, _ in pairs}) == len(pairs)
 
+    schedules = {values["schedule"] for values in changed if "schedule" in values}
+    options = [option for schedule in schedules for option in OPTIONS.get(schedule, ())]
     without = named([key for key in varying if key != "schedule"])
-    names = without if tells(without) else named(varying) if tells(named(varying)) else named(list(keys))
+    if len(set(options)) == len(options) and tells(without):
+        names = without
+    else:
+        names = named(varying) if tells(named(varying)) else named(list(keys))
     return [name or PROTOCOL for name in names]
 
 
@@ -282,12 +290,19 @@ def word(value: Any) -> str:
 
 def left_out(refused: Mapping[str, Sequence[Values]], combinations: Sequence[Values]) -> Iterator[str]:
     """What is left out and why: by the values that only those have in common, else one by one."""
+    everywhere = in_common(combinations)
     for reason, those in refused.items():
-        counts = Counter(item for values in those for item in described(values))
-        shared = [item for item, count in counts.items() if count == len(those)]
+        shared = [item for item in in_common(those) if item not in everywhere] or in_common(those)
         having = [values for values in combinations if {*shared} <= {*described(values)}]
         names = [", ".join(shared)] if len(having) == len(those) else map(", ".join, map(described, those))
         yield f"left out: {'; '.join(names)}: {reason}"
+
+
+def in_common(combinations: Sequence[Values]) -> list[str]:
+    """The values that all of some combinations have."""
+    return [
+        item for item in described(combinations[0]) if all(item in described(one) for one in combinations)
+    ]
 
 
 def described(values: Values) -> list[str]:
