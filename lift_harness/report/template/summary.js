@@ -169,7 +169,7 @@ function resultsTable(state, sortBy) {
     );
   return el(
     'table',
-    { class: 'results' },
+    { class: 'results', id: 'results-table' },
     el('caption', {}, `${state.metric}, percent, with 95 % intervals`),
     el(
       'thead',
