@@ -98,16 +98,11 @@ class DecodingConfig:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "suppress_tokens", token_ids(self.suppress_tokens))
-        self._check_count("gen_length")
-        self._set_count("block_length", default_block(self.gen_length))
-        self._check_count("speculate")
-        self._check("top_k", is_whole, lambda value: value >= 0, "0 (off) or a whole number of tokens")
-        self._check("seed", is_whole, lambda value: True, "a whole number")
-        self._check("temperature", is_number, lambda value: 0 <= value < math.inf, "0 or more")
-        self._check("cfg_scale", is_number, lambda value: 0 <= value < math.inf, "0 (off) or more")
-        self._check("top_p", is_number, lambda value: 0 < value <= 1, "in (0, 1]; 1 is off")
-        self._check("eps", is_number, lambda value: 0 < value < 1, "in (0, 1)")
-        self._check("early_stop", lambda value: isinstance(value, bool), lambda value: True, "true or false")
+        self._check("gen_length")
+        self._set("block_length", default_block(self.gen_length))
+        for name in VALUES:
+            if name not in ("steps", "tokens_per_step"):  # they follow from what is checked first
+                self._check(name)
         for name, known in KNOWN.items():
             value = getattr(self, name)
             if not isinstance(value, str) or value not in known:
@@ -118,19 +113,19 @@ class DecodingConfig:
             self._check_schedule_option(name)
         self._check_together()
 
-    def _set_count(self, name: str, default: int) -> None:
+    def _set(self, name: str, default: int) -> None:
         if getattr(self, name) is UNSET:
             object.__setattr__(self, name, default)
-        self._check_count(name)
+        self._check(name)
 
     def _set_steps(self) -> None:
         each = self.tokens_per_step
         if each is UNSET:
-            self._set_count("steps", default_steps(self.gen_length, self.block_length, self.schedule))
+            self._set("steps", default_steps(self.gen_length, self.block_length, self.schedule))
             return
         if self.steps is not UNSET:
             raise LiftError(f"steps={self.steps!r} and tokens_per_step={each!r} both say the pace; give one")
-        self._check_count("tokens_per_step")
+        self._check("tokens_per_step")
         if self.block_length % each:
             raise LiftError(
                 f"tokens_per_step={each} does not divide block_length={self.block_length}: every block takes "
@@ -138,12 +133,9 @@ class DecodingConfig:
             )
         object.__setattr__(self, "steps", self.blocks * (self.block_length // each))
 
-    def _check_count(self, name: str) -> None:
-        self._check(name, is_whole, lambda value: value >= 1, "a whole number of at least 1")
-
-    def _check(self, name: str, kind: Callable[..., bool], holds: Callable[..., bool], wanted: str) -> None:
-        value = getattr(self, name)
-        if not kind(value) or not holds(value):
+    def _check(self, name: str) -> None:
+        value, (holds, wanted) = getattr(self, name), VALUES[name]
+        if not holds(value):
             raise LiftError(f"{name}={value!r} must be {wanted}")
 
     def _check_lengths(self) -> None:
@@ -326,8 +318,20 @@ KNOWN: dict[str, Iterable[str]] = {
     "cache": (AUTO, *CACHES),
     "grid": ("answer", "sequence"),
 }
-# The options of schedules: what holds of a value, and how that is said.
-OPTION_VALUES: dict[str, tuple[Callable[[Any], bool], str]] = {
+Value = tuple[Callable[[Any], bool], str]  # what holds of it, and how that is said
+COUNT: Value = (lambda value: is_whole(value) and value >= 1, "a whole number of at least 1")
+VALUES: dict[str, Value] = {
+    **dict.fromkeys(("gen_length", "block_length", "steps", "tokens_per_step", "speculate"), COUNT),
+    "top_k": (lambda value: is_whole(value) and value >= 0, "0 (off) or a whole number of tokens"),
+    "seed": (lambda value: is_whole(value), "a whole number"),
+    "temperature": (lambda value: is_number(value) and 0 <= value < math.inf, "0 or more"),
+    "cfg_scale": (lambda value: is_number(value) and 0 <= value < math.inf, "0 (off) or more"),
+    "top_p": (lambda value: is_number(value) and 0 < value <= 1, "in (0, 1]; 1 is off"),
+    "eps": (lambda value: is_number(value) and 0 < value < 1, "in (0, 1)"),
+    "early_stop": (lambda value: isinstance(value, bool), "true or false"),
+}
+# Of the options of schedules, which are not set without it.
+OPTION_VALUES: dict[str, Value] = {
     "threshold": (lambda value: 0 <= value <= 1, "in [0, 1]"),
     "editing_threshold": (lambda value: 0 <= value <= 1, "in [0, 1]"),
     "num_to_transfer": (lambda value: is_whole(value) and value >= 1, "a whole number of at least 1"),

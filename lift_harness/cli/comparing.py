@@ -8,7 +8,10 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer()
+from lift_harness.cli.app import App
+from lift_harness.console import say_where, typed
+
+app = App()
 
 
 @app.command("compare")
@@ -22,7 +25,9 @@ def compare_command(
     ] = None,
     baseline: Annotated[
         str | None,
-        typer.Option(metavar="ROW", help="The row to compare with (default: base, else the first)."),
+        typer.Option(
+            metavar="ROW", help="The row to compare with (default: vanilla, else base, else the first)."
+        ),
     ] = None,
     tasks: Annotated[str | None, typer.Option(help="Only these: gsm8k,aime24.")] = None,
     metrics: Annotated[str | None, typer.Option(help="Only these, all of them shown: acc,pass@k.")] = None,
@@ -32,6 +37,9 @@ def compare_command(
             "--format",
             help="table, markdown, csv, latex, json or leaderboard (default: by --output's suffix).",
         ),
+    ] = None,
+    style: Annotated[
+        str | None, typer.Option(help="Of LaTeX: interval (default), mean-std (over seeds) or plain.")
     ] = None,
     output: Annotated[Path | None, typer.Option(help="Write to this file instead.")] = None,
     flips: Annotated[
@@ -56,6 +64,7 @@ def compare_command(
         tasks=tasks,
         metrics=metrics,
         format=format_,
+        style=style,
         output=output,
         flips=flips,
         anyway=anyway,
@@ -76,3 +85,4 @@ def report_command(
 
     with nullcontext() if output or not run.is_dir() else sole_writer(run):
         typer.echo(write_report(run, output))
+    say_where(compare=typed("compare", run))

@@ -27,7 +27,7 @@ from lift_harness.results.speed import Speed, speed_of
 ACROSS = ("decoding",)  # in what rows may differ and be compared all the same
 
 
-@dataclass
+@dataclass(repr=False)
 class Comparison:
     """All that the tables show, and all that the JSON has.
 
@@ -106,6 +106,20 @@ class Comparison:
             areas |= {(model, task): aup(points, best=best) for model, points in of_models.items()}
         return areas
 
+    def __repr__(self) -> str:
+        return f"Comparison(rows={self.rows}, baseline={self.baseline!r}, tasks={[*self.tasks]})"
+
+    def __str__(self) -> str:
+        from lift_harness.compare.render import render
+
+        return render(self, "table")
+
+    def _repr_html_(self) -> str:
+        """Its tables, in a notebook."""
+        from lift_harness.compare.notebook import as_html
+
+        return as_html(self)
+
     def as_dict(self) -> dict[str, Any]:
         """Everything but the flips' texts, for JSON."""
         return {
@@ -151,7 +165,7 @@ def compare(
 
     Args:
         rows: their order is the tables'.
-        baseline: name of a row; None: the row named base, else the first.
+        baseline: name of a row; None: the row named vanilla, else base, else the first.
         tasks: these only, with or without `lift_` and "@LENGTH"; None: all.
         metrics: these only; "pass@k" means all of them; None: all.
         anyway: compare what differs in problems, prompts, settings or scoring, with that as a caveat.
@@ -213,7 +227,8 @@ def find_baseline(rows: Sequence[Row], name: str | None) -> Row:
         raise LiftError("nothing to compare: no rows")
     by_name = {row.name: row for row in reversed(rows)}  # of two with one name the first
     if name is None:
-        return next((row for row in rows if row.name.split("/")[-1] == "base"), rows[0])
+        by_method = {row.name.split("/")[-1]: row for row in reversed(rows)}
+        return by_method.get("vanilla") or by_method.get("base") or rows[0]
     if name not in by_name:
         raise LiftError(f"baseline: no row {name!r}; {did_you_mean(name, [row.name for row in rows])}")
     return by_name[name]

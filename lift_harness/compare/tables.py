@@ -24,6 +24,7 @@ from lift_harness.results.metrics import is_pass, is_shown, kind_of
 from lift_harness.results.scores import Cell
 
 SIGNIFICANT = 0.05
+WITH_INTERVALS = ", with 95 % intervals"  # how the titles of tables of values end
 Reason = tuple[str, tuple[str, ...], str, tuple[Mismatch, ...]]  # task, metrics, row, what differs
 
 
@@ -76,7 +77,7 @@ def notes(comparison: Comparison) -> list[str]:
 def accuracy(comparison: Comparison, columns: Sequence[tuple[str, str]]) -> Grid:
     """Methods by tasks; `columns`: (task, metric)."""
     header = ["method", *(f"{short(task)}\n{metric}" for task, metric in columns)]
-    grid = Grid("Accuracy, percent, with 95 % intervals", header, [])
+    grid = Grid(f"Accuracy, percent{WITH_INTERVALS}", header, [])
     grid.caption = caption(comparison, add_rows(grid, comparison, columns))
     return grid
 
@@ -84,7 +85,7 @@ def accuracy(comparison: Comparison, columns: Sequence[tuple[str, str]]) -> Grid
 def pass_at_k(comparison: Comparison, columns: Sequence[tuple[str, str]]) -> Grid:
     """Methods by k, task by task; `columns`: (task, metric)."""
     ks = sorted({kind_of(metric)[1] for _, metric in columns})
-    grid = Grid("pass@k, percent, with 95 % intervals", ["method", *map("k = {}".format, ks)], [])
+    grid = Grid(f"pass@k, percent{WITH_INTERVALS}", ["method", *map("k = {}".format, ks)], [])
     shown: list[Cell] = []
     for task in dict(columns):
         start = len(grid.rows)
@@ -155,7 +156,7 @@ def value_entry(comparison: Comparison, cell: Cell | None) -> Entry:
         small.append(f"seeds {span(cell.over_seeds, cell)}")
     if cell.published:
         small.append(f"paper {100 * cell.published.value:.1f}")
-    return Entry(f"{percent(cell.value, cell)}{star}{dagger}", tuple(small))
+    return Entry(f"{percent(cell.value, cell)}{star}{dagger}", tuple(small), cell)
 
 
 def is_refused(comparison: Comparison, cell: Cell) -> bool:

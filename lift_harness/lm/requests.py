@@ -6,6 +6,7 @@ import dataclasses
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import partial
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
@@ -166,25 +167,28 @@ def configure(
 
     Args:
         kwargs: its generation kwargs, left as they are. A task of ours gives what the user asked for, and
-            beside it "protocol", the task's own settings; any other task's own are among what was asked for,
-            since lm-eval merges them.
-        settings: the model args, weaker than what was asked for and stronger than the protocol.
+            beside it "protocol", the task's own settings, and "preset", those of the preset that the user
+            named; any other task's own are among what was asked for, since lm-eval merges them.
+        settings: the model args, weaker than what was asked for and stronger than protocol and preset.
         model: to be asked; one with blocks is decoded as its authors do where nobody says otherwise.
 
     Raises:
         LiftError: a kwarg that means nothing here, or settings that do not go together or with the model.
     """
-    protocol = kwargs["protocol"] if isinstance(kwargs.get("protocol"), Mapping) else {}
-    asked = {name: value for name, value in kwargs.items() if value is not protocol}
-    own = {name: value for name, value in asked.items() if name in SETTINGS}
+    ours = {name: kwargs[name] for name in ("protocol", "preset") if isinstance(kwargs.get(name), Mapping)}
+    asked = {name: value for name, value in kwargs.items() if name not in ours}
+    names = (*SETTINGS, *getattr(model, "own_settings", ()))
+    own = {name: value for name, value in asked.items() if name in names}
     if asked.get("do_sample") is False:  # greedy, whatever temperature stands beside it, to all of lm-eval
         own["temperature"] = 0.0
-    config = settings_for(model, spelled(settings), spelled(own), task=protocol)
+    sources = (ours.get("preset", {}), spelled(settings), spelled(own))
+    resolve = getattr(model, "settings_for", partial(settings_for, model))
+    config = resolve(*sources, task=ours.get("protocol"))
     try:
         general = normalize_gen_kwargs(asked, default_max_gen_toks=config.gen_length)
     except (TypeError, ValueError) as error:  # int() of the token limit, under any of its names
         raise LiftError(f"lift_dlm: max_gen_toks must be a whole number of tokens ({error})") from error
-    known = {*SETTINGS, "until", "do_sample", "max_gen_toks"}
+    known = {*names, "until", "do_sample", "max_gen_toks"}
     for name in general:
         if name not in known:
             raise LiftError(f"lift_dlm: unknown gen_kwarg {name!r}; {did_you_mean(name, known)}")

@@ -9,13 +9,15 @@ import re
 import shutil
 import warnings
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TextIO
 
 from lift_harness.errors import LiftError
 from lift_harness.lm.evaluation import Scores, evaluate
+from lift_harness.lm.requests import configure
 from lift_harness.pipeline.schema import EvalSettings, NewModel
 from lift_harness.pipeline.stages import KEY, RESPONSES, Progress, stage_key
 from lift_harness.results import layout
@@ -37,6 +39,10 @@ class Asked(Protocol):
     @property
     def seed(self) -> int:
         """Of sampling."""
+
+    @property
+    def loading(self) -> Mapping[str, Any]:
+        """How the checkpoint is loaded: arguments of `load_model`."""
 
 
 class Evaluation(NamedTuple):
@@ -110,7 +116,7 @@ def check_evaluation(recipe: Asked, settings: EvalSettings) -> None:
     """Refuse tasks, data, model args and settings that are not in order, before weights are loaded."""
     from lift_harness.lm.before_loading import Unloaded, check_requests, check_sandbox
 
-    model = Unloaded({**settings.model_args, "pretrained": recipe.model, "batch_size": settings.batch_size})
+    model = Unloaded({**model_args(recipe, settings), "batch_size": settings.batch_size})
     for run in evaluations(recipe, settings):
         tasks = load_tasks(run, settings)
         check_sandbox(tasks, False)
@@ -121,21 +127,24 @@ def load_tasks(run: Evaluation, settings: EvalSettings) -> list[ProtocolTask]:
     """The tasks of a run, worded and drawn as the recipe says."""
     from lift_harness.tasks.protocol import load_task
 
-    metadata, shots = settings.metadata, settings.num_fewshot
-    return [load_task(name, metadata=metadata, num_fewshot=shots) for name in run.tasks]
+    shots = {"num_fewshot": settings.num_fewshot} if settings.num_fewshot else {}
+    return [load_task(name, metadata=settings.metadata, **shots) for name in run.tasks]
 
 
 def evaluation_key(recipe: Asked, settings: EvalSettings, checkpoint: str) -> str:
     """What an evaluation depends on; `checkpoint`: the hash of the weights."""
     from lift_harness import __version__
     from lift_harness.tasks.benchmarks import load_benchmark
+    from lift_harness.tasks.presets import preset
     from lift_harness.tasks.wording import wording_of
 
     runs = evaluations(recipe, settings)
     configs = {task: task_config(task) for run in runs for task in run.tasks}
     benchmarks = {task: load_benchmark(config["benchmark"]) for task, config in configs.items()}
     words = {task: wording_of(task, one, settings.prompts) for task, one in benchmarks.items()}
+    named = {"preset": asdict(preset(settings.preset))} if settings.preset else {}
     return stage_key(
+        **named,
         version=__version__,
         num_fewshot=settings.num_fewshot,
         checkpoint=checkpoint,
@@ -182,9 +191,11 @@ def evaluate_model(
     cost: Counter[str] = Counter()
     traced = f"{TRACES}{lm.rank or ''}"
     with (part / traced).open("w", encoding="utf-8") as traces:
-        for run in evaluations(recipe, settings):
+        runs = evaluations(recipe, settings)
+        sizes = [answer_tokens(lm, run, settings) for run in runs]
+        for i, run in enumerate(runs):
             lm.on_response = keep_response(lm.tokenizer, run, settings.traces, cost, traces)
-            lm.on_progress = partial(show_progress, progress, run.label)
+            lm.on_progress = partial(show_progress, progress, run.label, sizes, i)
             evaluated = evaluate(
                 lm,
                 load_tasks(run, settings),
@@ -200,25 +211,41 @@ def evaluate_model(
                 # Of a run for pass@k only what k samples tell: `acc` is the one answer's of the other run.
                 counted = [name for name in metrics if run.samples is None or "@" in name]
                 scores.setdefault(run.name(task), {}).update({name: metrics[name] for name in counted})
-    os.replace(part / traced, folder / traced)
     lm.responses.close()  # also in a process that had no problem to answer
-    total = dict(lm.ranks.sum(cost))
+    total = dict(lm.ranks.sum(cost))  # all have written their traces now
     if lm.rank == 0:
+        join_traces(part, folder)
         part.rmdir()
     return {"result": scores, "cost": {**total, "peak_memory_bytes": peak_memory()}}
+
+
+def join_traces(part: Path, folder: Path) -> None:
+    """Put the processes' traces into a folder as one file."""
+    own, *others = sorted(part.iterdir())
+    with own.open("ab") as joined:
+        for file in others:
+            with file.open("rb") as one:
+                shutil.copyfileobj(one, joined)
+            file.unlink()
+    os.replace(own, folder / TRACES)
 
 
 def open_checkpoint(recipe: Asked, settings: EvalSettings, checkpoint: Path | None) -> Any:
     """The base model (`checkpoint` None), with an adapter or as a whole checkpoint, as lm-eval's model."""
     from lift_harness.lm.model import LiftDLM
 
-    assert isinstance(recipe.model, str)
-    weights: dict[str, Any] = {**settings.model_args, "pretrained": recipe.model}
+    weights = model_args(recipe, settings)
     if checkpoint is not None and (checkpoint / "adapter_config.json").is_file():
         weights["peft"] = str(checkpoint)
     elif checkpoint is not None:
         weights["pretrained"] = str(checkpoint)
     return LiftDLM(**weights, batch_size=settings.batch_size)
+
+
+def model_args(recipe: Asked, settings: EvalSettings) -> dict[str, Any]:
+    """The recipe's checkpoint as arguments of `LiftDLM`."""
+    assert isinstance(recipe.model, str)
+    return {**settings.model_args, **recipe.loading, "pretrained": recipe.model}
 
 
 def remove_unfinished(folder: Path) -> None:
@@ -243,9 +270,22 @@ def keep_response(
     return kept
 
 
-def show_progress(progress: Progress, label: str, done: int, total: int) -> None:
-    """Progress of one run of a stage."""
-    progress(done, total, label)
+def answer_tokens(lm: Any, run: Evaluation, settings: EvalSettings) -> int:
+    """Tokens of all answers of a run."""
+    tokens = 0
+    for task in load_tasks(run, settings):
+        asked = {**run.gen_kwargs, "protocol": task.config.metadata["decoding"]}
+        decoding, _, _ = configure(asked, lm.settings, lm.model)
+        tokens += task.count(run.limit) * (run.samples or task.config.repeats) * decoding.gen_length
+    return tokens
+
+
+def show_progress(
+    progress: Progress, label: str, sizes: list[int], i: int, done: int, total: int, kept: bool
+) -> None:
+    """Progress of a stage whose i-th run, of so many tokens each, has come to a part of its requests."""
+    now = round(sizes[i] * done / total) if total else 0
+    progress(sum(sizes[:i]) + now, sum(sizes), label, kept)
 
 
 def trace(tokenizer: Any, run: Evaluation, asked: Any, out: Any) -> dict[str, Any]:

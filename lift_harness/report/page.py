@@ -129,11 +129,16 @@ def leave_out(data: dict[str, Any], budget: int) -> Iterator[str]:
 
 def render(data: dict[str, Any]) -> str:
     """The page as HTML."""
-    script = "(function () {\n'use strict';\n" + "\n".join(read(f"{name}.js") for name in SCRIPTS) + "\n})();"
+    return document(data["header"]["name"], data, SCRIPTS)
+
+
+def document(title: str, data: dict[str, Any], scripts: Sequence[str]) -> str:
+    """A page of that data, drawn by these scripts of the template."""
+    script = "(function () {\n'use strict';\n" + "\n".join(read(f"{name}.js") for name in scripts) + "\n})();"
     style = "\n".join(read(f"{name}.css") for name in STYLES)
     parts = {
         # Half a surrogate pair has no UTF-8, a NUL no place in HTML.
-        "title": html.escape("".join(c if c.isprintable() else "\ufffd" for c in data["header"]["name"])),
+        "title": html.escape("".join(c if c.isprintable() else "\ufffd" for c in title)),
         "version": html.escape(__version__),
         "style": style,
         "theme": read("theme.js"),

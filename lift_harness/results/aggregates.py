@@ -52,6 +52,7 @@ def settings_of(data: Mapping[str, Any], task: str, config: Mapping[str, Any]) -
         "instruction": metadata.get("instruction"),
         "question": metadata.get("question"),
         "subset": metadata.get("subset"),
+        "preset": metadata.get("preset"),
         "version": mapping(data.get("versions")).get(task, metadata.get("version")),
         "fewshot": mapping(data.get("n-shot")).get(task),
         "sandbox": metadata.get("sandbox"),

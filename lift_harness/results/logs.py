@@ -127,7 +127,7 @@ class Evaluation:
         n_items: problems, None: not known.
         n_total: problems of the whole task.
         settings: {"decoding": {...}, "generation": {...}, "dtype", "instruction", "question" (its template),
-            "subset", "version", "fewshot", "sandbox", "weights"}, each only where it is known.
+            "subset", "preset", "version", "fewshot", "sandbox", "weights"}, each only where it is known.
         statistics: what its answers took: {"requests", "forward_passes", "tokens"} of this task, and
             "tokens_per_second" of the lm-eval run that it was part of, each only where it is known.
         made: what `scores` has computed from the items, once they are there.

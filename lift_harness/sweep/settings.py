@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from lift_harness.decoding import DecodingConfig
 from lift_harness.decoding.config import unread
@@ -45,6 +45,7 @@ class Checkpoint:
     model: str
     peft: str | None
     seed: int
+    loading: ClassVar[Mapping[str, Any]] = {}  # said with model_args
 
 
 @dataclass(frozen=True)
