@@ -21,6 +21,7 @@ from lift_harness.pipeline.manifest import environment, stage_rows, task_sources
 from lift_harness.pipeline.stages import Progress, no_trace_of_bad_input, prepare_output, run_stage
 from lift_harness.report import write_report
 from lift_harness.results.lock import sole_writer
+from lift_harness.sweep.plan import plan
 from lift_harness.sweep.schema import Sweep
 from lift_harness.sweep.settings import (
     Checkpoint,
@@ -68,13 +69,15 @@ def run_sweep(
         for note in rows.notes:
             display.console.print(f"  {note}", soft_wrap=True, highlight=False)
         # 3. Each setting, those of one model after the other.
+        passes = {f"{one.name}/eval": float(one.passes) for one in plan(sweep, rows)}
+        display.pace.expect(passes)
         loaded = Loaded(sweep)
         stages: dict[str, Any] = {}
         for setting in rows.settings:
             name, settings = setting.name, with_values(sweep, setting.values)
             key = evaluation_key(setting.checkpoint, settings, str(models[setting.checkpoint]))
             work = partial(loaded.evaluate, setting)
-            stages[name] = run_stage(output / name, "eval", key, display, name, work)
+            stages[name] = run_stage(output / name, "eval", key, display, f"{name}/eval", work)
         # 4. What it comes to.
         results: dict[str, Any] = display.ask(partial(finish, output, sweep, rows, models, stages, display))
     return results
@@ -92,8 +95,7 @@ class Loaded:
         """Evaluate a model under a setting (`evaluate_model`)."""
         if self.checkpoint != setting.checkpoint:
             self.lm = None  # before the next one takes its place
-            peft = setting.checkpoint.peft
-            self.lm = open_checkpoint(setting.checkpoint, self.sweep, Path(peft) if peft else None)
+            self.lm = open_checkpoint(setting.checkpoint, self.sweep, setting.checkpoint.adapter)
             self.checkpoint = setting.checkpoint
         settings = with_values(self.sweep, setting.values)
         return evaluate_model(self.lm, setting.checkpoint, settings, folder, progress)
@@ -102,10 +104,10 @@ class Loaded:
 def identity(checkpoint: Checkpoint, sweep: Sweep) -> dict[str, Any]:
     """A model for keys and the manifest: what `model_identity` says, and its adapter."""
     folder = find_folder(checkpoint.model, sweep.model_args.get("revision"))
-    model = model_identity(folder, checkpoint.model)
-    if checkpoint.peft is None:
-        return model
-    return {**model, "peft": checkpoint.peft, "peft_sha256": weights_hash(checkpoint.peft)}
+    model = {**model_identity(folder, checkpoint.model), **checkpoint.loading}
+    if adapter := checkpoint.adapter:
+        model |= {"peft": checkpoint.peft, "peft_sha256": weights_hash(adapter)}
+    return model
 
 
 def sweep_text(sweep: Sweep) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import product
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from lift_harness.decoding import DecodingConfig
 from lift_harness.decoding.config import unread
@@ -18,12 +18,14 @@ from lift_harness.errors import LiftError, did_you_mean
 from lift_harness.lm.before_loading import Unloaded, check_requests, check_sandbox
 from lift_harness.lm.requests import spelled
 from lift_harness.models.adapters import check_adapter
-from lift_harness.models.checkpoint import find_folder
+from lift_harness.models.checkpoint import find_adapter, find_folder
 from lift_harness.models.loading import empty_model
-from lift_harness.pipeline.evaluation import Evaluation, evaluations, load_tasks
+from lift_harness.pipeline.evaluation import Evaluation, evaluations, load_tasks, model_args
 from lift_harness.results.layout import is_plain
 from lift_harness.sweep.schema import Sweep
-from lift_harness.tasks.catalog import decoding_settings
+
+if TYPE_CHECKING:
+    from lift_harness.tasks.protocol import ProtocolTask
 
 PROTOCOL = "protocol"  # the row with nothing changed
 UNSAID = object()  # of a setting that another row takes
@@ -39,13 +41,24 @@ class Checkpoint:
         model: folder, Hub id or a model inside the package.
         peft: folder of an adapter.
         seed: of sampling.
+        block_size: of a checkpoint whose files name none.
     """
 
     label: str
     model: str
     peft: str | None
     seed: int
-    loading: ClassVar[Mapping[str, Any]] = {}  # said with model_args
+    block_size: int | None
+
+    @property
+    def loading(self) -> dict[str, Any]:
+        """How it is loaded: arguments of `load_model`."""
+        return {} if self.block_size is None else {"block_size": self.block_size}
+
+    @property
+    def adapter(self) -> Path | None:
+        """The folder of its adapter."""
+        return None if self.peft is None else find_adapter(self.peft)
 
 
 @dataclass(frozen=True)
@@ -132,7 +145,8 @@ def checkpoints(sweep: Sweep) -> list[Checkpoint]:
     """The models: each of `model`, or the only one with each of `peft`."""
     pairs = [(model, peft) for model in sweep.model for peft in sweep.peft or [None]]
     labels = short_names([peft or model for model, peft in pairs])
-    return [Checkpoint(label, *pair, sweep.seed) for label, pair in zip(labels, pairs, strict=True)]
+    named = zip(labels, pairs, strict=True)
+    return [Checkpoint(label, *pair, sweep.seed, sweep.block_size) for label, pair in named]
 
 
 def short_names(paths: Sequence[str]) -> list[str]:
@@ -176,12 +190,19 @@ class Combinations:
     @cached_property
     def model(self) -> Unloaded:
         """Stands for the model whose weights are not loaded yet."""
-        args, name = self.sweep.model_args, self.checkpoint.model
-        model = Unloaded({**args, "batch_size": self.sweep.batch_size, "pretrained": name})
-        if self.checkpoint.peft is not None:
+        args, name = model_args(self.checkpoint, self.sweep), self.checkpoint.model
+        model = Unloaded({**args, "batch_size": self.sweep.batch_size})
+        if hasattr(model.model, "own_settings"):
+            raise LiftError(f"{name} is decoded by transformers, which has none of these settings; use eval")
+        if adapter := self.checkpoint.adapter:
             folder = find_folder(name, args.get("revision"), weights=False)
-            check_adapter(empty_model(folder, name, args.get("block_size"))[1], self.checkpoint.peft)
+            check_adapter(empty_model(folder, name, args.get("block_size"))[1], str(adapter))
         return model
+
+    @cached_property
+    def tasks(self) -> dict[str, list[ProtocolTask]]:
+        """The tasks of each lm-eval run by its label, which are the same under every combination."""
+        return {run.label: load_tasks(run, self.sweep) for run in self.runs({})}
 
     def rows(self) -> tuple[list[Setting], list[str]]:
         """The rows of the model, and what is said of what is left out."""
@@ -220,17 +241,21 @@ class Combinations:
         """What of a combination is read, and of the others beside what they are not."""
         idle: dict[str, str] = {}
         for name in values:
-            besides = [unread(name, settings) for settings in self.asked(values)]
+            besides = [
+                unread(name, asked_for(self.model.model, *sources, task=own))
+                for _, sources, own in self.sources(values)
+            ]
             if all(besides):
                 idle[name] = str(besides[0])
         return {name: value for name, value in values.items() if name not in idle}, idle
 
-    def asked(self, values: Values) -> Iterator[dict[str, Any]]:
-        """What is asked for of each task under a combination, unchecked."""
+    def sources(self, values: Values) -> Iterator[tuple[tuple[str, str], Sequence[Values], Values]]:
+        """(label of the run, task), what is asked for under a combination, the task's own settings."""
         for run in self.runs(values):
-            for task in run.tasks:
-                own = decoding_settings(task)
-                yield asked_for(self.model.model, self.weaker, spelled(run.gen_kwargs), task=own)
+            for task in self.tasks[run.label]:
+                preset = task.preset.decoding if task.preset else {}
+                asked = (preset, self.weaker, spelled(run.gen_kwargs))
+                yield (run.label, task.task_name), asked, task.decoding
 
     def setting(self, values: Values) -> Setting:
         """A combination as a row, which is called something when all of them are known.
@@ -239,12 +264,8 @@ class Combinations:
             LiftError: it cannot be decoded.
         """
         configs: dict[tuple[str, str], DecodingConfig] = {}
-        for run in self.runs(values):
-            for task in run.tasks:
-                own = decoding_settings(task)
-                configs[run.label, task] = settings_for(
-                    self.model.model, self.weaker, spelled(run.gen_kwargs), task=own
-                )
+        for key, sources, own in self.sources(values):
+            configs[key] = settings_for(self.model.model, *sources, task=own)
         kind = exactness(next(iter(configs.values())), self.model.model)
         return Setting("", self.checkpoint, values, configs, kind)
 
@@ -259,8 +280,8 @@ class Combinations:
 
     def check_tasks(self) -> None:
         """Refuse tasks whose problems or sandbox cannot be had, under whatever settings."""
-        for run in self.runs({}):
-            check_sandbox(load_tasks(run, self.sweep), False)
+        for tasks in self.tasks.values():
+            check_sandbox(tasks, False)
 
     def check(self, setting: Setting) -> None:
         """Refuse what only the requests show: prompts that do not fit, samples that would be one text."""
