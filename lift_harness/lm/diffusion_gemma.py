@@ -96,7 +96,7 @@ class DiffusionGemma:
         self.device, self.dtype, self.num_parameters = inner.device, inner.dtype, inner.num_parameters
         self.get_input_embeddings = inner.get_input_embeddings
 
-    def settings_for(self, *sources: Mapping[str, Any], task: Mapping[str, Any]) -> Settings:
+    def settings_for(self, *sources: Mapping[str, Any], task: Mapping[str, Any] | None = None) -> Settings:
         """The settings of a request: the task's length, then what was asked for, the weakest first.
 
         A temperature of 0, which lm-eval's tasks ask for, changes nothing.
@@ -108,7 +108,7 @@ class DiffusionGemma:
         for name, value in asked.items():
             if name not in SETTINGS and not (name == "temperature" and not value):
                 raise LiftError(f"{name}={value!r}: DiffusionGemma's decoder has only {', '.join(SETTINGS)}")
-        values = {**self.published, **task, **asked}
+        values = {**self.published, **(task or {}), **asked}
         return Settings(**{name: values[name] for name in SETTINGS if name in values})
 
     def decode(self, request: Request) -> Generation:

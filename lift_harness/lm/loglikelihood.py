@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from lm_eval.api.instance import Instance
@@ -137,7 +138,8 @@ def bound(
     lm: LiftDLM, kind: str, texts: list[Text], disable_tqdm: bool, truncated: int = 0
 ) -> dict[Text, Likelihood]:
     """The bound for each distinct text; leaves the statistics of that kind of request in `lm.likelihood`."""
-    with lm.bar("likelihood", "text", len(texts), disable_tqdm) as advance:
+    done = count(1)
+    with lm.bar("likelihood", "text", len(texts), disable_tqdm) as show:
         bounds = elbo(
             lm.model,
             texts,
@@ -146,7 +148,7 @@ def bound(
             exact_tokens=lm.exact_tokens,
             seed=DecodingConfig(seed=lm.settings.get("seed", 0)).seed,  # checked as decoding's is
             token_budget=lm.budget,
-            on_done=lambda i, one: advance(),
+            on_done=lambda i, one: show(next(done)),
         )
     known = dict(zip(texts, bounds, strict=True))
     lm.likelihood[kind] = statistics(lm, known, truncated)
@@ -177,8 +179,13 @@ def statistics(lm: LiftDLM, bounds: dict[Text, Likelihood], truncated: int) -> d
 
 def greedy(lm: LiftDLM, texts: list[Text], disable_tqdm: bool) -> dict[Text, bool]:
     """Whether greedy decoding gives each target."""
-    with lm.bar("greedy check", "text", len(texts), disable_tqdm) as advance:
+    done = count(1)
+    with lm.bar("greedy check", "text", len(texts), disable_tqdm) as show:
         matches = greedy_matches(
-            lm.model, texts, mask_id=lm.mask_id, token_budget=lm.budget, on_done=lambda i: advance()
+            lm.model,
+            texts,
+            mask_id=lm.mask_id,
+            token_budget=lm.budget,
+            on_done=lambda i: show(next(done)),
         )
     return dict(zip(texts, matches, strict=True))

@@ -33,6 +33,7 @@ from lift_harness.models.checkpoint import (
     check_stored,
     check_tensors,
     commit_of,
+    find_adapter,
     find_folder,
     incomplete,
     member,
@@ -84,7 +85,8 @@ def load_model(
         device_map: as transformers has it ("auto", or module to device), in place of `device`.
         attn_implementation: sdpa, eager or flash_attention_2.
         revision: of a Hub id.
-        peft: folder of an adapter, folded into the weights (beside them if these are quantised).
+        peft: folder or Hub id (owner/name, owner/name@REVISION) of an adapter, folded into the weights
+            (beside them if these are quantised).
         load_in_8bit: quantise with bitsandbytes.
         load_in_4bit: quantise with bitsandbytes (NF4).
         mask_token_id: in place of the checkpoint's.
@@ -109,6 +111,7 @@ def load_model(
     if device_map is not None and device is not None:
         raise LiftError(f"device={str(device)!r} and device_map={device_map!r}: give one of them")
 
+    adapter = None if peft is None else str(find_adapter(peft))  # the small download first
     folder = find_folder(name, revision)
     config, empty = empty_model(folder, name, block_size)
     attention = attn_implementation or own_attention(config)
@@ -117,8 +120,8 @@ def load_model(
     check_weights(name, empty, headers)
     tokenizer = load_tokenizer(folder, config["model_type"], chat_template)
     ids = resolve_ids(tokenizer, config, embedding_rows(empty), where=name, **given)
-    if peft is not None:
-        check_adapter(empty, peft)
+    if adapter is not None:
+        check_adapter(empty, adapter)
 
     stored = stored_dtype(headers)
     if wanted is None:
@@ -143,8 +146,8 @@ def load_model(
     check_numbers(repr(name), chain(model.named_parameters(), model.named_buffers()))
     name_it(model, tokenizer, name, commit_of(folder))
     set_ids(model.config, ids, config, given)
-    if peft is not None:
-        model = add_adapter(model, peft, base=name, merge=quantisation is None)
+    if adapter is not None:
+        model = add_adapter(model, adapter, base=name, merge=quantisation is None)
         check_numbers(f"{name!r} with {peft!r}", model.named_parameters())
     return (model if native else MaskedLM(model)).eval(), tokenizer
 

@@ -98,12 +98,8 @@ def check_settings(recipe: Recipe, context: int | None) -> None:
         LiftError: an unknown tracker, nothing to evaluate on, modules that the model lacks, noise of blocks
             or shared rows without blocks, rows longer than the context.
     """
-    from lift_harness.training.fine_tuning import (
-        check_packing,
-        check_router,
-        check_trackers,
-        check_validation,
-    )
+    from lift_harness.training.fine_tuning import check_packing, check_router, check_validation
+    from lift_harness.training.tracking import check_trackers
 
     name, empty = recipe.model if isinstance(recipe.model, str) else "the new model", without_weights(recipe)
     modules = [module for module, _ in empty.named_modules()]

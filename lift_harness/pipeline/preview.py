@@ -18,7 +18,7 @@ from rich.table import Table
 from rich.text import Text
 from torch import Tensor, nn
 
-from lift_harness.console import Console, visible
+from lift_harness.console import Console, titled, visible
 from lift_harness.errors import LiftError, did_you_mean
 from lift_harness.models.clean_text import CleanText
 from lift_harness.pipeline.data import block_size_of, method_examples, recipe_data, split_records
@@ -162,7 +162,7 @@ def data_summary(data: Data, counts: TokenCounts, held_out: int = 0) -> Group:
         counts: of those that are trained on.
         held_out: records that are kept for validation.
     """
-    sources = Table("source", "from", "rows", "left out", "examples", title="Training data")
+    sources = Table("source", "from", "rows", "left out", "examples")
     for part in data.sources:
         origin = ", ".join(f"{key} {value}" for key, value in part.origin.items() if value not in (None, {}))
         left_out = ", ".join(f"{count} {name}" for name, count in part.dropped.items() if count) or "none"
@@ -184,7 +184,7 @@ def data_summary(data: Data, counts: TokenCounts, held_out: int = 0) -> Group:
     if held_out:
         lines.append(f"for validation: {held_out:,} records")
     lines.append(f"sha256 {data.sha256}")
-    return Group(sources, lengths, *map(Text, lines))
+    return Group(titled("Training data", sources), lengths, *map(Text, lines))
 
 
 # ---------------------------------------------------------------- of a recipe

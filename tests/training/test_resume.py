@@ -19,6 +19,7 @@ from support.llada_reference import EOS, MASK, VOCAB
 from lift_harness.errors import LiftError, Stopped
 from lift_harness.training import LoraSettings, TrainSettings, checkpoints, get_objective, train
 from lift_harness.training.data import Example
+from lift_harness.training.stopping import StopOnSignal
 
 TOKENIZER = SimpleNamespace(eos_token_id=EOS, mask_token_id=MASK)
 SETTINGS = {
@@ -129,7 +130,8 @@ def test_sigterm_and_ctrl_c_end_with_a_checkpoint_and_a_sentence(start, whole, t
         pid = start(folder, save_steps=1000)
         while not (folder / "log.jsonl").is_file() or not (folder / "log.jsonl").read_text():
             time.sleep(0.01)
-        os.kill(pid, number)
+        for _ in range(2):  # as a process gets it from Slurm and from torchrun
+            os.kill(pid, number)
         assert outcome(pid) == 128 + number
         said = (folder / "said").read_text()
         (step,) = checkpoints.steps(folder)
@@ -137,6 +139,17 @@ def test_sigterm_and_ctrl_c_end_with_a_checkpoint_and_a_sentence(start, whole, t
         assert f"{number.name} at step {step} of {STEPS}" in said and "--resume" in said
         assert outcome(start(folder, resume=True, save_steps=1000)) == 0
         assert_same(folder, whole)
+
+
+def test_a_signal_that_comes_later_ends_at_once(monkeypatch):
+    stop = StopOnSignal()
+    now = [100.0, 100.1, 110.0]
+    monkeypatch.setattr("lift_harness.training.stopping.time.monotonic", lambda: now.pop(0))
+    stop._heard(signal.SIGTERM, None)
+    stop._heard(signal.SIGTERM, None)
+    assert stop.signal == signal.SIGTERM
+    with pytest.raises(KeyboardInterrupt):
+        stop._heard(signal.SIGTERM, None)
 
 
 @pytest.mark.parametrize("how", ["cut", "gone", "changed", "no list"])

@@ -21,7 +21,11 @@ from lift_harness.training.objectives.base import Batch, Loss, NoiseKey, blocks,
 from lift_harness.training.objectives.definition import Passes, objective
 from lift_harness.training.objectives.options import number
 
-OPTIONS = {"p": number("between 0 and 1, both excluded", lambda p: 0 < p < 1)}
+OPTIONS = {
+    "p": number("between 0 and 1, both excluded", lambda p: 0 < p < 1).means(
+        "how fast the context around a token fades: Geo(p)"
+    )
+}
 
 
 @objective(passes=Passes(trained=1), options=OPTIONS)
