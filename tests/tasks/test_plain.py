@@ -1,4 +1,4 @@
-"""Tasks in lm-eval's words: the same prompts, byte for byte, and the same verdicts as the installed lm-eval's."""
+"""Tasks in lm-eval's words: prompts and verdicts are those of the installed lm-eval, byte for byte."""
 
 import random
 import re
@@ -53,14 +53,18 @@ def test_math_is_asked_as_lm_eval_asks(monkeypatch, shots):
     ours = load_task("lift_math500_plain")
     monkeypatch.setattr("importlib.metadata.version", lambda name: "4.11")  # asks for antlr, to score
     theirs = lm_evals("minerva_math/minerva_math500.yaml", monkeypatch, test=data.load("math500"))
-    assert prompts(ours, list(ours.eval_docs)[:40], shots) == prompts(theirs, list(theirs.test_docs())[:40], shots)
+    assert prompts(ours, list(ours.eval_docs)[:40], shots) == prompts(
+        theirs, list(theirs.test_docs())[:40], shots
+    )
     assert ours.config.num_fewshot == theirs.config.num_fewshot == 4
     assert ours.asked["until"] == theirs.config.generation_kwargs["until"]
 
 
 def test_code_is_asked_as_lm_eval_asks(shared, monkeypatch, tmp_path):
     config = load_yaml(LM_EVAL / "mbpp" / "mbpp.yaml", resolve_func=False)
-    asked, answered = (jinja2.Template(config[f"doc_to_{what}"], keep_trailing_newline=True) for what in ("text", "target"))
+    asked, answered = (
+        jinja2.Template(config[f"doc_to_{what}"], keep_trailing_newline=True) for what in ("text", "target")
+    )
     rows = plain.of_lm_eval("mbpp", 3)
     monkeypatch.setenv("LIFT_DATA_DIR", str(write_full_mbpp(tmp_path)))
     ours = load_task("lift_mbpp_plain")
@@ -73,7 +77,9 @@ def test_code_is_asked_as_lm_eval_asks(shared, monkeypatch, tmp_path):
     assert ours.asked["until"] == config["generation_kwargs"]["until"]
 
     humaneval = load_task("lift_humaneval_plain")
-    assert load_yaml(LM_EVAL / "humaneval" / "humaneval.yaml", resolve_func=False)["doc_to_text"] == "{{prompt}}"
+    assert (
+        load_yaml(LM_EVAL / "humaneval" / "humaneval.yaml", resolve_func=False)["doc_to_text"] == "{{prompt}}"
+    )
     assert prompts(humaneval, [humaneval.eval_docs[3]], 0) == [humaneval.eval_docs[3]["prompt"]]
 
 
@@ -85,7 +91,12 @@ def write_full_mbpp(folder, count=500):
     with (folder / "mbpp.jsonl").open("w") as stream:
         for i in range(count):
             row = known[i % len(known)]
-            full = {"text": row["prompt"], "code": row["code"], "task_id": 11 + i, "test_list": row["test_list"]}
+            full = {
+                "text": row["prompt"],
+                "code": row["code"],
+                "task_id": 11 + i,
+                "test_list": row["test_list"],
+            }
             stream.write(json.dumps({**full, "test_setup_code": "", "challenge_test_list": []}) + "\n")
     return folder
 
@@ -115,12 +126,16 @@ def test_the_seed_draws_gsm8ks_examples_and_a_problem_has_the_same_whoever_else_
     task.set_fewshot_seed(7)
     assert task.fewshot_context(docs[0], 5) != whole[0]
     training = {row["question"] for row in data.load("gsm8k_train")}
-    assert all(re.search("Question: (.*)\nAnswer:", user)[1] in training for user, _ in task.examples(5, docs[9]))
+    assert all(
+        re.search("Question: (.*)\nAnswer:", user)[1] in training for user, _ in task.examples(5, docs[9])
+    )
     assert next(plain.gsm8k(5, 1234, 1))[0][0] == random.Random(1234).sample(data.load("gsm8k_train"), 5)[0]
 
 
 def test_more_examples_than_lm_eval_has_and_one_that_has_none(monkeypatch):
-    with pytest.raises(LiftError, match="num_fewshot=5: lm-eval's task minerva_math has 4 worked examples; lower"):
+    with pytest.raises(
+        LiftError, match="num_fewshot=5: lm-eval's task minerva_math has 4 worked examples; lower"
+    ):
         plain.of_lm_eval("minerva_math", 5)
     with pytest.raises(LiftError, match=r"has no worked examples in tasks/gsm8k/utils.py; give your own"):
         plain.of_lm_eval("gsm8k", 1)
@@ -162,27 +177,28 @@ def test_gsm8ks_verdicts_are_those_of_lm_eval(monkeypatch):
     theirs = lm_evals(
         "gsm8k/gsm8k.yaml", monkeypatch, train=data.load("gsm8k_train")[:6], test=data.load("gsm8k")[:60]
     )
-    forms = ["The answer is {}.", "#### {}", "#### {}\n\nSo 3 of them", "${}.00", "x = {}", "{}, no, 12.", "none"]
+    forms = [
+        "The answer is {}.",
+        "#### {}",
+        "#### {}\n\nSo 3 of them",
+        "${}.00",
+        "x = {}",
+        "{}, no, 12.",
+        "none",
+    ]
     forms += ["{} dollars #### {} dollars", "#### -{}", "#### $ {}", "**{}**", "#### {}."]
-    for i, doc in enumerate(theirs.test_docs()):
+    for number, doc in enumerate(theirs.test_docs()):
         gold = doc["answer"].split("#### ")[1]
-        text = forms[i % len(forms)].replace("{}", gold)
-        strict, flexible = (
-            theirs.process_results(doc, [next(iter(one.apply([[text]], [doc])))])["exact_match"]
-            for one in (theirs._filters[0].filters[0], theirs._filters[1].filters[0])
-            for one in [First(one)]
-        )
+        text = forms[number % len(forms)].replace("{}", gold)
+        strict, flexible = (first(theirs, i, doc, text) for i in (0, 1))
         assert score_gsm8k_plain.score(doc, text) == {"acc": flexible, "strict": strict}, text
 
 
-class First:
-    """A filter of lm-eval with `take_first` behind it."""
-
-    def __init__(self, made):
-        self.made = made() if callable(made) else made
-
-    def apply(self, resps, docs):
-        return [found[0] for found in self.made.apply(resps, docs)]
+def first(task, number, doc, text):
+    """The verdict on the first thing that a filter of lm-eval's task finds."""
+    made = task._filters[number].filters[0]
+    ((found, *_),) = (made() if callable(made) else made).apply([[text]], [doc])
+    return task.process_results(doc, [found])["exact_match"]
 
 
 @pytest.mark.parametrize(
