@@ -81,11 +81,13 @@ def commands(training: Training, repo: str) -> Iterator[str]:
     """What one types to use it."""
     model = repo if training.whole else training.base
     adapter = "" if training.whole else f" --peft {repo}"
-    yield f"lift-harness chat --model {model}{adapter}"
     peft = "" if training.whole else f",peft={repo}"
+    size = training.recipe.block_size
+    blocks, argument = (f",block_size={size}", f" --model-args block_size={size}") if size else ("", "")
     tasks = training.recipe.eval.tasks if training.recipe.eval else ["lift_mini"]
     names = ",".join(dict.fromkeys(task.partition("@")[0] for task in tasks))
-    yield f"lm_eval --model lift_dlm --model_args pretrained={model}{peft} --tasks {names}"
+    yield f"lift-harness chat --model {model}{adapter}{argument}"
+    yield f"lm_eval --model lift_dlm --model_args pretrained={model}{peft}{blocks} --tasks {names}"
     if not training.whole:
         yield f"lift-harness merge {model} {repo} merged"
 
@@ -93,6 +95,8 @@ def commands(training: Training, repo: str) -> Iterator[str]:
 def python(training: Training, repo: str) -> str:
     """The same from Python."""
     arguments = f'"{repo}"' if training.whole else f'"{training.base}", peft="{repo}"'
+    if training.recipe.block_size:
+        arguments += f", block_size={training.recipe.block_size}"
     return f'import lift_harness\n\nmodel = lift_harness.load({arguments})\nprint(model.generate("..."))'
 
 
