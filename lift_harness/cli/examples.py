@@ -12,6 +12,11 @@ EXAMPLES = {
         "eval --model FOLDER --tasks aime24 --samples 16",
         "eval --model FOLDER --tasks gsm8k --gen-kwargs gen_length=512",
     ),
+    "sweep": (
+        "sweep --model lift-tiny --tasks mini --grid cache=none,dual",
+        "sweep -m FOLDER --tasks gsm8k --grid tokens_per_step=1,2,4",
+        "sweep my-sweep.yaml --limit 64 --dry-run",
+    ),
     "score": ("score results/mine/samples.jsonl --task lift_gsm8k",),
     "generate": (
         "generate --task sudoku_mini --problem 3 --show",
@@ -63,8 +68,14 @@ EXAMPLES = {
     "data marks": ("data marks arithmetic --set n=20", "data marks my.jsonl --n 5"),
     "recipes": ("recipes list", "recipes show quickstart"),
     "recipes list": ("recipes list",),
+    "push": (
+        "push runs/quickstart/lift-h3 OWNER/NAME --dry-run",
+        "push runs/table1/lift-h3/seed-0 OWNER/NAME --public",
+    ),
+    "settings": ("settings training", "settings decoding"),
     "recipes show": (
         "recipes show quickstart",
+        "recipes show quickstart --comments",
         "recipes show llada-8b-s1k --set seeds=1 > my.yaml",
     ),
 }
