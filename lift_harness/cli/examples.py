@@ -68,8 +68,14 @@ EXAMPLES = {
     "data marks": ("data marks arithmetic --set n=20", "data marks my.jsonl --n 5"),
     "recipes": ("recipes list", "recipes show quickstart"),
     "recipes list": ("recipes list",),
+    "push": (
+        "push runs/quickstart/lift-h3 OWNER/NAME --dry-run",
+        "push runs/table1/lift-h3/seed-0 OWNER/NAME --public",
+    ),
+    "settings": ("settings training", "settings decoding"),
     "recipes show": (
         "recipes show quickstart",
+        "recipes show quickstart --comments",
         "recipes show llada-8b-s1k --set seeds=1 > my.yaml",
     ),
 }
