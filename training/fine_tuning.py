@@ -27,6 +27,7 @@ from lift_harness.training.settings import LoraSettings, TrainSettings
 from lift_harness.training.stopping import StopOnSignal
 from lift_harness.training.tracking import Tracked, check_trackers, tracking
 from lift_harness.training.trainer import LOGGED, ObjectiveTrainer
+from lift_harness.training.vocabulary import columns_of_a_block
 
 CONFIDENCE = "confidence.json"
 PASSES = "passes.json"
@@ -64,6 +65,18 @@ def check_router(model: Any, settings: TrainSettings) -> None:
     """
     if settings.router == "frozen" and not list(router_weights(model)):
         raise LiftError("training.router='frozen': the model has no experts, and no router; leave it out")
+
+
+def check_packing(model: Any, settings: TrainSettings) -> None:
+    """Refuse rows that several examples share where a model sees all of a row.
+
+    Raises:
+        LiftError: it does.
+    """
+    if settings.pack_to is not None and columns_of_a_block(model) is None:
+        raise LiftError(
+            f"training.pack_to={settings.pack_to}: the model has no blocks: it sees whole rows; leave it out"
+        )
 
 
 def train(
@@ -110,6 +123,7 @@ def train(
         frozen = copy.deepcopy(model).eval().requires_grad_(False).to(arguments.device)
         objective = objective.with_reference(frozen)
     check_router(model, settings)
+    check_packing(model, settings)
     for weight in router_weights(model) if settings.router == "frozen" else ():
         weight.requires_grad_(False)
     if settings.lora is not None:
@@ -120,7 +134,7 @@ def train(
     trainer = ObjectiveTrainer(
         model=model,
         args=arguments,
-        data_collator=SlotCollator(tokenizer.eos_token_id),
+        data_collator=SlotCollator(tokenizer.eos_token_id, settings.pack_to),
         callbacks=[*callbacks, stop, LogAtTheEnd()],
         examples=examples,
         validation=validation,
@@ -185,7 +199,7 @@ def memory_for(settings: TrainSettings, tokens: int) -> Iterator[None]:
 
 def longest(examples: Sequence[Example], settings: TrainSettings) -> int:
     """Tokens of the longest row."""
-    return settings.pad_to or max(map(len, examples), default=0)
+    return settings.pack_to or settings.pad_to or max(map(len, examples), default=0)
 
 
 class LogAtTheEnd(TrainerCallback):

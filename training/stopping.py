@@ -72,6 +72,6 @@ class StopOnSignal(TrainerCallback):
             assert self.signal is not None
             raise Stopped(
                 f"{self.signal.name} at step {self.step} of {self.of}; what was trained so far is kept in "
-                f"{folder}; continue with --resume",
+                f"{folder}, and the same command goes on there",
                 self.signal,
             )

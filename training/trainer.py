@@ -108,8 +108,8 @@ class ObjectiveTrainer(Trainer):
     ) -> Any:
         """The objective's loss of one micro-batch, over the response tokens of the whole step."""
         response, ids = inputs["labels"] != -100, inputs["example_id"]
-        priority, padding = inputs.get("priority"), inputs.get("padding")
-        batch = Batch(inputs["input_ids"], response, ids, self.mask_id, priority, padding)
+        others = {name: inputs.get(name) for name in ("priority", "padding", "segment", "place")}
+        batch = Batch(inputs["input_ids"], response, ids, self.mask_id, **others)
         key = NoiseKey(self.noise_seed, self.epoch())
         made: Loss = self.objective(model, batch, key, num_items_in_batch)
         if not made.loss.isfinite():
@@ -255,7 +255,7 @@ class ObjectiveTrainer(Trainer):
             usable = f"the one of step {known[0]} is usable" if known else "there is none before it"
             raise LiftError(
                 f"the checkpoint of step {step} could not be written to {self.folder}: {first_line(error)}; "
-                f"{usable}; make room and continue with --resume"
+                f"{usable}; make room, and the same command goes on"
             ) from error
         finally:
             if main:

@@ -8,16 +8,26 @@ import sys
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 
 from lift_harness import __version__
-from lift_harness.cli import answers, checkpoints, comparing, data, recipes, training
+from lift_harness.cli import (
+    answers,
+    checkpoints,
+    comparing,
+    data,
+    recipes,
+    settings,
+    sharing,
+    sweeping,
+    training,
+)
+from lift_harness.cli.app import App, Group
 from lift_harness.console import one_line, plain_output
 from lift_harness.errors import LiftError, Stopped, first_line, out_of_memory
 from lift_harness.pipeline.launch import complain
 
 
-class Commands(TyperGroup):
+class Commands(Group):
     """The commands. Typer ends at Ctrl-C without a word (0.29)."""
 
     def invoke(self, ctx: Any) -> Any:
@@ -29,14 +39,13 @@ class Commands(TyperGroup):
             raise Stopped(f"Ctrl-C; {left}", signal.SIGINT) from None
 
 
-app = typer.Typer(
+app = App(
     cls=Commands,
     help="Train and evaluate masked diffusion language models.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
-for group in (answers, checkpoints, training, comparing):
+for group in (answers, sweeping, checkpoints, training, comparing, sharing, settings):
     app.add_typer(group.app)
 app.add_typer(data.app, name="data")
 app.add_typer(recipes.app, name="recipes")

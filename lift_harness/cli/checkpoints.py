@@ -7,11 +7,13 @@ from typing import Annotated, Any
 
 import typer
 
-from lift_harness.cli.options import Model, Peft, check_one_of
+from lift_harness.cli.app import App
+from lift_harness.cli.options import Model, On, Peft, Processes, Strategy, check_one_of, check_strategy
+from lift_harness.console import say_where, typed
 from lift_harness.errors import LiftError
 from lift_harness.files import check_writable
 
-app = typer.Typer()
+app = App()
 
 
 @app.command("analyze")
@@ -69,11 +71,14 @@ def doctor_command(
         str | None,
         typer.Argument(help="Folder, Hub id, or a model inside the package; none: what is installed."),
     ] = None,
-    peft: Annotated[str | None, typer.Option(help="Folder of an adapter.")] = None,
+    peft: Peft = None,
     gen_length: Annotated[int | None, typer.Option(min=1, help="Tokens to generate (default: 256).")] = None,
     prompt_length: Annotated[int | None, typer.Option(min=1, help="Of a prompt (default: 256).")] = None,
     memory: Annotated[float | None, typer.Option(metavar="GIB", min=0, help="Default: what is free.")] = None,
     revision: Annotated[str | None, typer.Option(help="Of a Hub id.")] = None,
+    on: On = None,
+    nproc: Processes = None,
+    strategy: Strategy = "ddp",
     json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Check this installation, or say what a checkpoint is, takes and has wrong (without loading weights)."""
@@ -88,7 +93,13 @@ def doctor_command(
         "prompt_length": prompt_length,
         "memory": memory,
         "revision": revision,
+        "on": on,
+        "nproc": nproc,
+        "strategy": None if strategy == "ddp" else strategy,
     }
+    check_strategy(strategy)
+    if on is not None and memory is not None:
+        raise LiftError(f"--on {on} and --memory {memory:g} both say how much there is; give one of them")
     given = {name: value for name, value in of_a_model.items() if value is not None}
     if model is None:
         if given:
@@ -107,6 +118,9 @@ def doctor_command(
         report.show(Console())
         for problem in report.problems:
             typer.echo(f"problem: {problem}", err=True)
+        if not report.problems:
+            how = ["--model", model or "lift-tiny", *(["--peft", peft] if peft else [])]
+            say_where(try_it=typed("generate", "--task", "sudoku_mini", *how))
     if report.problems:
         raise typer.Exit(2)
 
@@ -114,7 +128,7 @@ def doctor_command(
 @app.command("merge")
 def merge_command(
     base: Annotated[str, typer.Argument(help="Folder, Hub id, or a model inside the package.")],
-    adapter: Annotated[str, typer.Argument(help="Folder of a LoRA adapter.")],
+    adapter: Annotated[str, typer.Argument(help="Folder or Hub id of an adapter.")],
     out: Annotated[Path, typer.Argument(help="A new folder.")],
     dtype: Annotated[str, typer.Option(help="Of the written weights; auto: as the base's.")] = "auto",
     max_shard_size: Annotated[str, typer.Option(help="Of one weights file.")] = "5GB",
@@ -125,3 +139,4 @@ def merge_command(
     from lift_harness.models.merging import merge
 
     typer.echo(merge(base, adapter, out, dtype=dtype, max_shard_size=max_shard_size, revision=revision))
+    say_where(check=typed("doctor", out), python=f"lift_harness.models.load_model({str(out)!r})")

@@ -8,8 +8,10 @@ from typing import Annotated, Literal, cast
 
 import typer
 
+from lift_harness.cli.app import App
 from lift_harness.cli.options import (
     DryRun,
+    On,
     Output,
     Overrides,
     Overwrite,
@@ -17,11 +19,12 @@ from lift_harness.cli.options import (
     Resume,
     Strategy,
     check_one_of,
+    check_strategy,
 )
 from lift_harness.errors import LiftError
 from lift_harness.files import check_writable
 
-app = typer.Typer()
+app = App()
 
 Select = Annotated[
     list[str] | None,
@@ -41,11 +44,12 @@ def train_eval_command(
     only: Annotated[str | None, typer.Option(help="Only these stages: train or eval.")] = None,
     select: Select = None,
     dry_run: DryRun = False,
-    nproc: Processes = 1,
+    nproc: Processes = None,
     strategy: Strategy = "ddp",
+    on: On = None,
 ) -> None:
     """Train every method of a recipe from one base model, evaluate all of them, print the table."""
-    run_recipe(recipe, set_, output, resume, overwrite, only, select, dry_run, nproc, strategy)
+    run_recipe(recipe, set_, output, resume, overwrite, only, select, dry_run, nproc, strategy, on)
 
 
 @app.command("train")
@@ -57,11 +61,12 @@ def train_command(
     overwrite: Overwrite = False,
     select: Select = None,
     dry_run: DryRun = False,
-    nproc: Processes = 1,
+    nproc: Processes = None,
     strategy: Strategy = "ddp",
+    on: On = None,
 ) -> None:
     """Train every method of a recipe, without evaluating."""
-    run_recipe(recipe, set_, output, resume, overwrite, "train", select, dry_run, nproc, strategy)
+    run_recipe(recipe, set_, output, resume, overwrite, "train", select, dry_run, nproc, strategy, on)
 
 
 def run_recipe(
@@ -73,17 +78,19 @@ def run_recipe(
     only: str | None,
     select: list[str] | None,
     dry_run: bool,
-    nproc: int,
+    nproc: int | None,
     strategy: str,
+    on: str | None,
 ) -> None:
     """What `train-eval` and `train` share."""
-    from lift_harness.pipeline.launch import STRATEGIES, launch, starts_others
+    from lift_harness.pipeline.launch import launch, starts_others
     from lift_harness.pipeline.recipe import load_recipe
 
     if only not in (None, "train", "eval"):
         raise LiftError(f"--only {only}: give train or eval")
-    if strategy not in STRATEGIES:
-        raise LiftError(f"--strategy {strategy}: give one of {', '.join(STRATEGIES)}")
+    check_strategy(strategy)
+    if on is not None and not dry_run:
+        raise LiftError(f"--on {on}: it belongs to --dry-run; what runs, runs on this machine")
     check_one_of(resume, overwrite)
     loaded = load_recipe(recipe, set_ or [])
     folder = output or Path("runs") / loaded.name
@@ -91,9 +98,9 @@ def run_recipe(
     if dry_run:
         from lift_harness.pipeline.plan import show_plan
 
-        show_plan(loaded, folder, only)
-    elif starts_others(nproc, strategy):
-        launch(sys.argv[1:], nproc, strategy)
+        show_plan(loaded, folder, only, on=on, nproc=nproc, strategy=strategy)
+    elif starts_others(nproc or 1, strategy):
+        launch(sys.argv[1:], nproc or 1, strategy)
     else:
         from lift_harness.pipeline.train_eval import train_eval
 

@@ -1,19 +1,22 @@
 """`lift-harness doctor`: what a checkpoint is, what it takes, what is wrong with it; without loading weights.
 
 The model is made on the meta device (names and shapes only), sizes come from the headers of the weights.
-Memory is an estimate: weights, keys and values, the widest activations of a pass, the logits of a block.
+Memory is reckoned by `lift_harness.budget`.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import psutil
 import torch
 
-from lift_harness.decoding.batching import activations, cached
+from lift_harness.budget.machines import Machine, machine
+from lift_harness.budget.memory import Training, most_requests
+from lift_harness.budget.shape import Shape, shape_of
+from lift_harness.budget.verdict import training_verdict
 from lift_harness.decoding.config import default_block
 from lift_harness.doctor.report import Report, Tables, gib
 from lift_harness.errors import LiftError, first_line
@@ -32,6 +35,7 @@ from lift_harness.models.checkpoint import (
     commit_of,
     dtype_name,
     dtype_of,
+    find_adapter,
     find_folder,
     read_headers,
     stored_dtype,
@@ -40,8 +44,9 @@ from lift_harness.models.experts import count_parameters
 from lift_harness.models.loading import check_weights, embedding_rows, empty_model, own_attention, own_dtype
 from lift_harness.models.masked_lm import MaskedLM
 from lift_harness.models.tokenization import Special, check_template, load_tokenizer, resolve_ids
+from lift_harness.training.settings import LoraSettings, TrainSettings
 
-FLOAT32_COPIES = 3  # of a block's logits, while confidences are computed
+TRAINED_ON = 4096  # tokens of a row, or the context where that is less: the paper's recipes
 
 
 @dataclass
@@ -75,6 +80,7 @@ class CheckpointReport(Report):
     free_on: str | None = None
     largest_batch: int | None = None  # without a cache
     largest_batch_with_cache: int | None = None
+    training: dict[str, str] = field(default_factory=dict)  # what is trained -> whether it fits
 
     def tables(self) -> Tables:
         """One table, on one screen."""
@@ -92,17 +98,27 @@ def examine(
     gen_length: int = 256,
     memory: float | None = None,
     revision: str | None = None,
+    on: str | None = None,
+    nproc: int | None = None,
+    strategy: str = "ddp",
 ) -> CheckpointReport:
     """Find out all that can be without loading weights.
 
     Args:
         name: as `load_model`'s.
-        peft: folder of an adapter to look at with it.
+        peft: folder or Hub id of an adapter to look at with it.
         prompt_length: tokens of the prompts that memory is computed for.
         gen_length: tokens generated.
         memory: GiB to fit into; by default what is free on the GPU, or in RAM without one.
         revision: of a Hub id.
+        on: cards to reckon for in place of this machine, as `budget.machines.machine` takes them.
+        nproc: processes of a training.
+        strategy: how they share it.
+
+    Raises:
+        LiftError: cards or processes that are none.
     """
+    target = machine(on, nproc)
     report = CheckpointReport(model=name, prompt_length=prompt_length, gen_length=gen_length)
     try:
         folder = find_folder(name, revision, weights=False)
@@ -115,7 +131,8 @@ def examine(
         lambda: _weights(report, config, empty, folder, name, revision),
         lambda: _tokenizer(report, config, empty, folder),
         lambda: _adapter(report, empty, peft),
-        lambda: _memory(report, empty, memory),
+        lambda: _memory(report, empty, target, memory, here=on is None),
+        lambda: _training(report, empty, target, strategy),
     ):
         try:
             step()
@@ -201,9 +218,10 @@ def _tokenizer(report: CheckpointReport, config: dict[str, Any], empty: Any, fol
 def _adapter(report: CheckpointReport, empty: Any, peft: str | None) -> None:
     if peft is None:
         return
-    config = read_adapter_config(peft)
-    shapes = adapter_shapes(peft)
-    check_adapter(empty, peft)
+    folder = str(find_adapter(peft))
+    config = read_adapter_config(folder)
+    shapes = adapter_shapes(folder)
+    check_adapter(empty, folder)
     report.adapter = {
         "folder": peft,
         "kind": config.get("peft_type"),
@@ -216,33 +234,59 @@ def _adapter(report: CheckpointReport, empty: Any, peft: str | None) -> None:
     trained_on = report.adapter["trained_on"]
     if trained_on and not same_base(trained_on, report.model):
         report.notes.append(f"the adapter was trained on {trained_on}, not on {report.model}")
-    if why := cannot_fold(empty, peft):
+    if why := cannot_fold(empty, folder):
         report.notes.append(f"the adapter stays beside the weights, and cannot be merged: {why}")
 
 
-def _memory(report: CheckpointReport, empty: Any, memory: float | None) -> None:
-    if report.dtype is None or report.weights_bytes is None:
+def _memory(report: CheckpointReport, empty: Any, target: Machine, memory: float | None, here: bool) -> None:
+    if (shape := _shape(report, empty)) is None or report.weights_bytes is None:
         return
-    size = getattr(torch, report.dtype).itemsize
     columns = report.prompt_length + report.gen_length
-    if kept := cached(empty):  # a masked LM keeps nothing
-        report.cache_bytes_per_token = kept * size
+    if shape.cached:  # a masked LM keeps nothing
+        report.cache_bytes_per_token = shape.cached * shape.dtype_bytes
         report.cache_bytes_per_request = report.cache_bytes_per_token * columns
-    free = free_memory() if memory is None else (int(memory * 2**30), "--memory")
+    if memory is not None:
+        free = int(memory * 2**30), "--memory"
+    else:
+        free = free_memory() if here else (target.memory - target.reserved, target.name)
     report.free_bytes, report.free_on = free
-    held = activations(empty) * size * columns
-    block = getattr(empty, "block_size", None) or default_block(report.gen_length)
-    logits = block * embedding_rows(empty) * (size + 4 * FLOAT32_COPIES)
-    room = report.free_bytes - report.weights_bytes
-    report.largest_batch = max(0, room // (held + logits))
-    if report.cache_bytes_per_request is not None:
-        each = held + logits + report.cache_bytes_per_request
-        report.largest_batch_with_cache = max(0, room // each)
+    block = shape.block_size or default_block(report.gen_length)
+    room = (report.free_bytes, columns, block)
+    report.largest_batch = most_requests(shape, *room, with_cache=False, kind=target.kind)
+    if shape.cached:
+        report.largest_batch_with_cache = most_requests(shape, *room, with_cache=True, kind=target.kind)
     if report.largest_batch == 0:
         report.notes.append(
             f"does not fit: weights take {gib(report.weights_bytes)}, of {gib(report.free_bytes)} "
             f"({report.free_on}); use a smaller dtype, load_in_8bit or load_in_4bit"
         )
+
+
+def _training(report: CheckpointReport, empty: Any, target: Machine, strategy: str) -> None:
+    shape = _shape(report, empty)
+    if shape is None or report.free_bytes is None:
+        return
+    length = min(TRAINED_ON, report.context or TRAINED_ON)
+    shared = target.count if target.kind == "cpu" else 1
+    each = replace(target, memory=report.free_bytes // shared + target.reserved)
+    for name, lora in (("adapters", LoraSettings()), ("all weights", None)):
+        how = Training(
+            rows=TrainSettings().batch_size,
+            length=length,
+            supervised=length,
+            lora=lora,
+            bf16=True,
+            checkpointing=True,
+            processes=target.count,
+            strategy=strategy,
+            kind=target.kind,
+        )
+        said = training_verdict(shape, how, each)
+        report.training[name] = f"{said} ({how.rows} rows of {length:,} tokens, bf16, checkpoints)"
+
+
+def _shape(report: CheckpointReport, empty: Any) -> Shape | None:
+    return None if report.dtype is None else shape_of(empty, getattr(torch, report.dtype).itemsize)
 
 
 def free_memory() -> tuple[int, str]:
@@ -305,4 +349,7 @@ def memory_lines(report: CheckpointReport) -> dict[str, str]:
     if report.largest_batch_with_cache is not None:
         batch += f", {report.largest_batch_with_cache:,} with one"
     free = f"{gib(report.free_bytes)} {report.free_on}"
-    return {"cache": cache, "largest batch": f"{batch} ({lengths}; {free})"}
+    lines = {"cache": cache, "largest batch": f"{batch} ({lengths}; {free})"}
+    for name, verdict in report.training.items():
+        lines[f"to train {name}"] = verdict
+    return lines

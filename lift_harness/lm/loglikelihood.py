@@ -14,6 +14,7 @@ from lift_harness.decoding import DecodingConfig
 from lift_harness.decoding.likelihood import Likelihood, Text, elbo, greedy_matches
 from lift_harness.decoding.request import excess_tokens
 from lift_harness.errors import LiftError
+from lift_harness.lm.diffusion_gemma import DiffusionGemma
 from lift_harness.lm.requests import text_key
 from lift_harness.models.chat import encode_prompt
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 def loglikelihood(lm: LiftDLM, instances: list[Instance], disable_tqdm: bool) -> list[tuple[float, bool]]:
     """The bound for each continuation, and whether greedy decoding gives it."""
+    check_scores(lm)
     asked = [scored_text(lm, instance) for instance in instances]
     texts = list(dict.fromkeys(text for text, _ in asked))  # on several ranks lm-eval repeats some
     truncated = sum(excess > 0 for _, excess in set(asked))
@@ -33,6 +35,7 @@ def loglikelihood(lm: LiftDLM, instances: list[Instance], disable_tqdm: bool) ->
 
 def loglikelihood_rolling(lm: LiftDLM, instances: list[Instance], disable_tqdm: bool) -> list[float]:
     """The bound for each whole text, in windows of the context."""
+    check_scores(lm)
     asked = [
         rolling_windows(lm.tokenizer, lm.context_length, instance.args[0], name_of(instance))
         for instance in instances
@@ -43,6 +46,18 @@ def loglikelihood_rolling(lm: LiftDLM, instances: list[Instance], disable_tqdm: 
     for windows in asked:
         sums.append(sum((bounds[text].value for text in windows), 0.0))  # 0.0: a text without tokens
     return sums
+
+
+def check_scores(lm: LiftDLM) -> None:
+    """Refuse to score texts by a model that fills no masks.
+
+    Raises:
+        LiftError: it is one.
+    """
+    if isinstance(lm.model, DiffusionGemma):
+        raise LiftError(
+            "DiffusionGemma has no mask token, and its likelihood is not computed; take tasks that generate"
+        )
 
 
 # ---------------------------------------------------------------- texts

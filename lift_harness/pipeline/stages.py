@@ -12,11 +12,12 @@ import hashlib
 import json
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from lift_harness.errors import LiftError
+from lift_harness.errors import LiftError, Stopped
 from lift_harness.files import damage, listing, read_json, write_json, write_whole
 from lift_harness.pipeline.display import Display
 from lift_harness.results.lock import clear, contents
@@ -26,6 +27,7 @@ Work = Callable[[Path, Progress], dict[str, Any]]  # -> {"result": ..., "cost": 
 KEY = "key"
 RESPONSES = "responses.sqlite"
 RECIPE = "recipe.yaml"
+CARD = "README.md"  # beside weights (`hub.card`)
 
 
 class Found(NamedTuple):
@@ -81,9 +83,13 @@ def write_record(file: Path, done: dict[str, Any]) -> None:
 
 
 def read_later(place: Path, result: dict[str, Any]) -> list[Path]:
-    """The files of a stage that others read: of a training its weights, else all but the responses."""
+    """The files of a stage that others read: of a training its weights, else all but the responses.
+
+    Not their card, which is for people, who may go on writing it.
+    """
     if "checkpoint" in result:
-        return [file for file in (place / result["checkpoint"]).rglob("*") if file.is_file()]
+        files = (place / result["checkpoint"]).rglob("*")
+        return [file for file in files if file.is_file() and file.name != CARD]
     own = [path for path in place.rglob("*") if path.is_file()]
     return [path for path in own if path.name != KEY and not path.name.startswith(RESPONSES)]
 
@@ -161,3 +167,18 @@ def prepare_output(folder: Path, recipe_text: str, resume: bool, overwrite: bool
                 "another folder"
             )
     write_whole(resolved, recipe_text)
+
+
+@contextmanager
+def no_trace_of_bad_input(output: Path) -> Iterator[None]:
+    """Bad input that is found late, with nothing done yet, leaves no folder behind."""
+    there_before = contents(output)
+    try:
+        yield
+    except Stopped:
+        raise
+    except (LiftError, OSError):
+        kept = ("train.json", "eval.json", "checkpoint-*")
+        if not there_before and not any(any(output.rglob(name)) for name in kept):
+            clear(output, last=(RECIPE,))
+        raise

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from math import sqrt
@@ -11,12 +11,11 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any, Literal
 
-import yaml
 from rich.text import Text
 
 from lift_harness import __version__
-from lift_harness.console import Console, visible
-from lift_harness.errors import LiftError, Stopped, did_you_mean
+from lift_harness.console import Console, options_of, say, say_where, typed, visible
+from lift_harness.errors import LiftError, did_you_mean
 from lift_harness.files import files_sha256, write_json, write_whole
 from lift_harness.lm.evaluation import Scores
 from lift_harness.pipeline.display import Display
@@ -28,13 +27,21 @@ from lift_harness.pipeline.evaluation import (
 )
 from lift_harness.pipeline.manifest import manifest
 from lift_harness.pipeline.pace import kind_of
+from lift_harness.pipeline.recipe import recipe_text
 from lift_harness.pipeline.report import markdown, score_tables, times_table
 from lift_harness.pipeline.schema import Method, Recipe
-from lift_harness.pipeline.stages import RECIPE, Found, Work, find_stage, prepare_output, run_stage
+from lift_harness.pipeline.stages import (
+    Found,
+    Work,
+    find_stage,
+    no_trace_of_bad_input,
+    prepare_output,
+    run_stage,
+)
 from lift_harness.pipeline.training import check_training, train_method, training_key, training_work
 from lift_harness.report import write_report
 from lift_harness.results.layout import method_folder
-from lift_harness.results.lock import clear, contents, sole_writer
+from lift_harness.results.lock import sole_writer
 from lift_harness.results.read import load
 from lift_harness.results.rows import Row
 
@@ -219,21 +226,6 @@ def selected(recipe: Recipe, select: Sequence[str]) -> set[str]:
     return wanted
 
 
-@contextmanager
-def no_trace_of_bad_input(output: Path) -> Iterator[None]:
-    """Bad input that is found late, with nothing done yet, leaves no folder behind."""
-    there_before = contents(output)
-    try:
-        yield
-    except Stopped:
-        raise
-    except (LiftError, OSError):
-        kept = ("train.json", "eval.json", "checkpoint-*")
-        if not there_before and not any(any(output.rglob(name)) for name in kept):
-            clear(output, last=(RECIPE,))
-        raise
-
-
 # ---------------------------------------------------------------- results
 
 
@@ -298,10 +290,25 @@ def report(run: Run, results: dict[str, Any]) -> None:
     else:
         for where, trained in results["training"].items():
             seconds = run.stages[f"{where}/train"]["seconds"]
-            checkpoint = run.output / where / "train" / trained["checkpoint"]
-            console.print(f"{where}: {checkpoint} ({seconds:.0f} s)")
+            say(console, f"{where}: {checkpoint_of(run, where, trained)} ({seconds:.0f} s)")
+    say_where(**what_next(run, results))
 
 
-def recipe_text(recipe: Recipe) -> str:
-    """The recipe as resolved, every default spelled out."""
-    return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+def checkpoint_of(run: Run, where: str, trained: dict[str, Any]) -> Path:
+    """The folder of an adapter, or of a model's weights."""
+    return run.output / where / "train" / trained["checkpoint"]
+
+
+def what_next(run: Run, results: dict[str, Any]) -> dict[str, object]:
+    """Where the page is, and the commands that go on from here."""
+    places: dict[str, object] = {}
+    if results["scores"]:
+        places = {"report": run.output / "report.html", "compare": typed("compare", run.output)}
+    if results["training"]:
+        where, trained = list(results["training"].items())[-1]
+        tasks = ",".join(map(str, run.recipe.eval.tasks)) if run.recipe.eval else "mini"
+        loaded = options_of(run.recipe.model, checkpoint_of(run, where, trained))
+        for name, value in run.recipe.loading.items():
+            loaded += ["--model_args", f"{name}={value}"]
+        places[f"evaluate {where}"] = typed("eval", *loaded, "--tasks", tasks)
+    return places

@@ -6,9 +6,9 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from lift_harness.files import give_usual_modes, read_json, write_json
+from lift_harness.files import give_usual_modes, read_json, write_json, write_whole
 from lift_harness.pipeline.schema import Method, NewModel, Recipe
-from lift_harness.pipeline.stages import Progress, stage_key
+from lift_harness.pipeline.stages import CARD, Progress, stage_key
 from lift_harness.results.layout import method_folder
 
 
@@ -35,7 +35,7 @@ def check_training(recipe: Recipe) -> tuple[Any, dict[str, Any]]:
     else:
         folder = find_folder(recipe.model)
         check_weights(recipe.model, empty_model(folder, recipe.model)[1], read_headers(folder))
-        model = model_identity(folder, recipe.model)
+        model = {**model_identity(folder, recipe.model), **recipe.loading}
     check_settings(recipe, context)
     split_records(recipe, data.records)
     check_methods(recipe, data.records, tokenizer, context)
@@ -67,6 +67,7 @@ def train_method(
         {"result": {"checkpoint" (folder), "sha256" of its weights, "parameters", "loss" and "eval_nelbo"
         (histories), "data" (counts)}, "cost": {"forward_passes" (of sequences), "tokens", ...}}.
     """
+    from lift_harness.hub.card import Training, card
     from lift_harness.models.identity import weights_hash
     from lift_harness.pipeline.data import method_examples, split_records
     from lift_harness.pipeline.hardware import peak_memory
@@ -96,6 +97,7 @@ def train_method(
     kind, ranks = "adapter" if settings.lora else "checkpoint", Ranks(None)
     if ranks.rank == 0:
         save_weights(model, tokenizer, folder / kind, recipe.model)
+        write_whole(folder / kind / CARD, card(Training(recipe, method, seed)))
         if settings.save_total_limit is not None:
             checkpoints.remove_old(folder, keep=0, best=None)
     ranks.barrier()
@@ -160,7 +162,7 @@ def base_model(recipe: Recipe, records: Any) -> tuple[Any, Any]:
         tokenizer = new_tokenizer(records)
         config = tiny_config(tokenizer, **recipe.model.shape)
         return MODEL_CLASSES[config.model_type](config), tokenizer
-    return load_model(recipe.model)
+    return load_model(recipe.model, **recipe.loading)
 
 
 def save_weights(model: Any, tokenizer: Any, folder: Path, base: str | NewModel) -> None:
@@ -176,7 +178,7 @@ def save_weights(model: Any, tokenizer: Any, folder: Path, base: str | NewModel)
 def save_adapter(model: Any, folder: Path, base: str | NewModel) -> None:
     """Write an adapter, its configuration the same on every machine."""
     model.save_pretrained(folder, save_embedding_layers=False)
-    (folder / "README.md").unlink(missing_ok=True)  # peft's unfilled model card
+    (folder / CARD).unlink(missing_ok=True)  # peft's, unfilled
     file = folder / "adapter_config.json"
     config = read_json(file)
     # The recipe's name of the base, not this machine's path; and a set in an order that does not vary.

@@ -18,7 +18,7 @@ from lift_harness.models import load_model
 from lift_harness.models.chat import end_of_turn_id
 from lift_harness.models.merging import merge
 from lift_harness.models.tokenization import MASKS
-from lift_harness.pipeline.plan import parameters_of
+from lift_harness.pipeline.plan import recipe_shape
 
 IDS = torch.arange(22).view(2, 11)
 
@@ -119,7 +119,7 @@ def test_doctor_finds_no_problem(family, folder):
 @pytest.mark.parametrize("family", ["llada2"], indirect=True)
 def test_a_dry_run_counts_what_a_token_passes_through(folder):
     report = examine(str(folder), prompt_length=8, gen_length=8)
-    counted = parameters_of(SimpleNamespace(model=str(folder)))
+    counted = recipe_shape(SimpleNamespace(model=str(folder)), None).parameters
     assert counted == (report.parameters, report.active_parameters)
     assert f"{counted.total:,}, {counted.active:,} active" in model_lines(report)["parameters"]
     assert "blocks of 32" in model_lines(report)["type"]

@@ -118,7 +118,7 @@ COMMANDS = [
     ["train", "quickstart"],
     ["train-eval", "quickstart", "--overwrite"],
     ["analyze", "--data", "arithmetic", "--examples", "4"],
-    ["eval", "--tasks", "sudoku_mini", "--limit", "1"],
+    ["eval", "-m", "lift-tiny", "--tasks", "sudoku_mini", "--limit", "1"],
 ]
 
 
