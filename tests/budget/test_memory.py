@@ -24,6 +24,7 @@ STEPS = {
     "adapters, first pass": Step(rank=16, checkpointing=True, objective="gift"),
     "blocks": Step(block=32),
     "blocks, checkpoints": Step(block=32, checkpointing=True, rank=16),
+    "experts in blocks": Step(shape="experts"),
     "bf16, adapters": Step(rank=16, dropout=0.05, **BF16),
     "bf16, all weights": Step(**BF16),
     "bf16 of float32 weights": Step(autocast=True),
