@@ -73,6 +73,7 @@ def run(
     compile: bool | str = False,
     on_done: OnDone | None = None,
     on_step: OnDone | None = None,
+    on_pass: Callable[[int], None] | None = None,
     counts: Counter[str] | None = None,
 ) -> list[Generation]:
     """Fill every request's canvas; the results come in the order of the requests.
@@ -91,6 +92,7 @@ def run(
         on_done: as for `generate`.
         on_step: called after each pass with the index and the result so far of each request in it (what is
             masked: the mask's id, step -1). It costs a copy to the host; what it raises ends the decoding.
+        on_pass: called after each pass with the number of tokens that the requests in it have so far.
         counts: is given the number of model calls ("calls"), of canvases and columns that they computed, of
             positions projected onto the vocabulary, and of retries for want of memory ("out_of_memory").
 
@@ -119,7 +121,7 @@ def run(
             try:
                 like = requests[indices[0]]
                 batch = Batch(model, hidden_states, like, slots, width, mask_id, static, counts)
-                for index, result in decode(batch, queue, frozenset(stops), on_step):
+                for index, result in decode(batch, queue, frozenset(stops), on_step, on_pass):
                     done[index] = result
                     if on_done:
                         on_done(index, result)

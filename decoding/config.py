@@ -6,7 +6,7 @@ import dataclasses
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from lift_harness.decoding.caches import AUTO, CACHES, EXACT
@@ -32,6 +32,8 @@ class DecodingConfig:
         steps: forward passes over all blocks under the schedules that plan them; a multiple of the number of
             blocks. Unset: a token a step under the schedules of block diffusion, else the protocol's pace
             (`protocol_steps`), two tokens a step.
+        tokens_per_step: the same pace, said so that it holds for any length: every block takes `block_length`
+            / `tokens_per_step` steps, a whole number. It stands in place of `steps`, which follow.
         temperature: of Gumbel-max sampling; 0 takes the most probable token.
         top_p: sample among the fewest tokens whose probabilities at `temperature` sum to this; 1 is off.
         top_k: sample among this many tokens; 0 is off.
@@ -72,6 +74,7 @@ class DecodingConfig:
     block_length: int = UNSET
     grid: str = "answer"
     steps: int = UNSET
+    tokens_per_step: int | None = field(default=UNSET, compare=False)  # what counts is `steps`
     temperature: float = 0.0
     top_p: float = 1.0
     top_k: int = 0
@@ -95,37 +98,44 @@ class DecodingConfig:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "suppress_tokens", token_ids(self.suppress_tokens))
-        self._check_count("gen_length")
-        self._set_count("block_length", default_block(self.gen_length))
-        self._check_count("speculate")
-        self._check("top_k", is_whole, lambda value: value >= 0, "0 (off) or a whole number of tokens")
-        self._check("seed", is_whole, lambda value: True, "a whole number")
-        self._check("temperature", is_number, lambda value: 0 <= value < math.inf, "0 or more")
-        self._check("cfg_scale", is_number, lambda value: 0 <= value < math.inf, "0 (off) or more")
-        self._check("top_p", is_number, lambda value: 0 < value <= 1, "in (0, 1]; 1 is off")
-        self._check("eps", is_number, lambda value: 0 < value < 1, "in (0, 1)")
-        self._check("early_stop", lambda value: isinstance(value, bool), lambda value: True, "true or false")
+        self._check("gen_length")
+        self._set("block_length", default_block(self.gen_length))
+        for name in VALUES:
+            if name not in ("steps", "tokens_per_step"):  # they follow from what is checked first
+                self._check(name)
         for name, known in KNOWN.items():
             value = getattr(self, name)
             if not isinstance(value, str) or value not in known:
                 raise LiftError(f"{name}={value!r} is not known; {did_you_mean(str(value), known)}")
-        self._set_count("steps", default_steps(self.gen_length, self.block_length, self.schedule))
+        self._set_steps()
         self._check_lengths()
         for name in OPTION_VALUES:
             self._check_schedule_option(name)
         self._check_together()
 
-    def _set_count(self, name: str, default: int) -> None:
+    def _set(self, name: str, default: int) -> None:
         if getattr(self, name) is UNSET:
             object.__setattr__(self, name, default)
-        self._check_count(name)
+        self._check(name)
 
-    def _check_count(self, name: str) -> None:
-        self._check(name, is_whole, lambda value: value >= 1, "a whole number of at least 1")
+    def _set_steps(self) -> None:
+        each = self.tokens_per_step
+        if each is UNSET:
+            self._set("steps", default_steps(self.gen_length, self.block_length, self.schedule))
+            return
+        if self.steps is not UNSET:
+            raise LiftError(f"steps={self.steps!r} and tokens_per_step={each!r} both say the pace; give one")
+        self._check("tokens_per_step")
+        if self.block_length % each:
+            raise LiftError(
+                f"tokens_per_step={each} does not divide block_length={self.block_length}: every block takes "
+                f"a whole number of steps; use a divisor, e.g. {math.gcd(each, self.block_length)}"
+            )
+        object.__setattr__(self, "steps", self.blocks * (self.block_length // each))
 
-    def _check(self, name: str, kind: Callable[..., bool], holds: Callable[..., bool], wanted: str) -> None:
-        value = getattr(self, name)
-        if not kind(value) or not holds(value):
+    def _check(self, name: str) -> None:
+        value, (holds, wanted) = getattr(self, name), VALUES[name]
+        if not holds(value):
             raise LiftError(f"{name}={value!r} must be {wanted}")
 
     def _check_lengths(self) -> None:
@@ -190,6 +200,17 @@ class DecodingConfig:
         return -(-self.gen_length // self.block_length)
 
     @property
+    def most_passes(self) -> int:
+        """Denoising passes that a request takes at most: under `fixed`, unless it stops early, it takes them.
+
+        The adaptive schedules commit a token a pass at least; one that edits then looks over each block.
+        """
+        blocks = self.blocks + (self.grid == "sequence")  # where a prompt's tail begins the first one
+        if self.schedule in STEPPED:
+            return blocks * (self.steps // self.blocks)
+        return blocks * (self.block_length + (self.max_post_steps or 0))
+
+    @property
     def exact(self) -> bool:
         """Whether every committed token comes from a pass over all that the model sees of the canvas."""
         return self.cache in EXACT
@@ -200,7 +221,7 @@ class DecodingConfig:
         return {
             name: value
             for name, value in dataclasses.asdict(self).items()
-            if name not in LATER or value != LATER[name]
+            if name != "tokens_per_step" and (name not in LATER or value != LATER[name])
         }
 
     @classmethod
@@ -224,11 +245,33 @@ class DecodingConfig:
         """
         taken = OPTIONS.get(self.schedule, {})
         own = {name: value for name, value in vars(self).items() if (name, value) not in taken.items()}
-        if self.steps == default_steps(self.gen_length, self.block_length, self.schedule):
+        usual = default_steps(self.gen_length, self.block_length, self.schedule)
+        if self.tokens_per_step is not UNSET or self.steps == usual:
             del own["steps"]
         if self.block_length == default_block(self.gen_length):
             del own["block_length"]
         return self.of(own, changes)
+
+
+def unread(name: str, settings: Mapping[str, Any]) -> str | None:
+    """Beside what a setting changes nothing, e.g. "schedule=fixed"; None: it is read.
+
+    Args:
+        name: of the setting.
+        settings: those that it stands among, by name; the others have their defaults.
+    """
+    schedule = settings.get("schedule", "fixed")
+    readers = {option: [one for one, taken in OPTIONS.items() if option in taken] for option in OPTION_VALUES}
+    readers |= {"steps": [*STEPPED], "tokens_per_step": [*STEPPED], "eps": ["dream"]}
+    if schedule not in readers.get(name, [schedule]):
+        return f"schedule={schedule}"
+    sampled = settings.get("temperature", 0) != 0
+    drawn = {
+        "seed": sampled or settings.get("remasking") == "random",
+        "top_k": sampled or settings.get("confidence_from") == "sampling",
+        "top_p": sampled or settings.get("confidence_from") == "sampling",
+    }
+    return None if drawn.get(name, True) else "temperature=0"
 
 
 def default_block(gen_length: int) -> int:
@@ -255,12 +298,15 @@ def merge(*sources: Mapping[str, Any]) -> dict[str, Any]:
     """Settings by name, a later source above an earlier one.
 
     A number of steps belongs to the length it was chosen for: a source that says `gen_length` and no `steps`
-    takes back those of the weaker ones, and the pace is the protocol's again.
+    takes back those of the weaker ones, and the pace is the protocol's again, or that of `tokens_per_step`.
+    Of `steps` and `tokens_per_step` the one that the stronger source says takes back the other.
     """
     merged: dict[str, Any] = {}
     for source in sources:
-        if "gen_length" in source:
+        if "gen_length" in source or source.get("tokens_per_step") is not UNSET:
             merged.pop("steps", None)
+        if "steps" in source:
+            merged.pop("tokens_per_step", None)
         merged.update(source)
     return merged
 
@@ -272,8 +318,20 @@ KNOWN: dict[str, Iterable[str]] = {
     "cache": (AUTO, *CACHES),
     "grid": ("answer", "sequence"),
 }
-# The options of schedules: what holds of a value, and how that is said.
-OPTION_VALUES: dict[str, tuple[Callable[[Any], bool], str]] = {
+Value = tuple[Callable[[Any], bool], str]  # what holds of it, and how that is said
+COUNT: Value = (lambda value: is_whole(value) and value >= 1, "a whole number of at least 1")
+VALUES: dict[str, Value] = {
+    **dict.fromkeys(("gen_length", "block_length", "steps", "tokens_per_step", "speculate"), COUNT),
+    "top_k": (lambda value: is_whole(value) and value >= 0, "0 (off) or a whole number of tokens"),
+    "seed": (lambda value: is_whole(value), "a whole number"),
+    "temperature": (lambda value: is_number(value) and 0 <= value < math.inf, "0 or more"),
+    "cfg_scale": (lambda value: is_number(value) and 0 <= value < math.inf, "0 (off) or more"),
+    "top_p": (lambda value: is_number(value) and 0 < value <= 1, "in (0, 1]; 1 is off"),
+    "eps": (lambda value: is_number(value) and 0 < value < 1, "in (0, 1)"),
+    "early_stop": (lambda value: isinstance(value, bool), "true or false"),
+}
+# Of the options of schedules, which are not set without it.
+OPTION_VALUES: dict[str, Value] = {
     "threshold": (lambda value: 0 <= value <= 1, "in [0, 1]"),
     "editing_threshold": (lambda value: 0 <= value <= 1, "in [0, 1]"),
     "num_to_transfer": (lambda value: is_whole(value) and value >= 1, "a whole number of at least 1"),

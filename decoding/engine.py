@@ -25,6 +25,7 @@ def decode(
     queue: deque[Row],
     stop_ids: frozenset[int],
     on_step: Callable[[int, Generation], None] | None = None,
+    on_pass: Callable[[int], None] | None = None,
 ) -> Iterator[tuple[int, Generation]]:
     """Fill the canvases of the rows in `queue`; yields (index, result) as requests finish."""
     batch.expect(queue)
@@ -37,6 +38,8 @@ def decode(
             if on_step is not None:
                 for row in rows:
                     on_step(row.index, batch.so_far(row))
+        if on_pass is not None:
+            on_pass(sum(row.filled for row in batch.rows))
         yield from batch.end_blocks(stop_ids)
 
 

@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 
 from lift_harness.decoding import DecodingConfig
+from lift_harness.decoding.contexts import hidden_states
 from lift_harness.decoding.decision import pieces
 from lift_harness.decoding.request import check_finite
 from lift_harness.decoding.sampling import choose
@@ -291,12 +292,20 @@ def surest(model: Any, parts: Sequence[Part], mask_id: int) -> Tensor:
         choice = choose(logits, GREEDY, mask_id, [])
         confidence[row, column] = choice.confidence.cpu()
         right[row, column] = (choice.token == token).cpu()
+    led = torch.tensor([leads(model, part.text) for part in parts for _ in part.masked])
+    first = led & torch.cat([part.masked[:, 0] for part in parts])
+    confidence[first, 1:] = -torch.inf
     best = confidence.argmax(-1, keepdim=True)  # the leftmost of equals; NaN, if there is one
     sure = confidence.gather(1, best).tolist()
     names = [part.text.name for part in parts for _ in part.masked]
     for name, values in zip(names, sure, strict=True):
         check_finite(name, values)
     return torch.where(right.gather(1, best), best, -1)[:, 0]
+
+
+def leads(model: Any, text: Text) -> bool:
+    """Whether a text's first token is known before the others: that of a block, predicted a place earlier."""
+    return bool(model.block_size and model.logit_shift and len(text.context) % model.block_size == 0)
 
 
 def masked_logits(
@@ -308,22 +317,19 @@ def masked_logits(
     """
     device, width = model.device, max(part.text.length for part in parts)
     n, longest = sum(len(part.masked) for part in parts), max(part.masked.shape[1] for part in parts)
-    ids, real = torch.zeros(n, width, dtype=torch.int64), torch.zeros(n, width, dtype=torch.bool)
-    start, first = torch.zeros(n, dtype=torch.int64), 0
+    ids, first = torch.zeros(n, width, dtype=torch.int64), 0
+    start, length, owner = (torch.zeros(n, dtype=torch.int64) for _ in range(3))
     masked, target = torch.zeros(n, longest, dtype=torch.bool), torch.zeros(n, longest, dtype=torch.int64)
-    for text, rows in parts:
+    for number, (text, rows) in enumerate(parts):
         here = slice(first, first := first + len(rows))
         answer = torch.tensor(text.target)
         ids[here, : len(text.context)] = torch.tensor(text.context)
         ids[here, len(text.context) : text.length] = torch.where(rows, mask_id, answer)
-        real[here, : text.length] = True
-        start[here] = len(text.context)
+        start[here], length[here], owner[here] = len(text.context), text.length, number
         masked[here, : len(answer)], target[here, : len(answer)] = rows, answer
     # Only the targets' columns are projected; a model with shifted logits (Dream) predicts i at i - 1.
     at = (start[:, None] + torch.arange(longest) - model.logit_shift).clamp(0, width - 1)
-    position = torch.arange(width, device=device)[None]
-    visible = None if real.all() else real.to(device)
-    hidden = model.hidden_states(ids.to(device), visible, position, at=at.to(device))  # [R, L, D]
+    hidden = hidden_states(model, ids, length, at, start, owner)  # [R, L, D]
     row, column = masked.nonzero(as_tuple=True)
     for part in pieces(len(row), model.config.vocab_size, device.type):
         logits = model.logits_at(hidden[row[part].to(device), column[part].to(device)]).float()

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
 from lift_harness.decoding.caches import AUTO, OF_BLOCKS
-from lift_harness.decoding.config import UNSET, DecodingConfig
+from lift_harness.decoding.config import UNSET, DecodingConfig, merge
 from lift_harness.decoding.schedules import EDITING
 from lift_harness.errors import LiftError
 
@@ -26,7 +25,14 @@ def settings_for(
     Raises:
         LiftError: settings that are wrong, or that the model does not take.
     """
-    return resolve(DecodingConfig.of(task or {}, published(model), *sources), model)
+    return resolve(DecodingConfig.of(asked_for(model, *sources, task=task)), model)
+
+
+def asked_for(
+    model: Any, *sources: Mapping[str, Any], task: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """The same as far as anybody says it, and unchecked."""
+    return merge(task or {}, published(model), *sources)
 
 
 def published(model: Any) -> dict[str, Any]:
@@ -35,6 +41,19 @@ def published(model: Any) -> dict[str, Any]:
     if size is None:
         return {}
     return {"block_length": size, "steps": UNSET, "cache": AUTO, **model.decoding}
+
+
+def exactness(config: DecodingConfig, model: Any) -> str:
+    """What the answers are beside the published decoding's: "exact", "approximate" or "other schedule".
+
+    Exact: each token comes from a pass over all that the model sees of the canvas. Approximate: a cache keeps
+    what later tokens would change. Another schedule than the model's published one is exact in this sense,
+    and gives other answers.
+    """
+    if not config.exact:
+        return "approximate"
+    usual = published(model).get("schedule", "fixed")
+    return "exact" if config.schedule == usual else "other schedule"
 
 
 def resolve(config: DecodingConfig, model: Any) -> DecodingConfig:
@@ -46,7 +65,7 @@ def resolve(config: DecodingConfig, model: Any) -> DecodingConfig:
     """
     name, size = type(model).__name__, getattr(model, "block_size", None)
     if config.cache == AUTO:
-        config = dataclasses.replace(config, cache="none" if size is None else "blocks")
+        config = config.replace(cache="none" if size is None else "blocks")
     if config.cache != "none" and getattr(model, "cache_shape", None) is None:
         raise LiftError(f"cache={config.cache!r}: {name} has no key/value cache; use cache=none")
     if config.schedule in EDITING and getattr(model, "logit_shift", 0) > 0:

@@ -36,6 +36,11 @@ class Row:
         return self.blocks[self.block]
 
     @property
+    def filled(self) -> int:
+        """Masks that were filled, of all blocks."""
+        return sum(masks for _, _, masks in self.blocks[: self.block + 1]) - self.left
+
+    @property
     def offset(self) -> int:
         """What is missing of a block left of column 0: column c is in block (c + offset) // block_length."""
         return -self.blocks[0][0] % self.request.config.block_length

@@ -9,14 +9,17 @@ output and error while a command runs.
 from __future__ import annotations
 
 import re
+import shlex
 import sys
 import unicodedata
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any, TextIO
+from pathlib import Path
+from typing import IO, Any, TextIO
 
 import rich.console
 from rich.segment import Segment
+from rich.table import Table
 from rich.text import Text
 
 STEERING = ("Cc", "Cf", "Cs", "Zl", "Zp")  # categories: controls, formats, surrogates, separators of lines
@@ -61,6 +64,18 @@ class Console(rich.console.Console):
     def __init__(self, **options: Any) -> None:
         super().__init__(markup=False, emoji=False, **options)
 
+    @property
+    def file(self) -> IO[str]:
+        """The stream behind those that stand before it: a live picture puts one of Rich's before ours."""
+        file: Any = super().file
+        while hasattr(file, "rich_proxied_file"):
+            file = file.rich_proxied_file
+        return file
+
+    @file.setter
+    def file(self, new: IO[str]) -> None:
+        self._file = new
+
     def render_str(self, text: str, **options: Any) -> Text:
         """A string as text, escaped before it is laid out."""
         return super().render_str(visible(text), **options)
@@ -78,6 +93,39 @@ class Console(rich.console.Console):
 def say(console: rich.console.Console, text: str) -> None:
     """Text as it is: no markup, no colours of numbers, no folding."""
     console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def titled(title: str, table: Table) -> rich.console.Group:
+    """A table below its title, which folds at the terminal's width and not at the table's; no cell is cut."""
+    for column in table.columns:
+        column.overflow = "fold"
+    return rich.console.Group(Text(title, style="italic"), table)
+
+
+def typed(*words: object) -> str:
+    """A command of ours as it is typed."""
+    return shlex.join(["lift-harness", *map(str, words)])
+
+
+def say_where(**places: object) -> None:
+    """The end of a command: where things are, and what to type next.
+
+    A line each, never folded, to be copied; on standard error, since what a command prints is its result.
+
+    Args:
+        places: paths and commands (`typed`) by what they are; None: there is none.
+    """
+    known = {name.replace("_", " "): place for name, place in places.items() if place is not None}
+    width = max(map(len, known), default=0) + 1
+    for name, place in known.items():
+        label = f"{name}:"
+        sys.stderr.write(visible(f"{label:{width}} {place}") + "\n")
+
+
+def options_of(model: object, checkpoint: Path) -> list[object]:
+    """How commands are told of what was trained from a model: an adapter, or weights of its own."""
+    is_adapter = (checkpoint / "adapter_config.json").is_file()
+    return ["--model", model, "--peft", checkpoint] if is_adapter else ["--model", checkpoint]
 
 
 # ---------------------------------------------------------------- what is not printed by a console

@@ -11,6 +11,7 @@ import hashlib
 import json
 import math
 import os
+import re
 import stat
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
@@ -22,6 +23,7 @@ from lift_harness.errors import LiftError
 
 DOCUMENT = 64 << 20  # bytes of a file that is read whole
 LINE = 16 << 20  # bytes of a line of JSON
+LONGEST = 120  # characters of a folder's name that is made here
 DEPTH = 100  # lists and mappings in one another; Python gives up at some 300, in the middle of things
 
 
@@ -54,6 +56,19 @@ def whole(file: Path, write: Callable[[Path], Any], *, named: bool = False) -> N
 def write_whole(file: Path, text: str, *, named: bool = False) -> None:
     """A text file, in UTF-8 and with the line ends it has, as `whole` writes it."""
     whole(file, lambda part: part.write_text(text, encoding="utf-8", newline="\n"), named=named)
+
+
+def named_after(*parts: str | None) -> str:
+    """A name for a folder, of what is in it: a path or Hub id by its last two parts that say something."""
+    names = []
+    for part in filter(None, parts):
+        telling = [
+            name for name in Path(part).parts if name not in ("/", "runs", "results", "train", "adapter")
+        ]
+        names += telling[-2:]
+    name = re.sub(r"[^\w.=+-]+", "-", "-".join(names)).strip("-.")
+    digest = hashlib.sha256(name.encode()).hexdigest()[:8]
+    return name if len(name) <= LONGEST else f"{name[:LONGEST]}-{digest}"
 
 
 def check_writable(*places: Path | None, folder: bool = False, named: bool = True) -> None:

@@ -22,6 +22,7 @@ TRAINING_REGIME = 4  # which tokens are learnt, where t does not decide it
 ANALYSIS_DRAW = 101  # which examples are analysed
 DECODING_GUMBEL = 101  # sampling of a token
 DECODING_ORDER = 102  # which positions are committed first, with remasking=random
+DECODING_CANVAS = 103  # seeds the generator of a decoder that is not ours (DiffusionGemma's)
 LIKELIHOOD_LEVEL = 201  # the first of the stratified noise levels
 LIKELIHOOD_ORDER = 202  # which tokens are hidden at a level
 

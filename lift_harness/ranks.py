@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -18,6 +18,7 @@ from lift_harness.errors import LiftError
 # How long a process waits for another before the launch is given up: shares of an evaluation are uneven, and
 # NCCL's own ten minutes are too few for them.
 PATIENCE = timedelta(hours=2)
+Key = TypeVar("Key", bound=Hashable)
 
 
 class Ranks:
@@ -99,7 +100,7 @@ class Ranks:
         elif self.state:
             self.state.wait_for_everyone()
 
-    def sum(self, counts: Counter[str]) -> Counter[str]:
+    def sum(self, counts: Counter[Key]) -> Counter[Key]:
         """Counts of all ranks together, on every rank."""
         if not self.state:
             return counts

@@ -65,9 +65,20 @@ def decoding_settings(task_name: str) -> dict[str, Any]:
     return dict(metadata.get("decoding", {}))
 
 
+def own_words(task_name: str) -> dict[str, str]:
+    """The instruction and the question that the file of a task of ours has; {} for any other task."""
+    config = _tasks().get(task_name, {})
+    return {key: config[key] for key in ("instruction", "question") if key in config}
+
+
 def bare_names() -> dict[str, str]:
     """What tasks of ours are called under `lift_dlm`: {"gsm8k": "lift_gsm8k", ...}."""
     return {config["bare_name"]: name for name, config in _tasks().items() if "bare_name" in config}
+
+
+def is_ours(name: str) -> bool:
+    """Whether a name, with or without `lift_`, is that of a task or a group of ours."""
+    return name in _files() or f"lift_{name}" in _files()
 
 
 def expand(names: Iterable[str]) -> list[str]:

@@ -1,7 +1,8 @@
 """The rows of the benchmarks: from the folder LIFT_DATA_DIR, else from where they are published.
 
 Nothing altered passes: a file is checked by its sha256; rows from the Hub come from a pinned revision, and
-what is asked and scored in them must hash to the same value as in the files (`digest`).
+what is asked and scored in them must hash to the same value as in the files (`digest`). Of a source whose
+file was never at hand there is no hash (`unhashed`): its rows are counted, and must have its fields.
 """
 
 from __future__ import annotations
@@ -38,30 +39,52 @@ class Source:
 
     Attributes:
         file: its name in LIFT_DATA_DIR.
-        file_sha256: of that file's bytes.
-        rows_sha256: `digest` of the rows, whichever way they came.
+        file_sha256: of that file's bytes; None: not known (`unhashed`).
+        rows_sha256: `digest` of the rows, whichever way they came; None: not known.
         checked: the fields that `digest` covers.
         hub: dataset on the Hub, its configuration, split and revision; None: only `url` has it.
         url: of the file itself.
         keep: which rows of the file count; all if None.
+        rows: how many count, where no hash says it.
+        read: a row of the file as the task asks it; None: as it is.
         drawn: whether a task asks 256 of the rows (`SUBSETS`).
     """
 
     file: str
-    file_sha256: str
-    rows_sha256: str
+    file_sha256: str | None
+    rows_sha256: str | None
     checked: tuple[str, ...]
     hub: tuple[str, str | None, str, str] | None = None
     url: str | None = None
     keep: Callable[[dict[str, Any]], bool] | None = None
     drawn: bool = False
+    rows: int | None = None
+    read: Callable[[dict[str, Any]], dict[str, Any]] | None = None
+
+    @property
+    def unhashed(self) -> bool:
+        """Whether nobody here has seen the file, so that an altered one would pass."""
+        return self.file_sha256 is None
 
     def manifest(self) -> dict[str, Any]:
         """For a run's manifest; the rows were checked by their hash when they were read."""
         name, config, split, revision = self.hub or (None, None, None, None)
         place = {"dataset": name, "config": config, "split": split, "revision": revision, "url": self.url}
         known = {key: value for key, value in place.items() if value}
-        return {"file": self.file, "sha256": self.rows_sha256, **known}
+        sha256 = {} if self.rows_sha256 is None else {"sha256": self.rows_sha256}
+        return {"file": self.file, **sha256, **known}
+
+
+def as_sanitized(row: dict[str, Any]) -> dict[str, Any]:
+    """A row of MBPP's first edition under the names of the sanitized one."""
+    setup = row.get("test_setup_code")
+    return {
+        "task_id": row["task_id"],
+        "prompt": row["text"],
+        "code": row["code"],
+        "test_imports": [setup] if setup else [],
+        "test_list": row["test_list"],
+    }
 
 
 # The revisions are the ones that public code pins; the Hub could not be reached where this was written.
@@ -139,6 +162,33 @@ SOURCES: dict[str, Source] = {
         ),
         keep=lambda row: 11 <= row["task_id"] <= 510,
     ),
+    # What lm-eval's `mbpp` asks: 500 problems in their first wording.
+    "mbpp_full": Source(
+        file="mbpp.jsonl",
+        file_sha256=None,
+        rows_sha256=None,
+        checked=("task_id", "prompt", "code", "test_imports", "test_list"),
+        hub=("google-research-datasets/mbpp", "full", "test", "4bb6404fdc6cacfda99d4ac4205087b89d32030c"),
+        keep=lambda row: 11 <= row["task_id"] <= 510,
+        rows=500,
+        read=as_sanitized,
+    ),
+    "humaneval_plus": Source(
+        file="humanevalplus.jsonl",
+        file_sha256=None,
+        rows_sha256=None,
+        checked=("task_id", "prompt", "canonical_solution", "entry_point", "test"),
+        hub=("evalplus/humanevalplus", None, "test", "d32357cf319e50e9c8d8dab5ea876c72b0fd321b"),
+        rows=164,
+    ),
+    "mbpp_plus": Source(
+        file="mbppplus.jsonl",
+        file_sha256=None,
+        rows_sha256=None,
+        checked=("task_id", "prompt", "code", "test_imports", "test_list", "test"),
+        hub=("evalplus/mbppplus", None, "test", "9a36f31e81d5e1670b68e6de8ef23da0c4e1abb5"),
+        rows=378,
+    ),
 }
 
 
@@ -146,17 +196,32 @@ def load(name: str) -> Rows:
     """All rows of a benchmark of `SOURCES`, checked."""
     source = SOURCES[name]
     if folder := os.environ.get("LIFT_DATA_DIR"):
-        rows = parse(source.file, checked_file(Path(folder) / source.file, source))
+        rows = parsed(source, checked_file(Path(folder) / source.file, source))
     elif source.hub is None:
         rows = parse(source.file, downloaded(source))
     else:
         rows = from_hub(source)
-    rows = [row for row in rows if source.keep is None or source.keep(row)]
-    if digest(rows, source.checked) != source.rows_sha256:
+    try:
+        rows = [row for row in rows if source.keep is None or source.keep(row)]
+        rows = [source.read(row) for row in rows] if source.read else rows
+        found = digest(rows, source.checked)
+    except (KeyError, TypeError) as error:
+        raise LiftError(
+            f"{name}: rows of {source.file} are not those of the benchmark ({error}); {offline(source)}"
+        ) from error
+    if (len(rows) != source.rows) if source.unhashed else (found != source.rows_sha256):
         raise LiftError(
             f"{name}: the rows of {source.hub or source.url} are not the published ones; {offline(source)}"
         )
     return rows
+
+
+def parsed(source: Source, content: bytes) -> Rows:
+    """The rows of a file from LIFT_DATA_DIR; one that has no hash may hold anything."""
+    try:
+        return parse(source.file, content)
+    except ValueError as error:
+        raise LiftError(f"LIFT_DATA_DIR: {source.file}: {first_line(error)}; {offline(source)}") from error
 
 
 def digest(rows: Rows, fields: tuple[str, ...]) -> str:
@@ -181,9 +246,9 @@ def packed(value: Any) -> Any:
 
 def offline(source: Source) -> str:
     """What to do, as the end of an error message."""
+    what = f"{source.rows} rows" if source.unhashed else f"sha256 {source.file_sha256}"
     return (
-        f"set LIFT_DATA_DIR to a folder with {source.file}, sha256 {source.file_sha256} (docs/tasks.md says "
-        "where it is published)"
+        f"set LIFT_DATA_DIR to a folder with {source.file}, {what} (docs/tasks.md says where it is published)"
     )
 
 
@@ -192,9 +257,10 @@ def checked_file(path: Path, source: Source) -> bytes:
     try:
         content = read_bytes(path, f"LIFT_DATA_DIR: {path}")
     except OSError as error:
-        raise LiftError(
-            f"LIFT_DATA_DIR: {path}: {error.strerror}; the file must have sha256 {source.file_sha256}"
-        ) from error
+        must = "" if source.unhashed else f"; the file must have sha256 {source.file_sha256}"
+        raise LiftError(f"LIFT_DATA_DIR: {path}: {error.strerror}{must}") from error
+    if source.unhashed:
+        return content
     if (actual := sha256(content).hexdigest()) != source.file_sha256:
         raise LiftError(
             f"LIFT_DATA_DIR: {path}: not the published file: its sha256 is {actual}, not {source.file_sha256}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from lift_harness.tasks import countdown, sudoku
+from lift_harness.tasks import countdown, parallel, sudoku
 from lift_harness.tasks.data import as_test_split
 
 if TYPE_CHECKING:
@@ -25,6 +25,11 @@ def countdown_items() -> list[dict[str, str]]:
     return list(islice(countdown.generate("test", SEED, count=3), N_ITEMS))
 
 
+def parallel_items(kind: str) -> list[dict[str, str]]:
+    """128 lists or squares of a kind of `parallel.RULES`: {"kind", "list", "answer"}."""
+    return list(islice(parallel.generate(kind, SEED), N_ITEMS // 2))
+
+
 def sudoku_dataset(**_: Any) -> dict[str, Dataset]:
     """`custom_dataset` of `lift_sudoku_mini`; lm-eval passes all its metadata, none of it needed."""
     return as_test_split(sudoku_items())
@@ -33,3 +38,8 @@ def sudoku_dataset(**_: Any) -> dict[str, Dataset]:
 def countdown_dataset(**_: Any) -> dict[str, Dataset]:
     """`custom_dataset` of `lift_countdown_mini`."""
     return as_test_split(countdown_items())
+
+
+def parallel_dataset(kind: str, **_: Any) -> dict[str, Dataset]:
+    """`custom_dataset` of the tasks of `lift_parallel_mini`."""
+    return as_test_split(parallel_items(kind))

@@ -33,13 +33,17 @@ INSTRUCTIONS: dict[str, str] = {
         "Write a Python function for this task so that the tests below it pass. "
         + _FORMAT.format("the function with its imports, in one ```python block,")
     ),
+    "parallel": (
+        "Follow the rule. Write nothing but the result between <answer> and </answer>, its items with single "
+        "spaces between them."
+    ),
     "arithmetic": "Compute the result. " + _FORMAT.format(r"the number as \boxed{...}"),
 }
 
 
 def user_turn(instruction: str, question: str) -> str:
-    """The user's message."""
-    return f"{instruction}\n\n{question}"
+    """The user's message; without an instruction the question alone."""
+    return f"{instruction}\n\n{question}" if instruction else question
 
 
 def sudoku_question(puzzle: str) -> str:

@@ -23,6 +23,7 @@ from lm_eval.api.registry import get_aggregation
 from lm_eval.tasks import TaskManager
 
 from lift_harness.errors import LiftError, did_you_mean
+from lift_harness.tasks import presets
 from lift_harness.tasks.benchmarks import load_benchmark
 from lift_harness.tasks.catalog import decoding_settings, task_names
 from lift_harness.tasks.data import default_subset
@@ -71,17 +72,22 @@ class ProtocolTask(LmEvalTask):
 
     Attributes:
         benchmark: its kind.
+        preset: the published protocol that it follows (`--metadata preset=NAME`), None: its own file's.
         wording: the words that it asks with.
         decoding: how the protocol decodes it.
+        one_turn: whether worked examples stand in the user's one turn where nobody asks for turns.
         asked: generation kwargs that a user gave (`--gen_kwargs`, or in place of those in the task's file).
         worked: the examples that it can show.
     """
 
     def __init__(self, config: dict[str, Any]) -> None:
         config = dict(config)
-        for ours in ("class", "bare_name"):
+        for ours in ("class", "bare_name", "instruction", "question"):
             config.pop(ours, None)
-        name, metadata = config["task"], dict(config.get("metadata") or {})
+        name, self.preset = config["task"], presets.asked_for(config)
+        if self.preset:
+            config = self.preset.applied(config)
+        metadata = dict(config.get("metadata") or {})
         try:
             self.benchmark = load_benchmark(config.pop("benchmark", None))
         except LiftError as error:
@@ -93,8 +99,12 @@ class ProtocolTask(LmEvalTask):
                 f"{name}: metadata: decoding: {self.decoding!r}: give settings, {{gen_length: 256, ...}}"
             )
         self.asked = dict(config.get("generation_kwargs") or {})
+        self.one_turn = bool(metadata.get("one_turn"))
         self.worked = WorkedExamples(name, config.pop("worked_examples", None), metadata.get("examples"))
-        self.worked.check(config.get("num_fewshot") or 0)
+        shots = config.pop("num_fewshot", None)  # of them lm-eval would look for in a split that is not there
+        if shots and self.worked.given is not None:
+            shots = min(shots, len(self.worked.given))
+        self.worked.check(shots or 0)
         self._turns: dict[tuple[int, int], Turns] = {}
         self._chat_template: Callable[..., str] | None = None
         self._takes_protocol = self._unisolated = False
@@ -103,6 +113,7 @@ class ProtocolTask(LmEvalTask):
         config["metadata"] = {**default_subset(config), **metadata, **used}
         config["generation_kwargs"] = {**for_other_models(self.decoding), **self.asked}
         super().__init__(config=config)
+        super().set_config("num_fewshot", shots)
         self._metric_fn_list = dict.fromkeys(self.benchmark.metrics)
         self._aggregation_list = {
             name: get_aggregation(how) if isinstance(how, str) else how
@@ -200,14 +211,14 @@ class ProtocolTask(LmEvalTask):
         system, prefix = kwargs.get("system_instruction"), kwargs.get("gen_prefix") or ""
         lm_evals = kwargs.get("chat_template") if kwargs.get("apply_chat_template") else None
         template = lm_evals or self._chat_template
-        turns = self.examples(num_fewshot)
+        turns = self.examples(num_fewshot, doc)
         if not turns and (lm_evals or template is None):
             return super().fewshot_context(doc, num_fewshot=0, **kwargs)
         plain = plain_text(turns, self.config.target_delimiter, self.config.fewshot_delimiter)
         if template is None:
             return (system or "") + plain + super().fewshot_context(doc, num_fewshot=0, gen_prefix=prefix)
         asked = [{"role": "system", "content": system}] if system else []
-        if kwargs.get("fewshot_as_multiturn") is False:
+        if self.one_turn or kwargs.get("fewshot_as_multiturn") is False:
             asked += [{"role": "user", "content": plain + self.doc_to_text(doc)}]
         else:
             asked += [*messages(turns), {"role": "user", "content": self.doc_to_text(doc)}]
@@ -216,8 +227,8 @@ class ProtocolTask(LmEvalTask):
             return lm_evals(opened, add_generation_prompt=False)
         return template(asked, add_generation_prompt=True) + prefix
 
-    def examples(self, n: int) -> Turns:
-        """The worked examples before each question."""
+    def examples(self, n: int, doc: Mapping[str, Any] | None = None) -> Turns:
+        """The worked examples before the question of `doc`: here the same before each."""
         key = (n, self.worked.seed)
         if n and key not in self._turns:
             asked = list(self.eval_docs)
@@ -228,8 +239,10 @@ class ProtocolTask(LmEvalTask):
         """The request of a problem."""
         request = super().construct_requests(doc, ctx, **kwargs)
         if self._takes_protocol:
-            request.arguments = (ctx, deepcopy({**self.asked, "protocol": self.decoding}))
-        if self.config.num_fewshot and not (self._chat_template or kwargs.get("apply_chat_template")):
+            preset = {"preset": self.preset.decoding} if self.preset else {}
+            request.arguments = (ctx, deepcopy({**self.asked, "protocol": self.decoding, **preset}))
+        templated = self._chat_template or kwargs.get("apply_chat_template")
+        if self.config.num_fewshot and self.instruction and not templated:
             # Nothing else ends the answer: after the examples a model goes on with a question of its own.
             next_question = self.config.fewshot_delimiter + self.instruction
             settings = request.arguments[1]

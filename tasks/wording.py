@@ -4,6 +4,8 @@ A file (`--metadata prompts=FILE.json`, a recipe's `eval.prompts`) has for a tas
 
     {"lift_gsm8k": "Solve it.", "lift_sudoku": {"instruction": "Solve it.", "question": "Grid: {puzzle}"}}
 
+An instruction may be empty where there is a question.
+
 Imports neither torch nor lm_eval.
 """
 
@@ -19,7 +21,7 @@ from typing import Any
 from lift_harness.errors import LiftError, did_you_mean
 from lift_harness.files import read_json
 from lift_harness.tasks.benchmarks import Benchmark, Doc, load_benchmark
-from lift_harness.tasks.catalog import task_config, task_names
+from lift_harness.tasks.catalog import own_words, task_config, task_names
 from lift_harness.tasks.prompts import user_turn
 
 OWN = "{question}"  # the question as the benchmark words it
@@ -50,9 +52,9 @@ class Wording:
 
 
 def wording_of(task: str, benchmark: Benchmark, replaced: str | Path | Mapping[str, Any] | None) -> Wording:
-    """The words of a task: the project's own, where `replaced` (as for `read_prompts`) has no others."""
+    """The words of a task: those of `replaced` (as for `read_prompts`), of its file, of its benchmark."""
     theirs = read_prompts(replaced).get(task, {}) if replaced else {}
-    return Wording(theirs.get("instruction", benchmark.instruction), theirs.get("question", OWN))
+    return Wording(**{"instruction": benchmark.instruction, **own_words(task), **theirs})
 
 
 def read_prompts(source: str | Path | Mapping[str, Any]) -> dict[str, dict[str, str]]:
@@ -89,7 +91,8 @@ def words_of(task: Any, words: Any, where: str) -> dict[str, str]:
     for key, text in given.items():
         if key not in KEYS:
             raise LiftError(f"{where}: {task}: no key {key!r}: {did_you_mean(str(key), KEYS)}")
-        if not isinstance(text, str) or not text.strip():
+        empty = isinstance(text, str) and not text.strip()
+        if not isinstance(text, str) or (empty and not (key == "instruction" and "question" in given)):
             raise LiftError(f"{where}: the {key} of {task} must be a text, not {text!r}")
     if "question" in given:
         check_template(given["question"], load_benchmark(task_config(task)["benchmark"]), f"{where}: {task}")

@@ -227,6 +227,13 @@ def test_a_hostile_run_is_compared(hostile_run, form, terminal):
     assert code == 0 and "close" in text and steering(text) == []
 
 
+def test_a_live_picture_moves_the_cursor_and_shows_no_codes():
+    """Rich puts a stream of its own before ours while one is shown, and wrote its codes to ours, as text."""
+    asked = ("generate", "Hello", "--show", "--delay", "0", "--set", "gen_length=8", "--set", "steps=2")
+    code, text = in_a_terminal(*asked)
+    assert code == 0 and "\x1b[1A" in text and "\\u001b" not in text
+
+
 def test_all_consoles_are_the_one_that_escapes():
     package = Path(sys.modules["lift_harness"].__file__).parent
     for file in package.rglob("*.py"):

@@ -122,7 +122,7 @@ def prepared(shared, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         surroundings(patch, folder)
         type_in("lift-harness train-eval", patch)
-        type_in("lift-harness eval --tasks gsm8k,aime24 --output results/LLaDA", patch)
+        type_in("lift-harness eval -m lift-tiny --tasks gsm8k,aime24 --output results/LLaDA", patch)
     for name in ("runs/a", "runs/b"):
         shutil.copytree(folder / "results/LLaDA", folder / name)
     return folder
@@ -144,20 +144,37 @@ def briefly(words: list[str]) -> list[str]:
     words = list(words)
     if words[0] in ("train-eval", "train") or words[:2] == ["data", "preview"]:
         name = next((word for word in words[1:] if word in RECIPES), "quickstart")
-        words += [word for one in [*SHORT, *RECIPES[name]] for word in ("--set", one)]
+        words = short_run(words, [*SHORT, *RECIPES[name]])
     if "--nproc" in words:
         words[words.index("--nproc") + 1] = "2"
     if words[:2] == ["data", "annotate"]:
         words += ["--limit", "8"]
     if words[0] == "eval":
         words = short_answers(words)
+    if words[0] == "sweep":
+        words += ["--limit", "1", *(["--gen_kwargs", "gen_length=32"] if "gsm8k" in words else [])]
     return words + (["--examples", "8", "--bootstrap", "20"] if words[0] == "analyze" else [])
+
+
+def short_run(words: list[str], settings: list[str]) -> list[str]:
+    """A recipe with these settings, in place of those of the same keys."""
+    keys, kept = {one.partition("=")[0] for one in settings}, []
+    for before, word in zip(["", *words], words, strict=False):
+        if before == "--set" and word.partition("=")[0] in keys:
+            kept.pop()
+        else:
+            kept.append(word)
+    return kept + [word for one in settings for word in ("--set", one)]
 
 
 def short_answers(words: list[str]) -> list[str]:
     """An evaluation of one problem a task, in 4 steps: lift-tiny has no room for 512 tokens."""
-    at = words.index("--gen_kwargs") + 1 if "--gen_kwargs" in words else None
-    asked = dict(one.split("=") for one in words[at].split(",")) if at else {}
+    words = ["--gen_kwargs" if word == "--gen-kwargs" else word for word in words]
+    asked = {}
+    if "--gen_kwargs" in words:
+        at = words.index("--gen_kwargs")
+        asked = dict(one.split("=") for one in words[at + 1].split(","))
+        del words[at : at + 2]
     told = ",".join(
         f"{k}={v}" for k, v in {**asked, "gen_length": 32, "block_length": 32, "steps": 4}.items()
     )

@@ -11,7 +11,7 @@ from lift_harness.cli import app, main
 # By (command, parameter): the command line, and the function that does the work.
 OUTPUTS = {
     ("eval", "output"): (
-        "eval --tasks sudoku_mini --output PLACE",
+        "eval --model lift-tiny --tasks sudoku_mini --output PLACE",
         "lift_harness.lm.evaluation.evaluate_model",
     ),
     ("score", "output"): (

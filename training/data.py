@@ -234,25 +234,32 @@ def describe(examples: Sequence[Example], ids: Iterable[int]) -> str:
 
 @dataclass(frozen=True)
 class Collator:
-    """Pads responses with end-of-text, up to the longest in the batch or to `pad_to` tokens; never cuts."""
+    """Pads responses with end-of-text, up to the longest in the batch or to `pad_to` tokens; never cuts.
+
+    With `pack_to` padding is no response, and it is said where each token goes in rows of so many columns
+    that examples share.
+    """
 
     eos_id: int
     pad_to: int | None = None
+    pack_to: int | None = None
 
     def __call__(self, examples: Sequence[Example]) -> dict[str, Tensor]:
         """Tensors `input_ids`, `labels` (-100 on the prompt), `padding` [B, N] and `example_id` [B].
 
-        With examples that have it also `priority`, bool [B, N].
+        With examples that have it also `priority`, bool [B, N]; packed also `place` [B, N] and `segment`
+        (`Batch`).
 
         Raises:
-            LiftError: an example is longer than `pad_to`.
+            LiftError: an example is longer than `pad_to` or `pack_to`.
         """
         longest = max(examples, key=len)
-        if self.pad_to is not None and len(longest) > self.pad_to:
-            raise LiftError(
-                f"training example {describe([longest], [longest.id])} has {len(longest)} tokens, more than "
-                f"pad_to={self.pad_to}; raise it, or tokenize with max_length={self.pad_to}"
-            )
+        for name, most in (("pad_to", self.pad_to), ("pack_to", self.pack_to)):
+            if most is not None and len(longest) > most:
+                raise LiftError(
+                    f"training example {describe([longest], [longest.id])} has {len(longest)} tokens, more "
+                    f"than {name}={most}; raise it, or tokenize with max_length={most}"
+                )
         shape = (len(examples), self.pad_to or len(longest))
         ids = torch.full(shape, self.eos_id)
         labels = ids.clone()
@@ -273,4 +280,30 @@ class Collator:
         }
         if any(example.priority is not None for example in examples):
             batch["priority"] = priority
+        if self.pack_to is not None:
+            labels[padding] = -100
+            batch["place"], batch["segment"] = packed(~padding, self.pack_to)
         return batch
+
+
+def packed(real: Tensor, width: int) -> tuple[Tensor, Tensor]:
+    """Where the tokens of examples go that share rows: one after the other, each whole in a row.
+
+    Args:
+        real: bool [B, N], tokens of each example, from its first column on.
+        width: columns of a row, at least as many as the longest example has.
+
+    Returns:
+        (row x width + column of each token, -1 of what is none: int64 [B, N]; and which example is where,
+        counted from 1, 0 nowhere: int64 [rows, width]).
+    """
+    place, end = torch.full(real.shape, -1), 0
+    for row, length in enumerate(real.sum(-1).tolist()):
+        if end % width + length > width:
+            end += -end % width
+        place[row, :length] = torch.arange(end, end + length)
+        end += length
+    segment = torch.zeros(-(-end // width), width, dtype=torch.int64)
+    number = torch.arange(1, len(real) + 1)[:, None].expand_as(place)
+    segment.view(-1)[place[real]] = number[real]
+    return place, segment

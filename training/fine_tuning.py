@@ -25,7 +25,9 @@ from lift_harness.training.objectives import Loss, Objective
 from lift_harness.training.order import SlotCollator
 from lift_harness.training.settings import LoraSettings, TrainSettings
 from lift_harness.training.stopping import StopOnSignal
+from lift_harness.training.tracking import Tracked, check_trackers, tracking
 from lift_harness.training.trainer import LOGGED, ObjectiveTrainer
+from lift_harness.training.vocabulary import columns_of_a_block
 
 CONFIDENCE = "confidence.json"
 PASSES = "passes.json"
@@ -65,6 +67,18 @@ def check_router(model: Any, settings: TrainSettings) -> None:
         raise LiftError("training.router='frozen': the model has no experts, and no router; leave it out")
 
 
+def check_packing(model: Any, settings: TrainSettings) -> None:
+    """Refuse rows that several examples share where a model sees all of a row.
+
+    Raises:
+        LiftError: it does.
+    """
+    if settings.pack_to is not None and columns_of_a_block(model) is None:
+        raise LiftError(
+            f"training.pack_to={settings.pack_to}: the model has no blocks: it sees whole rows; leave it out"
+        )
+
+
 def train(
     model: Any,
     tokenizer: Any,
@@ -77,6 +91,7 @@ def train(
     *,
     validation: Sequence[Example] = (),
     resume: bool = False,
+    tracked: Tracked | None = None,
 ) -> tuple[nn.Module, list[dict[str, float]]]:
     """Train and return the model (with adapters, if any) and the log.
 
@@ -93,6 +108,7 @@ def train(
         callbacks: of transformers, e.g. for progress.
         validation: examples for `eval_steps`.
         resume: continue from the newest whole checkpoint of `output`, if there is one.
+        tracked: what experiment trackers call it; None: after `output`.
 
     Raises:
         LiftError: an example is longer than the context; the loss or the weights are no longer finite; a
@@ -107,6 +123,7 @@ def train(
         frozen = copy.deepcopy(model).eval().requires_grad_(False).to(arguments.device)
         objective = objective.with_reference(frozen)
     check_router(model, settings)
+    check_packing(model, settings)
     for weight in router_weights(model) if settings.router == "frozen" else ():
         weight.requires_grad_(False)
     if settings.lora is not None:
@@ -117,7 +134,7 @@ def train(
     trainer = ObjectiveTrainer(
         model=model,
         args=arguments,
-        data_collator=SlotCollator(tokenizer.eos_token_id),
+        data_collator=SlotCollator(tokenizer.eos_token_id, settings.pack_to),
         callbacks=[*callbacks, stop, LogAtTheEnd()],
         examples=examples,
         validation=validation,
@@ -137,7 +154,13 @@ def train(
     checkpoint = checkpoints.newest(output) if resume else None
     trainer.restore_log(checkpoint)
     counting = trainer.statistics.count_passes(trainer.accelerator.unwrap_model(model))
-    with stop.listening(), memory_for(settings, longest(examples, settings)):
+    tracked = tracked or Tracked(output.name, output.parent.name)
+    step = int(checkpoint.name.removeprefix(checkpoints.PREFIX)) if checkpoint else 0
+    with (
+        stop.listening(),
+        memory_for(settings, longest(examples, settings)),
+        tracking(trainer, tracked, output, step),
+    ):
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     counting.remove()
     stop.check(output)
@@ -176,7 +199,7 @@ def memory_for(settings: TrainSettings, tokens: int) -> Iterator[None]:
 
 def longest(examples: Sequence[Example], settings: TrainSettings) -> int:
     """Tokens of the longest row."""
-    return settings.pad_to or max(map(len, examples), default=0)
+    return settings.pack_to or settings.pad_to or max(map(len, examples), default=0)
 
 
 class LogAtTheEnd(TrainerCallback):
@@ -204,19 +227,6 @@ def check_validation(settings: TrainSettings, there: bool) -> None:
         raise LiftError(
             f"training.eval_steps={settings.eval_steps}: there are no validation examples; set `validation`"
         )
-
-
-def check_trackers(names: Sequence[str]) -> None:
-    """Refuse an experiment tracker that is unknown or not installed."""
-    from transformers.integrations import get_available_reporting_integrations
-
-    for name in names:
-        if name not in (known := get_available_reporting_integrations()):
-            there = ", ".join(known) or "none"
-            raise LiftError(
-                f"training.report_to={list(names)}: {name} is not installed, or unknown to transformers; "
-                f"there: {there} (pip install 'lift-harness[track]' for tensorboard and wandb)"
-            )
 
 
 def training_arguments(settings: TrainSettings, output: Path, seed: int) -> TrainingArguments:

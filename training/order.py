@@ -49,10 +49,11 @@ class SlotCollator:
     """Batches of `Slots`: rows padded with end-of-text to their step's length; a filler has no response."""
 
     eos_id: int
+    pack_to: int | None = None
 
     def __call__(self, rows: Sequence[tuple[Any, Slot]]) -> dict[str, Tensor]:
         """As `Collator`."""
-        batch = Collator(self.eos_id, rows[0][1].length)([example for example, _ in rows])
+        batch = Collator(self.eos_id, rows[0][1].length, self.pack_to)([example for example, _ in rows])
         batch["labels"][torch.tensor([slot.filler for _, slot in rows])] = -100
         return batch
 

@@ -63,9 +63,9 @@ class DataSource(Strict):
 class LoraSettings(Strict):
     """Low-rank adapters; the defaults are the paper's."""
 
-    r: int = Field(128, ge=1)
-    alpha: float = Field(256, gt=0)
-    dropout: float = Field(0.05, ge=0, lt=1)
+    r: int = Field(128, ge=1, description="rank")
+    alpha: float = Field(256, gt=0, description="an update is scaled by alpha / r")
+    dropout: float = Field(0.05, ge=0, lt=1, description="of an adapter's input, in training")
     target_modules: list[str] | None = Field(
         None, min_length=1, description="null: attention's: q_proj, k_proj, v_proj, or what the family has"
     )
@@ -74,16 +74,16 @@ class LoraSettings(Strict):
 class TrainSettings(Strict):
     """Optimisation; the defaults are the paper's where it states them (arXiv 2605.22939)."""
 
-    learning_rate: float = Field(1e-5, gt=0)
+    learning_rate: float = Field(1e-5, gt=0, description="of AdamW, at its highest")
     batch_size: int = Field(2, ge=1, description="examples a device and micro-batch")
-    gradient_accumulation_steps: int = Field(4, ge=1)
-    epochs: float = Field(20, gt=0)
+    gradient_accumulation_steps: int = Field(4, ge=1, description="micro-batches an optimiser step")
+    epochs: float = Field(20, gt=0, description="how often each example is seen")
     max_steps: int | None = Field(None, ge=1, description="optimiser steps; takes the place of epochs")
     lr_scheduler: Scheduler = Field("linear", description="a transformers scheduler")
-    warmup_steps: int = Field(0, ge=0)
-    weight_decay: float = Field(0.1, ge=0)
-    adam_betas: tuple[float, float] = (0.9, 0.999)
-    max_grad_norm: float = Field(1.0, gt=0)
+    warmup_steps: int = Field(0, ge=0, description="optimiser steps until the rate is at its highest")
+    weight_decay: float = Field(0.1, ge=0, description="of AdamW")
+    adam_betas: tuple[float, float] = Field((0.9, 0.999), description="of AdamW, from 0 up to, not with, 1")
+    max_grad_norm: float = Field(1.0, gt=0, description="longer gradients are cut to this norm")
     lora: LoraSettings | None = Field(LoraSettings(), description="null: train all weights")
     router: Literal["trained", "frozen"] = Field(
         "trained", description="of a mixture of experts where all weights are trained; LoRA leaves it alone"
@@ -91,10 +91,13 @@ class TrainSettings(Strict):
     max_length: int | None = Field(None, ge=2, description="tokens of an example; null: the model's context")
     long: Literal["error", "drop", "truncate"] = Field("error", description="what becomes of longer ones")
     pad_to: int | None = Field(None, ge=1, description="fixed length; null: the longest of the step")
+    pack_to: int | None = Field(
+        None, ge=2, description="tokens of a row that examples share; null: a row each"
+    )
     group_by_length: bool = Field(True, description="examples of about the same length share a step")
-    bf16: bool = False
-    gradient_checkpointing: bool = False
-    logging_steps: int = Field(10, ge=1)
+    bf16: bool = Field(False, description="compute in bfloat16 (autocast); weights stay as they are")
+    gradient_checkpointing: bool = Field(False, description="less memory for more time")
+    logging_steps: int = Field(10, ge=1, description="a line in log.jsonl every so many steps")
     save_steps: int | None = Field(100, ge=1, description="a resumable checkpoint every so many steps")
     save_total_limit: int | None = Field(
         2, ge=1, description="of them are kept, none after the end; null: all, for good"
@@ -110,4 +113,8 @@ class TrainSettings(Strict):
             raise ValueError(f"adam_betas={list(self.adam_betas)}: both must be from 0 up to, not with, 1")
         if self.select == "best" and not (self.eval_steps and self.save_steps == self.eval_steps):
             raise ValueError("select=best needs eval_steps and an equal save_steps: the best is a checkpoint")
+        if self.pack_to is not None and self.pad_to is not None:
+            raise ValueError(
+                f"pack_to={self.pack_to} and pad_to={self.pad_to}: packed rows have no padding; take one"
+            )
         return self

@@ -39,8 +39,10 @@ class Statistics:
         """Count what goes through a model; returns the handle that ends it."""
 
         def seen(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            ids = kwargs["input_ids"] if "input_ids" in kwargs else args[0]
+            ids, clean = kwargs["input_ids"] if "input_ids" in kwargs else args[0], kwargs.get("clean")
             self.passes += torch.tensor([ids.shape[0], ids.numel()])
+            if clean is not None and clean.kept is None:  # it reads the clean text itself
+                self.passes += torch.tensor([clean.ids.shape[0], clean.ids.numel()])
 
         return model.register_forward_pre_hook(seen, with_kwargs=True)
 

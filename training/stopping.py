@@ -1,9 +1,13 @@
-"""SIGTERM and Ctrl-C while training: finish the step, keep a checkpoint, say how to go on."""
+"""SIGTERM and Ctrl-C while training: finish the step, keep a checkpoint, say how to go on.
+
+Slurm and torchrun both pass a signal on, so that a process may get one twice.
+"""
 
 from __future__ import annotations
 
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,18 +19,22 @@ from transformers import TrainerCallback
 
 from lift_harness.errors import Stopped
 
+ECHO = 5.0  # seconds in which a signal that comes again is the same one
+
 
 class StopOnSignal(TrainerCallback):
-    """The first signal ends training after the step it falls into, with a checkpoint; the second at once."""
+    """The first signal ends training after the step it falls into, with a checkpoint; a later one at once."""
 
     def __init__(self) -> None:
         self.signal: signal.Signals | None = None
+        self.heard = 0.0
         self.step = self.of = 0
 
     def _heard(self, number: int, frame: FrameType | None) -> None:
-        self.signal = signal.Signals(number)
-        for each in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(each, signal.default_int_handler)
+        if not self.heard:
+            self.signal, self.heard = self.signal or signal.Signals(number), time.monotonic()
+        elif time.monotonic() - self.heard > ECHO:
+            raise KeyboardInterrupt
 
     @contextmanager
     def listening(self) -> Iterator[None]:
@@ -64,6 +72,6 @@ class StopOnSignal(TrainerCallback):
             assert self.signal is not None
             raise Stopped(
                 f"{self.signal.name} at step {self.step} of {self.of}; what was trained so far is kept in "
-                f"{folder}; continue with --resume",
+                f"{folder}, and the same command goes on there",
                 self.signal,
             )

@@ -108,8 +108,8 @@ class ObjectiveTrainer(Trainer):
     ) -> Any:
         """The objective's loss of one micro-batch, over the response tokens of the whole step."""
         response, ids = inputs["labels"] != -100, inputs["example_id"]
-        priority, padding = inputs.get("priority"), inputs.get("padding")
-        batch = Batch(inputs["input_ids"], response, ids, self.mask_id, priority, padding)
+        others = {name: inputs.get(name) for name in ("priority", "padding", "segment", "place")}
+        batch = Batch(inputs["input_ids"], response, ids, self.mask_id, **others)
         key = NoiseKey(self.noise_seed, self.epoch())
         made: Loss = self.objective(model, batch, key, num_items_in_batch)
         if not made.loss.isfinite():
@@ -135,7 +135,9 @@ class ObjectiveTrainer(Trainer):
         mine = texts[self.args.process_index :: self.args.world_size]
         model = self.accelerator.unwrap_model(self.model)
         with self.whole_weights(), scoring(model):
-            bounds = elbo(model, mine, mask_id=self.mask_id, mc_num=self.settings.eval_samples)
+            bounds = elbo(
+                model, mine, mask_id=self.mask_id, mc_num=self.settings.eval_samples, on_done=self.evaluated
+            )
         sums = torch.tensor(
             [-sum(one.value for one in bounds), sum(len(text.target) for text in mine)], dtype=torch.float64
         )
@@ -144,6 +146,11 @@ class ObjectiveTrainer(Trainer):
         self.log(dict(metrics))
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
+
+    def evaluated(self, *of_text: Any) -> None:
+        """Tell the callbacks that a text of an evaluation is done."""
+        handler = self.callback_handler
+        self.control = handler.on_prediction_step(self.args, self.state, self.control)
 
     # ------------------------------------------------------------ weights in parts
 
@@ -248,7 +255,7 @@ class ObjectiveTrainer(Trainer):
             usable = f"the one of step {known[0]} is usable" if known else "there is none before it"
             raise LiftError(
                 f"the checkpoint of step {step} could not be written to {self.folder}: {first_line(error)}; "
-                f"{usable}; make room and continue with --resume"
+                f"{usable}; make room, and the same command goes on"
             ) from error
         finally:
             if main:

@@ -87,9 +87,9 @@ def predicted(
 ) -> Tensor:
     """`reduce(model, hidden [M, D])` of the hidden states that predict the tokens at `at`: [M].
 
-    A shifted model has none for the first token of a row; there, as in Dream's own code, its own is taken.
+    A shifted model has none for the first token of a text; there, as in Dream's own code, its own is taken.
     """
-    inputs, at = batch.whole_rows(inputs), batch.whole_rows(at)
+    inputs, at, first = batch.passed(inputs), batch.passed(at), batch.first
     clean = batch.clean or clean_text(model, batch)
     if clean is not None and clean.drawn and not torch.is_grad_enabled():
         clean = clean.unread()  # a confidence is no matter of a dropout draw
@@ -97,13 +97,12 @@ def predicted(
         rows = at.any(-1)
         rows[0] |= ~rows.any()
         inputs, at, clean = inputs[rows], at[rows], clean and clean.rows(rows)
+        first = first if len(first) == 1 else first[rows]
     if not shifted(model):
         return one_pass(model, inputs, at, clean, reduce)
-    where = at.roll(-1, dims=1)
-    where[:, -1] = False
-    where[:, 0] |= at[:, 0]
+    where = (at & ~first).roll(-1, dims=1) | (at & first)
     number = (where.flatten().cumsum(0) - 1).view_as(at)  # of a position, among those of `where`
-    source = torch.cat((number[:, :1], number[:, :-1]), dim=1)[at]  # [M]
+    source = number.where(first, number.roll(1, dims=1))[at]  # [M]
     reduce_shifted = lambda model, hidden: reduce(model, hidden.index_select(0, source))  # noqa: E731
     return one_pass(model, inputs, where, clean, reduce_shifted)
 
@@ -145,16 +144,14 @@ def with_clean_text(model: nn.Module, batch: Batch) -> Batch:
 
 def clean_text(model: nn.Module, batch: Batch) -> CleanText | None:
     """What noised copies of the batch see; None where there is nothing before their block."""
-    size, ids = columns_of_a_block(model), batch.whole_rows(batch.x0)
+    size, ids = columns_of_a_block(model), batch.passed(batch.x0)
     if size is None or (size >= ids.shape[1] and batch.segment is None):
         return None
     columns = torch.arange(ids.shape[1], device=ids.device)[None]
     if batch.segment is None:
         last = (ids.shape[1] - 1) // size * size  # the last block is before none
         return CleanText(ids[:, :last], columns, torch.zeros_like(columns), size)
-    begins = batch.segment != batch.segment.roll(1, dims=1)
-    begins[:, 0] = True
-    positions = columns - (begins * columns).cummax(dim=1).values
+    positions = columns - (batch.first * columns).cummax(dim=1).values
     return CleanText(ids, positions, batch.segment, size)
 
 

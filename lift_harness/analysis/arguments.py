@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lift_harness.errors import LiftError
+from lift_harness.files import named_after
 from lift_harness.results.lock import contents
 
 TIMES = "2^-2,2^-1,2^-1/2,2^-1/4"  # the paper's (arXiv 2605.22939, section 4)
@@ -24,7 +25,7 @@ class Options:
     Attributes:
         model: folder, Hub id, or a model inside the package.
         data: a recipe (name or YAML file), or a data source of training.
-        peft: folder of an adapter.
+        peft: folder or Hub id of an adapter.
         t_bins: diffusion times with commas between, as numbers or powers.
         examples: that the model sees, drawn at random; None: all.
         seed: of the draw, of the masks and of the bootstrap.
@@ -54,8 +55,7 @@ class Options:
     @property
     def default_output(self) -> Path:
         """The folder runs/analysis-MODEL-DATA."""
-        parts = [Path(name).stem or name for name in (self.peft or self.model, self.data)]
-        return Path("runs") / "-".join(["analysis", *(re.sub(r"[^\w.-]+", "-", part) for part in parts)])
+        return Path("runs") / named_after("analysis", self.peft or self.model, self.data)
 
 
 def parse_times(text: str) -> tuple[float, ...]:

@@ -11,11 +11,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from rich.console import RenderableType
 from rich.table import Table
 
 from lift_harness.analysis.sums import Floats, State
 from lift_harness.analysis.trend import Estimate, Trend, says
-from lift_harness.console import csv_cell
+from lift_harness.console import csv_cell, titled
 from lift_harness.files import whole
 
 Row = dict[str, Any]
@@ -137,10 +138,10 @@ def plain(data: Any) -> Any:
 # ---------------------------------------------------------------- the terminal
 
 
-def frequency_table(rows: Sequence[Row], times: Sequence[float]) -> Table:
+def frequency_table(rows: Sequence[Row], times: Sequence[float]) -> RenderableType:
     """Mean confidence of each frequency bin, by time and overall."""
     title = "Mean confidence p(x0) of masked tokens at each t, and over all with standard error"
-    table = Table(title=title, title_justify="left", padding=(0, 0))
+    table = Table(padding=(0, 0))
     for column in ("occurrences", "tokens", "masked", *(f"{t:.3g}" for t in times), "all t"):
         table.add_column(column, justify="right", no_wrap=True)
     mean_at = {(row["t"], row["bin"]): row["confidence_mean"] for row in rows}
@@ -151,12 +152,12 @@ def frequency_table(rows: Sequence[Row], times: Sequence[float]) -> Table:
         overall = f"{row['confidence_mean']:.3f}" + ("" if stderr is None else f" ± {stderr:.3f}")
         cells = ["" if mean is None else f"{mean:.3f}" for mean in means]
         table.add_row(between, f"{row['tokens']:,}", f"{row['count']:,}", *cells, overall)
-    return table
+    return titled(title, table)
 
 
-def trend_table(trend: Trend) -> Table:
+def trend_table(trend: Trend) -> RenderableType:
     """Rank correlation and gap by time, with intervals."""
-    table = Table(title="Frequency against confidence, 95 % intervals", title_justify="left", padding=(0, 0))
+    table = Table(padding=(0, 0))
     for column in ("t", "tokens", "Spearman", "trend", "frequent - rare"):
         table.add_column(column, justify="left" if column == "trend" else "right")
     rows = [(f"{t:.3g}", trend.by_time, i) for i, t in enumerate(trend.times)]
@@ -164,7 +165,7 @@ def trend_table(trend: Trend) -> Table:
     for label, measured, i in rows:
         rho, gap = measured.spearman[i], measured.gap[i]
         table.add_row(label, f"{measured.tokens:,}", shown(rho), says(rho), shown(gap))
-    return table
+    return titled("Frequency against confidence, 95 % intervals", table)
 
 
 def shown(estimate: Estimate) -> str:

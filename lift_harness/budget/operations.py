@@ -163,7 +163,7 @@ def decoding_operations(shape: Shape, config: Any, prompt: float) -> float:
         prompt: tokens.
     """
     blocks = -(-config.gen_length // config.block_length)
-    each = max(1.0, config.steps / blocks)  # passes of a block
+    each = max(1.0, config.most_passes / blocks)  # passes of a block
     whole, size = prompt + config.gen_length, config.block_length
     masked = size * (1 + 1 / each) / 2  # on average: all at first, as many fewer after each pass
     total = 0.0

@@ -8,15 +8,26 @@ import sys
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 
 from lift_harness import __version__
-from lift_harness.cli import answers, checkpoints, comparing, data, recipes, training
+from lift_harness.cli import (
+    answers,
+    checkpoints,
+    comparing,
+    data,
+    recipes,
+    settings,
+    sharing,
+    sweeping,
+    training,
+)
+from lift_harness.cli.app import App, Group
 from lift_harness.console import one_line, plain_output
 from lift_harness.errors import LiftError, Stopped, first_line, out_of_memory
+from lift_harness.pipeline.launch import complain
 
 
-class Commands(TyperGroup):
+class Commands(Group):
     """The commands. Typer ends at Ctrl-C without a word (0.29)."""
 
     def invoke(self, ctx: Any) -> Any:
@@ -28,14 +39,13 @@ class Commands(TyperGroup):
             raise Stopped(f"Ctrl-C; {left}", signal.SIGINT) from None
 
 
-app = typer.Typer(
+app = App(
     cls=Commands,
     help="Train and evaluate masked diffusion language models.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
-for group in (answers, checkpoints, training, comparing):
+for group in (answers, sweeping, checkpoints, training, comparing, sharing, settings):
     app.add_typer(group.app)
 app.add_typer(data.app, name="data")
 app.add_typer(recipes.app, name="recipes")
@@ -70,20 +80,21 @@ def run() -> None:
     try:
         app()
     except Stopped as stop:
-        sys.stderr.write(f"stopped: {one_line(str(stop))}\n")
+        if not int(os.environ.get("RANK", 0)):  # all processes of a launch stop at the same step
+            sys.stderr.write(f"stopped: {one_line(str(stop))}\n")
         sys.exit(stop.exit_code)
     except LiftError as error:
-        sys.stderr.write(f"error: {one_line(str(error))}\n")
+        complain(f"error: {one_line(str(error))}")
         sys.exit(2)
     except BrokenPipeError:  # the reader has enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except Exception as error:
         if out_of_memory(error):  # each library has its own class for it
-            sys.stderr.write(f"error: {one_line(f'{NOT_ENOUGH} ({first_line(error)})')}\n")
+            complain(f"error: {one_line(f'{NOT_ENOUGH} ({first_line(error)})')}")
         elif isinstance(error, OSError):  # a full disk, a folder that may not be written to
             where = f"{error.filename}: " if error.filename else ""
-            sys.stderr.write(f"error: {one_line(f'{where}{error.strerror or error}')}\n")
+            complain(f"error: {one_line(f'{where}{error.strerror or error}')}")
         else:
             raise
         sys.exit(2)

@@ -7,11 +7,13 @@ from typing import Annotated, Any
 
 import typer
 
+from lift_harness.cli.app import App
 from lift_harness.cli.options import Model, On, Peft, Processes, Strategy, check_one_of, check_strategy
+from lift_harness.console import say_where, typed
 from lift_harness.errors import LiftError
 from lift_harness.files import check_writable
 
-app = typer.Typer()
+app = App()
 
 
 @app.command("analyze")
@@ -69,7 +71,7 @@ def doctor_command(
         str | None,
         typer.Argument(help="Folder, Hub id, or a model inside the package; none: what is installed."),
     ] = None,
-    peft: Annotated[str | None, typer.Option(help="Folder of an adapter.")] = None,
+    peft: Peft = None,
     gen_length: Annotated[int | None, typer.Option(min=1, help="Tokens to generate (default: 256).")] = None,
     prompt_length: Annotated[int | None, typer.Option(min=1, help="Of a prompt (default: 256).")] = None,
     memory: Annotated[float | None, typer.Option(metavar="GIB", min=0, help="Default: what is free.")] = None,
@@ -116,6 +118,9 @@ def doctor_command(
         report.show(Console())
         for problem in report.problems:
             typer.echo(f"problem: {problem}", err=True)
+        if not report.problems:
+            how = ["--model", model or "lift-tiny", *(["--peft", peft] if peft else [])]
+            say_where(try_it=typed("generate", "--task", "sudoku_mini", *how))
     if report.problems:
         raise typer.Exit(2)
 
@@ -123,7 +128,7 @@ def doctor_command(
 @app.command("merge")
 def merge_command(
     base: Annotated[str, typer.Argument(help="Folder, Hub id, or a model inside the package.")],
-    adapter: Annotated[str, typer.Argument(help="Folder of a LoRA adapter.")],
+    adapter: Annotated[str, typer.Argument(help="Folder or Hub id of an adapter.")],
     out: Annotated[Path, typer.Argument(help="A new folder.")],
     dtype: Annotated[str, typer.Option(help="Of the written weights; auto: as the base's.")] = "auto",
     max_shard_size: Annotated[str, typer.Option(help="Of one weights file.")] = "5GB",
@@ -134,3 +139,4 @@ def merge_command(
     from lift_harness.models.merging import merge
 
     typer.echo(merge(base, adapter, out, dtype=dtype, max_shard_size=max_shard_size, revision=revision))
+    say_where(check=typed("doctor", out), python=f"lift_harness.models.load_model({str(out)!r})")

@@ -8,7 +8,10 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer()
+from lift_harness.cli.app import App
+from lift_harness.console import say_where, typed
+
+app = App()
 
 
 @app.command("compare")
@@ -22,13 +25,21 @@ def compare_command(
     ] = None,
     baseline: Annotated[
         str | None,
-        typer.Option(metavar="ROW", help="The row to compare with (default: base, else the first)."),
+        typer.Option(
+            metavar="ROW", help="The row to compare with (default: vanilla, else base, else the first)."
+        ),
     ] = None,
     tasks: Annotated[str | None, typer.Option(help="Only these: gsm8k,aime24.")] = None,
     metrics: Annotated[str | None, typer.Option(help="Only these, all of them shown: acc,pass@k.")] = None,
     format_: Annotated[
         str | None,
-        typer.Option("--format", help="table, markdown, csv, latex or json (default: by --output's suffix)."),
+        typer.Option(
+            "--format",
+            help="table, markdown, csv, latex, json or leaderboard (default: by --output's suffix).",
+        ),
+    ] = None,
+    style: Annotated[
+        str | None, typer.Option(help="Of LaTeX: interval (default), mean-std (over seeds) or plain.")
     ] = None,
     output: Annotated[Path | None, typer.Option(help="Write to this file instead.")] = None,
     flips: Annotated[
@@ -38,6 +49,10 @@ def compare_command(
     anyway: Annotated[
         bool, typer.Option("--anyway", help="Compare what differs in problems, prompts, settings or scoring.")
     ] = False,
+    across: Annotated[
+        str | None,
+        typer.Option(metavar="decoding", help="Compare rows that differ in how they decoded, and how fast."),
+    ] = None,
 ) -> None:
     """Compare runs: accuracy and pass@k with intervals, differences from a baseline with p-values."""
     from lift_harness.compare.command import run_compare
@@ -49,9 +64,11 @@ def compare_command(
         tasks=tasks,
         metrics=metrics,
         format=format_,
+        style=style,
         output=output,
         flips=flips,
         anyway=anyway,
+        across=across,
     )
 
 
@@ -68,3 +85,4 @@ def report_command(
 
     with nullcontext() if output or not run.is_dir() else sole_writer(run):
         typer.echo(write_report(run, output))
+    say_where(compare=typed("compare", run))

@@ -7,9 +7,11 @@ from typing import Annotated, Literal
 
 import typer
 
-from lift_harness.cli.options import Overrides
+from lift_harness.cli.app import App
+from lift_harness.cli.options import Overrides, run_of, several
+from lift_harness.console import say_where, typed
 
-app = typer.Typer(help="Training data.", no_args_is_help=True)
+app = App(help="Training data.", no_args_is_help=True)
 
 
 @app.command("preview")
@@ -33,13 +35,11 @@ def data_preview(
 
     quiet()
     preview_recipe(loaded, n=n, t=t, method=method, with_model=with_model, plain=plain)
+    say_where(train=run_of(loaded, recipe, set_ or []))
 
 
 Source = Annotated[str, typer.Argument(metavar="DATA", help="A source of a recipe's data: a name or a path.")]
-SourceKeys = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="A further key of the source, e.g. n=2000, kind=code."),
-]
+SourceKeys = Annotated[list[str] | None, several("A further key of the source, e.g. n=2000, kind=code.")]
 
 
 @app.command("annotate")
@@ -63,7 +63,7 @@ def data_annotate(
     tries: Annotated[int, typer.Option(min=1, help="Of one request.")] = 6,
     request: Annotated[
         list[str] | None,
-        typer.Option(metavar="KEY=VALUE", help="Of the requests, e.g. max_tokens=2000, temperature=null."),
+        several("Of the requests, e.g. max_tokens=2000, temperature=null.", "--request"),
     ] = None,
     cache: Annotated[
         Path | None, typer.Option(help="Where the replies are kept (default: OUTPUT.replies).")
@@ -84,17 +84,19 @@ def data_annotate(
         annotate.show_requests(source, kind, show)
         return
     server = annotate.server_of(endpoint, key_variable, timeout, tries)
+    annotated = annotate.output_of(source, output, overwrite)
     annotate.annotate_source(
         source,
         server,
         model,
-        annotate.output_of(source, output, overwrite),
+        annotated,
         cache=cache,
         kind=kind,
         request=annotate.request_of(request or []),
         concurrency=concurrency,
         limit=limit,
     )
+    say_where(look=typed("data", "marks", annotated), recipe=f"data: [{{source: {annotated}}}]")
 
 
 @app.command("marks")

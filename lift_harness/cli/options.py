@@ -2,39 +2,69 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from lift_harness.console import typed
 from lift_harness.errors import LiftError, did_you_mean
+
+if TYPE_CHECKING:
+    from lift_harness.pipeline.schema import Recipe
+
+COMMA = re.compile(r",(?![^\[]*\])")  # not inside [5, 6]
+
+
+def one_value_each(param: typer.CallbackParam, texts: list[str] | None) -> list[str]:
+    """The `KEY=VALUE`s of an option; of a key that has two values none can be meant."""
+    values: dict[str, str] = {}
+    for text in texts or ():
+        key, _, value = text.partition("=")
+        if values.setdefault(key.strip(), value) != value:
+            raise LiftError(
+                f"{param.opts[0]}: {key} is given twice, as {values[key.strip()]} and as {value}; "
+                "give one of them"
+            )
+    return texts or []
+
+
+def listed_values(param: typer.CallbackParam, texts: list[str] | None) -> list[str]:
+    """The same of several with commas between."""
+    return one_value_each(param, [part for text in texts or () for part in COMMA.split(text)])
+
+
+def several(help: str, name: str = "--set") -> Any:
+    """An option of `KEY=VALUE`, given once for each."""
+    return typer.Option(name, metavar="KEY=VALUE", help=help, callback=one_value_each)
+
+
+def with_commas(name: str, help: str) -> Any:
+    """An option of `KEY=VALUE,...`, as lm-eval has them."""
+    return typer.Option(name, metavar="KEY=VALUE", help=help, callback=listed_values)
+
 
 # ---------------------------------------------------------------- of models and decoding
 
-DecodingSet = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="A decoding setting, e.g. temperature=0.7."),
+DecodingSet = Annotated[list[str] | None, several("A decoding setting, e.g. temperature=0.7.")]
+GenKwargs = Annotated[
+    list[str] | None, with_commas("--gen-kwargs", "Decoding, e.g. temperature=0.5,steps=64.")
 ]
-GenKwargs = Annotated[str, typer.Option("--gen_kwargs", help="The same as --set: KEY=VALUE,...")]
-ModelArgs = Annotated[
-    str, typer.Option("--model_args", help="Of loading: dtype=bfloat16,device=cpu,load_in_8bit=true,...")
-]
+ModelArgs = Annotated[list[str] | None, with_commas("--model-args", "Of loading, e.g. dtype=bfloat16.")]
 Model = Annotated[str, typer.Option("--model", "-m", help="Folder, Hub id, or a model inside the package.")]
-Peft = Annotated[str | None, typer.Option(help="Folder of an adapter.")]
+Peft = Annotated[str | None, typer.Option(help="Folder or Hub id of an adapter.")]
 Seed = Annotated[int | None, typer.Option(help="Of sampling, where the temperature is above 0.")]
 System = Annotated[str | None, typer.Option(help="The system's message.")]
 Prefix = Annotated[str, typer.Option(help="What answers are made to begin with, e.g. '<reasoning>'.")]
 Unsafe = Annotated[
     bool,
-    typer.Option("--confirm_run_unsafe_code", help="Run generated code even where no sandbox can be had."),
+    typer.Option("--confirm-run-unsafe-code", help="Run generated code even where no sandbox can be had."),
 ]
 
 # ---------------------------------------------------------------- of recipes and runs
 
-Overrides = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Change a recipe value, e.g. training.max_steps=100."),
-]
+Overrides = Annotated[list[str] | None, several("Change a recipe value, e.g. training.max_steps=100.")]
 Output = Annotated[Path | None, typer.Option(help="Folder for the run (default: runs/RECIPE).")]
 Resume = Annotated[
     bool,
@@ -50,6 +80,13 @@ On = Annotated[
 ]
 Strategy = Annotated[str, typer.Option("--strategy", help="Of several processes: ddp, fsdp, zero2, zero3.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the run in the output folder.")]
+
+
+def run_of(recipe: Recipe, name: str, overrides: list[str]) -> str:
+    """The command that runs a recipe."""
+    evaluates = recipe.eval is not None and isinstance(recipe.model, str)
+    changes = [f"--set={override}" for override in overrides]
+    return typed("train-eval" if evaluates else "train", name, *changes)
 
 
 def check_one_of(resume: bool, overwrite: bool) -> None:

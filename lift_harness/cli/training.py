@@ -8,6 +8,7 @@ from typing import Annotated, Literal, cast
 
 import typer
 
+from lift_harness.cli.app import App
 from lift_harness.cli.options import (
     DryRun,
     On,
@@ -23,7 +24,14 @@ from lift_harness.cli.options import (
 from lift_harness.errors import LiftError
 from lift_harness.files import check_writable
 
-app = typer.Typer()
+app = App()
+
+Select = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--select", metavar="METHOD[/SEED]", help="Do only this of the recipe; base: evaluate the base model."
+    ),
+]
 
 
 @app.command("train-eval")
@@ -34,13 +42,14 @@ def train_eval_command(
     resume: Resume = False,
     overwrite: Overwrite = False,
     only: Annotated[str | None, typer.Option(help="Only these stages: train or eval.")] = None,
+    select: Select = None,
     dry_run: DryRun = False,
     nproc: Processes = None,
     strategy: Strategy = "ddp",
     on: On = None,
 ) -> None:
     """Train every method of a recipe from one base model, evaluate all of them, print the table."""
-    run_recipe(recipe, set_, output, resume, overwrite, only, dry_run, nproc, strategy, on)
+    run_recipe(recipe, set_, output, resume, overwrite, only, select, dry_run, nproc, strategy, on)
 
 
 @app.command("train")
@@ -50,13 +59,14 @@ def train_command(
     output: Output = None,
     resume: Resume = False,
     overwrite: Overwrite = False,
+    select: Select = None,
     dry_run: DryRun = False,
     nproc: Processes = None,
     strategy: Strategy = "ddp",
     on: On = None,
 ) -> None:
     """Train every method of a recipe, without evaluating."""
-    run_recipe(recipe, set_, output, resume, overwrite, "train", dry_run, nproc, strategy, on)
+    run_recipe(recipe, set_, output, resume, overwrite, "train", select, dry_run, nproc, strategy, on)
 
 
 def run_recipe(
@@ -66,12 +76,14 @@ def run_recipe(
     resume: bool,
     overwrite: bool,
     only: str | None,
+    select: list[str] | None,
     dry_run: bool,
     nproc: int | None,
     strategy: str,
     on: str | None,
 ) -> None:
     """What `train-eval` and `train` share."""
+    from lift_harness.pipeline.launch import launch, starts_others
     from lift_harness.pipeline.recipe import load_recipe
 
     if only not in (None, "train", "eval"):
@@ -87,15 +99,26 @@ def run_recipe(
         from lift_harness.pipeline.plan import show_plan
 
         show_plan(loaded, folder, only, on=on, nproc=nproc, strategy=strategy)
-    elif (nproc or 1) > 1 or strategy != "ddp":
-        from lift_harness.pipeline.launch import launch
-
+    elif starts_others(nproc or 1, strategy):
         launch(sys.argv[1:], nproc or 1, strategy)
     else:
         from lift_harness.pipeline.train_eval import train_eval
 
         kind = cast(Literal["train", "eval"] | None, only)
-        train_eval(loaded, folder, resume=resume, overwrite=overwrite, only=kind)
+        chosen = select or ()
+        train_eval(loaded, folder, resume=resume, overwrite=overwrite, only=kind, select=chosen)
+
+
+@app.command("merge-runs")
+def merge_runs_command(
+    runs: Annotated[list[Path], typer.Argument(help="Folders of runs of one recipe, each of a part of it.")],
+    output: Annotated[Path, typer.Option(help="Folder of the merged run.")],
+) -> None:
+    """Make one run of those that did a part of a recipe each (train-eval --select)."""
+    check_writable(output, folder=True)
+    from lift_harness.pipeline.merging import merge_runs
+
+    merge_runs(runs, output)
 
 
 @app.command("reproduce")

@@ -7,9 +7,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from lift_harness.compare.comparison import Comparison, Flip, compare
+from lift_harness.compare.comparison import Comparison, check_across, compare
+from lift_harness.compare.differences import Flip
+from lift_harness.compare.latex import STYLES
 from lift_harness.compare.render import FORMATS, SUFFIXES, as_rich, render
-from lift_harness.console import Console
+from lift_harness.console import Console, say_where, typed
 from lift_harness.errors import LiftError, did_you_mean
 from lift_harness.files import check_writable, write_whole
 from lift_harness.results.logs import without_collector
@@ -24,9 +26,11 @@ def run_compare(
     tasks: str | None = None,
     metrics: str | None = None,
     format: str | None = None,
+    style: str | None = None,
     output: Path | None = None,
     flips: Path | None = None,
     anyway: bool = False,
+    across: str | None = None,
     console: Console | None = None,
 ) -> Comparison:
     """Compare, and print or write the tables.
@@ -34,13 +38,15 @@ def run_compare(
     Args:
         paths: as `load` takes them.
         names: "NAME=PATH" each.
-        baseline: name of a row; None: the row named base, else the first.
+        baseline: name of a row; None: the row named vanilla, else base, else the first.
         tasks: names with commas between; None: all.
         metrics: names with commas between; None: all but format, math_verify and avg@n in tables.
         format: one of FORMATS; None: by the output's suffix, else a table.
+        style: of LaTeX: one of `latex.STYLES`; None: interval.
         output: the file to write in place of printing.
         flips: a file for the problems that flipped, with both answers.
         anyway: compare what does not compare.
+        across: "decoding": rows that differ in how they decoded compare, and are called by that.
         console: where tables are printed.
 
     Raises:
@@ -52,14 +58,28 @@ def run_compare(
     if format is None and suffix not in (*SUFFIXES, "", ".txt"):
         raise LiftError(f"--output {output}: no format is known for {suffix}; give --format as well")
     format = format or SUFFIXES.get(suffix, "table")
+    if across is not None:
+        check_across(across)
+    elif format == "leaderboard":
+        raise LiftError("format=leaderboard lists settings by tokens a pass; give --across decoding as well")
+    if style is not None and style not in STYLES:
+        raise LiftError(f"--style {style}: {did_you_mean(style, STYLES)}")
+    if style is not None and format != "latex":
+        raise LiftError(f"--style {style} is of LaTeX; give --format latex as well, or --output FILE.tex")
+    style = style or "interval"
     if output and flips and output.resolve() == flips.resolve():
         raise LiftError(f"--output and --flips both name {output}; give two files")
     check_writable(output, flips)
     wanted_tasks, wanted_metrics, called = listed(tasks), listed(metrics), named(names)
     with without_collector():
-        rows = load(paths, called)
+        rows = load(paths, called, by_settings=across is not None)
         comparison = compare(
-            rows, baseline=baseline, tasks=wanted_tasks, metrics=wanted_metrics, anyway=anyway
+            rows,
+            baseline=baseline,
+            tasks=wanted_tasks,
+            metrics=wanted_metrics,
+            anyway=anyway,
+            across=across,
         )
     everything = metrics is not None
     if flips:
@@ -67,14 +87,23 @@ def run_compare(
         write(flips, "".join(map(flip_line, kept)))
         sys.stderr.write(f"wrote {len(kept)} problem{'s' * (len(kept) != 1)} that flipped to {flips}\n")
     if output:
-        write(output, render(comparison, format, everything=everything))
+        write(output, render(comparison, format, everything=everything, style=style))
         sys.stderr.write(f"wrote {output}\n")
     elif format == "table":
         console = console or Console()
         console.print(as_rich(comparison, console.width, everything))
+        say_where(**what_next(paths, names))
     else:
-        sys.stdout.write(render(comparison, format, everything=everything))
+        sys.stdout.write(render(comparison, format, everything=everything, style=style))
     return comparison
+
+
+def what_next(paths: Sequence[str | Path], names: Sequence[str]) -> dict[str, object]:
+    """The pages of the runs, and the command that writes their tables for a paper."""
+    pages = [page for page in (Path(path) / "report.html" for path in paths) if page.is_file()]
+    given = [*paths, *(f"--name={name}" for name in names)]
+    latex = typed("compare", *given, "--output", "table.tex")
+    return {"report": ", ".join(map(str, pages)) or None, "for a paper": latex}
 
 
 def named(texts: Sequence[str]) -> dict[str, str]:

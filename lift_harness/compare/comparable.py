@@ -7,14 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from lift_harness.results.logs import Evaluation, Item, mapping, number
+from lift_harness.results.names import UNNAMED
 
 # They decide how fast the same tokens come, or which random numbers a sample gets, not how it is decoded.
 NO_MATTER = {"seed", "early_stop", "speculate", "exact"}
-# What a setting was before the results named it (decoding.DecodingConfig's defaults).
-UNNAMED: dict[str, Any] = {
-    **{"top_p": 1.0, "top_k": 0, "confidence_from": "model", "entropy_bound": None, "eps": 1e-3},
-    **{"suppress_tokens": [], "cfg_scale": 0.0, "cache": "none", "threshold": None, "factor": None},
-}
 
 
 @dataclass(frozen=True)
@@ -45,9 +41,10 @@ KINDS = {
 }
 
 
-def mismatches(row: Evaluation, base: Evaluation) -> list[Mismatch]:
-    """All in which a row's evaluation differs from the baseline's."""
-    differ = [*other_problems(row, base), *other_prompts(row, base), *other_settings(row, base)]
+def mismatches(row: Evaluation, base: Evaluation, across: str | None = None) -> list[Mismatch]:
+    """All in which a row's evaluation differs from the baseline's; `across` "decoding": save its decoding."""
+    settings = {} if across == "decoding" else settings_of(row, base)
+    differ = [*other_problems(row, base), *other_prompts(row, base), *other_settings(row, base, settings)]
     versions = row.settings.get("version"), base.settings.get("version")
     if None not in versions and versions[0] != versions[1]:
         differ.append(Mismatch("version", f"{shown(versions[0])}, not {shown(versions[1])}", len(row.items)))
@@ -103,11 +100,13 @@ def other_prompts(row: Evaluation, base: Evaluation) -> list[Mismatch]:
     return [Mismatch("prompts", where + same, differ)]
 
 
-def other_settings(row: Evaluation, base: Evaluation) -> list[Mismatch]:
-    """Decoding settings that change the text, and the precision of the weights."""
+def other_settings(
+    row: Evaluation, base: Evaluation, settings: Mapping[str, tuple[Any, Any]]
+) -> list[Mismatch]:
+    """Those of the decoding settings of both that change the text, and the precision of the weights."""
     differ = [
         f"{name} {shown(ours)}, not {shown(theirs)}"
-        for name, (ours, theirs) in settings_of(row, base).items()
+        for name, (ours, theirs) in settings.items()
         if not same(ours, theirs)
     ]
     dtypes = row.settings.get("dtype"), base.settings.get("dtype")

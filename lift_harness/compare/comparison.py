@@ -2,94 +2,32 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-import numpy as np
-
-from lift_harness.compare.comparable import Mismatch, mismatches, unchecked
+from lift_harness.compare.comparable import mismatches
+from lift_harness.compare.differences import (
+    Difference,
+    Flip,
+    Refusal,
+    add_differences,
+    adjust,
+    same_answers,
+)
 from lift_harness.compare.quoting import published_notes, quoted
 from lift_harness.errors import LiftError, did_you_mean
-from lift_harness.results import statistics
-from lift_harness.results.logs import Evaluation, Item
-from lift_harness.results.metrics import SAMPLED, in_order, is_pass, is_shown
+from lift_harness.results.metrics import in_order, is_pass, is_shown
+from lift_harness.results.names import model_names
+from lift_harness.results.parallelism import Point, aup, pareto
 from lift_harness.results.rows import Row
-from lift_harness.results.scores import Cell, RowOnTask, columns, is_binary, metrics_of, on_task, value_of
-from lift_harness.results.statistics import Interval
+from lift_harness.results.scores import Cell, RowOnTask, metrics_of, on_task
+from lift_harness.results.speed import Speed, speed_of
 
-Pair = tuple[str, Evaluation, Evaluation]  # seed, the row's, the baseline's
-
-
-@dataclass(frozen=True)
-class Difference:
-    """A row's value minus the baseline's, on the problems that both answered.
-
-    Attributes:
-        row: name of the row.
-        baseline: name of the baseline.
-        task: name of the task.
-        metric: name of the metric.
-        value: the difference, mean over seeds against mean over seeds.
-        interval: 95 %, paired bootstrap over problems.
-        p: two-sided, paired bootstrap.
-        mcnemar: exact two-sided p-value, for metrics of 0 and 1 with one answer a problem and one seed.
-        adjusted: Holm's adjustment over the rows of this task and metric, of McNemar's p-values where all
-            of them have one, else of the bootstrap's.
-        over_seeds: t interval over seeds, of the differences seed by seed; None with one seed, or where the
-            baseline has other seeds.
-        p_over_seeds: of that.
-        items: problems.
-        gained: (problem, seed) pairs that are wrong in the baseline and right in the row; None where an
-            answer is more or less right.
-        lost: the other way round.
-        caveats: in what the two differ although they are compared (`anyway`).
-    """
-
-    row: str
-    baseline: str
-    task: str
-    metric: str
-    value: float
-    interval: Interval
-    p: float
-    mcnemar: float | None
-    adjusted: float
-    over_seeds: Interval | None
-    p_over_seeds: float | None
-    items: int
-    gained: int | None
-    lost: int | None
-    caveats: tuple[Mismatch, ...]
+ACROSS = ("decoding",)  # in what rows may differ and be compared all the same
 
 
-@dataclass(frozen=True)
-class Refusal:
-    """A row that is not compared with the baseline on a task, and why."""
-
-    row: str
-    baseline: str
-    task: str
-    metrics: tuple[str, ...]
-    reasons: tuple[Mismatch, ...]
-
-
-@dataclass(frozen=True)
-class Flip:
-    """A problem that is right in one of the two and wrong in the other."""
-
-    row: str
-    baseline: str
-    task: str
-    metric: str
-    seed: str
-    change: str  # "wrong->right" or "right->wrong"
-    item: Item
-    base_item: Item
-
-
-@dataclass
+@dataclass(repr=False)
 class Comparison:
     """All that the tables show, and all that the JSON has.
 
@@ -104,6 +42,10 @@ class Comparison:
         flips: the problems behind `gained` and `lost`.
         unquoted: why a published number is left out -> the (row, task) that it is left out of.
         anyway: whether what does not compare was compared.
+        across: in what rows may differ and compare all the same: "decoding", or nothing.
+        speeds: by (row, task), where it is known.
+        models: row -> what its model is called; empty unless it is across decoding settings.
+        same: by (row, task), across decoding settings: (problems with the baseline's answers, of how many).
     """
 
     rows: list[str]
@@ -116,10 +58,67 @@ class Comparison:
     flips: list[Flip] = field(default_factory=list)
     unquoted: dict[str, dict[tuple[str, str], None]] = field(default_factory=dict)
     anyway: bool = False
+    across: str | None = None
+    speeds: dict[tuple[str, str], Speed] = field(default_factory=dict)
+    models: dict[str, str] = field(default_factory=dict)
+    same: dict[tuple[str, str], tuple[int, int]] = field(default_factory=dict)
 
     def shown(self, task: str) -> list[str]:
         """The metrics of a task that tables show unless others are asked for."""
         return list(filter(is_shown, self.tasks[task])) or self.tasks[task]
+
+    def main_cell(self, row: str, task: str) -> Cell | None:
+        """The row's number on a task in the metric that it is shown by first."""
+        return self.cells.get((row, task, self.shown(task)[0]))
+
+    def fronts(self, task: str) -> dict[str, list[str]]:
+        """Which rows are on the Pareto front of a task: of accuracy and each speed.
+
+        Returns:
+            Row -> those of "tokens_per_pass" and "tokens_per_second" by which no row beats it in both.
+        """
+        beyond: dict[str, list[str]] = {}
+        for speed in ("tokens_per_pass", "tokens_per_second"):
+            points: dict[str, Point] = {}
+            for (row, of), known in self.speeds.items():
+                cell, value = self.main_cell(row, task), getattr(known, speed)
+                if of == task and cell and value is not None:
+                    points[row] = value, cell.value
+            for row, kept in zip(points, pareto(list(points.values())), strict=True):
+                beyond.setdefault(row, []).extend([speed] if kept else [])
+        return beyond
+
+    def curves(self) -> dict[str, dict[str, list[Point]]]:
+        """Task -> model -> (tokens per pass, accuracy in percent) of its rows."""
+        curves: dict[str, dict[str, list[Point]]] = {}
+        for (row, task), speed in self.speeds.items():
+            cell = self.main_cell(row, task)
+            if row in self.models and cell and 0 <= cell.value <= 1 and speed.tokens_per_pass > 0:
+                points = curves.setdefault(task, {}).setdefault(self.models[row], [])
+                points.append((speed.tokens_per_pass, 100 * cell.value))
+        return curves
+
+    def aup(self) -> dict[tuple[str, str], float]:
+        """(model, task) -> accuracy under parallelism; the highest accuracy is that of all rows."""
+        areas: dict[tuple[str, str], float] = {}
+        for task, of_models in self.curves().items():
+            best = max(y for points in of_models.values() for _, y in points)
+            areas |= {(model, task): aup(points, best=best) for model, points in of_models.items()}
+        return areas
+
+    def __repr__(self) -> str:
+        return f"Comparison(rows={self.rows}, baseline={self.baseline!r}, tasks={[*self.tasks]})"
+
+    def __str__(self) -> str:
+        from lift_harness.compare.render import render
+
+        return render(self, "table")
+
+    def _repr_html_(self) -> str:
+        """Its tables, in a notebook."""
+        from lift_harness.compare.notebook import as_html
+
+        return as_html(self)
 
     def as_dict(self) -> dict[str, Any]:
         """Everything but the flips' texts, for JSON."""
@@ -132,6 +131,23 @@ class Comparison:
             "not_compared": list(map(asdict, self.refusals)),
             "notes": self.notes,
             "anyway": self.anyway,
+            "speed": list(map(asdict, self.speeds.values())),
+            **(self.across_as_dict() if self.across else {}),
+        }
+
+    def across_as_dict(self) -> dict[str, Any]:
+        """What a comparison of decoding settings has beside the others."""
+        return {
+            "across": self.across,
+            "models": self.models,
+            "same_answers": [
+                {"row": row, "task": task, "same": same, "of": of}
+                for (row, task), (same, of) in self.same.items()
+            ],
+            "pareto": {task: self.fronts(task) for task in self.tasks},
+            "aup": [
+                {"model": model, "task": task, "value": area} for (model, task), area in self.aup().items()
+            ],
         }
 
 
@@ -142,23 +158,28 @@ def compare(
     tasks: Sequence[str] | None = None,
     metrics: Sequence[str] | None = None,
     anyway: bool = False,
+    across: str | None = None,
     differences: bool = True,
 ) -> Comparison:
     """Compare rows (`load`) with one of them.
 
     Args:
         rows: their order is the tables'.
-        baseline: name of a row; None: the row named base, else the first.
+        baseline: name of a row; None: the row named vanilla, else base, else the first.
         tasks: these only, with or without `lift_` and "@LENGTH"; None: all.
         metrics: these only; "pass@k" means all of them; None: all.
         anyway: compare what differs in problems, prompts, settings or scoring, with that as a caveat.
+        across: "decoding": rows that differ in how they decoded compare.
         differences: False: only the values of the rows, each on its own.
 
     Raises:
-        LiftError: no such row, task or metric.
+        LiftError: no such row, task, metric, or thing to compare across.
     """
+    if across is not None:
+        check_across(across)
     base = find_baseline(rows, baseline)
-    comparison = Comparison([row.name for row in rows], base.name, {}, anyway=anyway)
+    comparison = Comparison([row.name for row in rows], base.name, {}, anyway=anyway, across=across)
+    comparison.models = model_names(rows) if across else {}
     for row in rows:
         comparison.notes += row.notes
     known: list[str] = []
@@ -170,6 +191,8 @@ def compare(
             comparison.tasks[task] = wanted
         for ours in those:
             add_values(ours, wanted, comparison)
+            if wanted and (speed := speed_of(ours)):
+                comparison.speeds[ours.name, task] = speed
         theirs = next((ours for ours in those if ours.row is base), None)
         if differences and theirs is None:
             comparison.notes.append(
@@ -178,6 +201,8 @@ def compare(
         for ours in those:
             if differences and theirs and ours is not theirs:
                 add_differences(ours, theirs, wanted, comparison)
+                if across and (same := same_answers(ours, theirs)):
+                    comparison.same[ours.name, task] = same
     known = in_order(known)
     unknown = [name for name in metrics or () if not wanted_metrics(known, [name])]
     if unknown or not comparison.cells:
@@ -190,13 +215,20 @@ def compare(
 # ---------------------------------------------------------------- what is compared
 
 
+def check_across(across: str) -> None:
+    """Refuse what rows cannot be compared across."""
+    if across not in ACROSS:
+        raise LiftError(f"across: {across!r} is not known; {did_you_mean(across, ACROSS)}")
+
+
 def find_baseline(rows: Sequence[Row], name: str | None) -> Row:
     """The row that the others are compared with."""
     if not rows:
         raise LiftError("nothing to compare: no rows")
     by_name = {row.name: row for row in reversed(rows)}  # of two with one name the first
     if name is None:
-        return next((row for row in rows if row.name.split("/")[-1] == "base"), rows[0])
+        by_method = {row.name.split("/")[-1]: row for row in reversed(rows)}
+        return by_method.get("vanilla") or by_method.get("base") or rows[0]
     if name not in by_name:
         raise LiftError(f"baseline: no row {name!r}; {did_you_mean(name, [row.name for row in rows])}")
     return by_name[name]
@@ -247,147 +279,3 @@ def unlike_seeds(row: RowOnTask) -> Iterator[str]:
         for other in others:
             for mismatch in mismatches(other, first):
                 yield f"{row.name} on {row.task}: its seeds were not evaluated alike: {mismatch}"
-
-
-# ---------------------------------------------------------------- a row against the baseline
-
-
-def add_differences(row: RowOnTask, base: RowOnTask, metrics: Sequence[str], comparison: Comparison) -> None:
-    """Differences of a row from the baseline on a task, or why there are none."""
-    where = f"{row.name} and {base.name} on {row.task}"
-    for names in same_evaluations(row, base, metrics):
-        logs = [name for name in names if row.keys(name) and base.keys(name)]
-        if not logs:
-            shown = ", ".join(names)
-            comparison.notes.append(f"{where}: without sample logs of both there is no difference of {shown}")
-            continue
-        pairs = paired_seeds(row, base, logs[0])
-        reasons: dict[Mismatch, None] = {}
-        for _, ours, theirs in pairs:
-            reasons |= dict.fromkeys(mismatches(ours, theirs))
-        if reasons and not (comparison.anyway and common_keys(row, base, logs[0])):
-            comparison.refusals.append(Refusal(row.name, base.name, row.task, tuple(names), tuple(reasons)))
-            continue
-        for _, ours, theirs in pairs:
-            for missing in unchecked(ours, theirs):
-                comparison.notes.append(f"{where}: {missing} are not known of both, and were not compared")
-        for name in logs:
-            if difference := difference_of(row, base, name, tuple(reasons)):
-                comparison.differences[difference.row, difference.task, name] = difference
-                comparison.flips += flips(row, base, name)
-        counts = [evaluation.samples for _, *both in pairs for evaluation in both]
-        fewest, most = min(counts), max(counts)
-        if fewest < most and any(map(SAMPLED.fullmatch, names)):
-            comparison.notes.append(
-                f"{where}: {most} and {fewest} answers a problem, compared up to pass@{fewest}"
-            )
-
-
-def same_evaluations(row: RowOnTask, base: RowOnTask, metrics: Sequence[str]) -> list[list[str]]:
-    """The metrics that both have, those that come from the same evaluations together."""
-    groups: list[tuple[list[Evaluation], list[str]]] = []
-    for metric in metrics:
-        ours, theirs = row.evaluations(metric), base.evaluations(metric)
-        if not (ours and theirs):
-            continue
-        sources = [*ours.values(), *theirs.values()]
-        for known, names in groups:
-            if len(known) == len(sources) and all(map(operator.is_, known, sources)):
-                names.append(metric)
-                break
-        else:
-            groups.append((sources, [metric]))
-    return [names for _, names in groups]
-
-
-def paired_seeds(row: RowOnTask, base: RowOnTask, metric: str) -> list[Pair]:
-    """The evaluations that belong together: by seed, or all seeds of one with the only one of the other."""
-    ours, theirs = row.evaluations(metric), base.evaluations(metric)
-    our_first, their_first = next(iter(ours.values())), next(iter(theirs.values()))
-    if len(theirs) == 1:
-        return [(seed, evaluation, their_first) for seed, evaluation in ours.items()]
-    if len(ours) == 1:
-        return [(seed, our_first, evaluation) for seed, evaluation in theirs.items()]
-    pairs = [(seed, evaluation, theirs[seed]) for seed, evaluation in ours.items() if seed in theirs]
-    return pairs or [("", our_first, their_first)]
-
-
-def common_keys(row: RowOnTask, base: RowOnTask, metric: str) -> list[str]:
-    """The problems that both have with all their seeds, sorted."""
-    return sorted({*row.keys(metric)} & {*base.keys(metric)})
-
-
-def difference_of(
-    row: RowOnTask, base: RowOnTask, metric: str, caveats: tuple[Mismatch, ...]
-) -> Difference | None:
-    """The difference in a metric on the problems that both answered."""
-    keys = common_keys(row, base, metric)
-    paired = statistics.paired(*row.mean_columns(metric, keys), *base.mean_columns(metric, keys))
-    if paired is None:
-        return None
-    pairs = paired_seeds(row, base, metric)
-    complete = len(pairs) == max(len(row.evaluations(metric)), len(base.evaluations(metric)))
-    by_seed = [value_of(ours, metric, keys) - value_of(theirs, metric, keys) for _, ours, theirs in pairs]
-    over = statistics.over_seeds(by_seed) if complete else None
-    gained = lost = mcnemar = None
-    if complete and row.binary(metric) and base.binary(metric):
-        changes = np.concatenate([changes_of(ours, theirs, metric, keys) for _, ours, theirs in pairs])
-        gained, lost = (int(np.count_nonzero(changes == sign)) for sign in (1, -1))
-        mcnemar = statistics.mcnemar(gained, lost) if len(pairs) == 1 else None
-    return Difference(
-        row=row.name,
-        baseline=base.name,
-        task=row.task,
-        metric=metric,
-        value=paired.value,
-        interval=paired.interval,
-        p=paired.p,
-        mcnemar=mcnemar,
-        adjusted=paired.p,  # until all rows of the task are known
-        over_seeds=statistics.clipped(over[0], paired.value, -1) if over else None,
-        p_over_seeds=over[1] if over else None,
-        items=len(keys),
-        gained=gained,
-        lost=lost,
-        caveats=caveats,
-    )
-
-
-def changes_of(ours: Evaluation, theirs: Evaluation, metric: str, keys: list[str]) -> statistics.Array:
-    """Of each problem 1 where only the row has it right, -1 where only the baseline has, else 0: [n]."""
-    points, _ = columns(ours, metric, keys)
-    base_points, _ = columns(theirs, metric, keys)
-    return points - base_points
-
-
-def flips(row: RowOnTask, base: RowOnTask, metric: str) -> Iterator[Flip]:
-    """The problems that only one of the two has right."""
-    for seed, ours, theirs in paired_seeds(row, base, metric):
-        if not (is_binary(ours, metric) and is_binary(theirs, metric)):
-            return
-        keys = sorted(ours.items.keys() & theirs.items.keys())
-        for key, change in zip(keys, changes_of(ours, theirs, metric, keys), strict=True):
-            if change:
-                yield Flip(
-                    row=row.name,
-                    baseline=base.name,
-                    task=row.task,
-                    metric=metric,
-                    seed=seed,
-                    change="wrong->right" if change > 0 else "right->wrong",
-                    item=ours.items[key],
-                    base_item=theirs.items[key],
-                )
-
-
-def adjust(comparison: Comparison) -> None:
-    """Holm's adjustment over the rows of each task and metric."""
-    families: dict[tuple[str, str], list[Difference]] = {}
-    for difference in comparison.differences.values():
-        families.setdefault((difference.task, difference.metric), []).append(difference)
-    for (task, metric), family in families.items():
-        exact = [difference.mcnemar for difference in family if difference.mcnemar is not None]
-        p_values = exact if len(exact) == len(family) else [difference.p for difference in family]
-        for difference, adjusted in zip(family, statistics.holm(p_values), strict=True):
-            key = difference.row, task, metric
-            comparison.differences[key] = replace(difference, adjusted=adjusted)

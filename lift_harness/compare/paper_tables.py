@@ -28,7 +28,7 @@ class Quoted(NamedTuple):
     """One number of a table of one of the papers (gift_tables.py, density_tables.py).
 
     Attributes:
-        table: its number.
+        table: its number, or what it is called.
         model: that was trained, or is itself the row "base".
         method: "base", or as `results.rows.method_name` gives it.
         data: that was trained on.
@@ -39,9 +39,10 @@ class Quoted(NamedTuple):
         epochs: of training; None: those of the paper's main tables.
         paper: whose table it is.
         fewshot: worked examples in the prompt.
+        preset: the preset whose rows it stands beside, and no others ("": any that meet its conditions).
     """
 
-    table: int
+    table: int | str
     model: str
     method: str
     data: str
@@ -52,6 +53,7 @@ class Quoted(NamedTuple):
     epochs: float | None = None
     paper: str = LIFT
     fewshot: int = 0
+    preset: str = ""
 
     @property
     def trained_for(self) -> float:

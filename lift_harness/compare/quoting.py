@@ -16,8 +16,11 @@ from lift_harness.papers import DENSITY, GIFT, LIFT
 from lift_harness.results.logs import Evaluation, mapping
 from lift_harness.results.rows import Row
 from lift_harness.results.scores import Cell, Published, RowOnTask
+from lift_harness.results.statistics import Interval
+from lift_harness.tasks.benchmarks import load_benchmark
 from lift_harness.tasks.catalog import task_config
-from lift_harness.tasks.wording import OWN, Wording
+from lift_harness.tasks.presets import preset
+from lift_harness.tasks.wording import OWN, Wording, wording_of
 
 if TYPE_CHECKING:
     from lift_harness.compare.comparison import Comparison
@@ -49,6 +52,7 @@ def quoted(row: RowOnTask, cell: Cell) -> tuple[Published | None, list[str]]:
 
     Of several papers' it is the first that may stand there, that of the recipe's paper before the others.
     """
+    evaluations = row.evaluations(cell.metric).values()
     found = candidates(
         row.row.model,
         row.row.method,
@@ -56,13 +60,15 @@ def quoted(row: RowOnTask, cell: Cell) -> tuple[Published | None, list[str]]:
         cell.metric,
         gen_length=cell.gen_length,
         data=row.row.data,
+        under=next((one.settings.get("preset") for one in evaluations), None),
     )
-    found.sort(key=lambda one: one.paper != row.row.paper)
+    found.sort(key=lambda one: (not one.preset, one.paper != row.row.paper))
     refused: list[list[str]] = []
     for number in found:
         reasons = dict.fromkeys(trained_otherwise(row.row, number))
-        for evaluation in row.evaluations(cell.metric).values():
-            reasons |= dict.fromkeys(unlike_the_table(evaluation, number))
+        unlike = unlike_the_preset if number.preset else unlike_the_table
+        for evaluation in evaluations:
+            reasons |= dict.fromkeys(unlike(evaluation, number))
         if not reasons:
             return as_published(number), []
         refused.append(list(reasons))
@@ -100,6 +106,28 @@ def unlike_the_table(evaluation: Evaluation, number: Quoted) -> Iterator[str]:
     yield from other_decoding(task, mapping(settings.get("decoding")))
 
 
+def unlike_the_preset(evaluation: Evaluation, number: Quoted) -> Iterator[str]:
+    """In what an evaluation differs from the preset that it was run under: the user's own settings win."""
+    task, settings = evaluation.task.partition("@")[0], evaluation.settings
+    wanted, config = preset(number.preset).task(task), task_config(task)
+    words = vars(wording_of(task, load_benchmark(config["benchmark"]), wanted.prompts(task)))
+    if any(settings.get(key, words[key]) != words[key] for key in words):
+        yield f"asked in other words than preset {number.preset}'s"
+    if (shots := settings.get("fewshot") or 0) != wanted.num_fewshot:
+        yield f"{shots} worked examples in the prompt, not {wanted.num_fewshot}"
+    if wanted.subset not in (None, subset := settings.get("subset")):
+        yield f"subset {shown(subset)}, not {wanted.subset}"
+    if evaluation.samples != (samples := wanted.samples or config["repeats"]):
+        yield f"{evaluation.samples} answers a problem, not {samples}"
+    decoding, length = mapping(settings.get("decoding")), wanted.decoding.get("gen_length")
+    stops = wanted.until if wanted.until is not None else config.get("generation_kwargs", {}).get("until", ())
+    if tuple(decoding.get("until", stops)) != tuple(stops):
+        yield f"other texts end an answer than under preset {number.preset}"
+    if length is not None and (limit := decoding.get("max_gen_toks", length)) < length:
+        yield f"at most {limit} tokens an answer, not {length}"
+    yield from differing(decoding, wanted.decoding)
+
+
 def other_decoding(task: str, decoding: Mapping[str, Any]) -> Iterator[str]:
     """In what the decoding differs from the protocol: two tokens a step, whatever the length."""
     if not decoding:
@@ -109,11 +137,16 @@ def other_decoding(task: str, decoding: Mapping[str, Any]) -> Iterator[str]:
     length = decoding.get("gen_length")
     if task in BY_LENGTH and isinstance(length, int) and length in LENGTHS:
         protocol |= {"gen_length": length, "steps": length // 2}
+    yield from differing(decoding, protocol)
+
+
+def differing(decoding: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterator[str]:
+    """In what a decoding differs from the one that is wanted."""
     ours = {**UNNAMED, **decoding}
     differ = [
-        f"{name} {shown(ours[name])}, not {shown(wanted)}"
-        for name, wanted in protocol.items()
-        if name in ours and not same(ours[name], wanted)
+        f"{name} {shown(ours[name])}, not {shown(value)}"
+        for name, value in wanted.items()
+        if name in ours and not same(ours[name], value)
     ]
     if differ:
         yield f"decoded otherwise: {'; '.join(differ)}"
@@ -129,8 +162,26 @@ def published_notes(comparison: Comparison) -> Iterator[str]:
         tasks = ", ".join(dict.fromkeys(task.removeprefix("lift_") for _, task in places))
         yield f"the paper's number is not beside {rows} on {tasks}: {reason}"
     for cell in comparison.cells.values():
+        if cell.published and cell.published.preset and cell.interval:
+            yield beside(cell, cell.published, cell.interval)
+    for name in dict.fromkeys(cell.published.preset for cell in comparison.cells.values() if cell.published):
+        if name and (values := preset(name).unconfirmed):
+            yield f"preset {name}: unconfirmed: {', '.join(values)} (docs/presets.md)"
+    for cell in comparison.cells.values():
         if cell.published and cell.items and cell.total and cell.items < cell.total:
             yield (
                 f"{cell.task}: the published number is over all {cell.total} problems, that of {cell.row} "
                 f"over {cell.items}"
             )
+
+
+def beside(cell: Cell, published: Published, interval: Interval) -> str:
+    """Whether a published number lies within the interval of ours."""
+    ours, theirs, low, high = (
+        100 * one for one in (cell.value, published.value, interval.low, interval.high)
+    )
+    where = "within" if low <= theirs <= high else "outside"
+    return (
+        f"{cell.row} on {cell.task.removeprefix('lift_')}, {cell.metric}: {ours:.1f}, 95 % {low:.1f} to "
+        f"{high:.1f}; published under preset {published.preset}: {theirs:.1f}, {where} it"
+    )

@@ -6,26 +6,37 @@ import csv
 import io
 import json
 import operator
-import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
 from itertools import zip_longest
 from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from lift_harness.compare.comparison import Comparison, Difference
+from lift_harness.compare.comparison import Comparison
+from lift_harness.compare.differences import Difference
+from lift_harness.compare.latex import latex
 from lift_harness.compare.tables import Entry, Grid, grids, notes
 from lift_harness.console import Console, csv_cell, visible
+from lift_harness.results.parallelism import leaderboard_yaml
 from lift_harness.results.scores import Cell
+from lift_harness.results.speed import Speed
 from lift_harness.results.statistics import Interval
 
-FORMATS = ("table", "markdown", "csv", "latex", "json")
+FORMATS = ("table", "markdown", "csv", "latex", "json", "leaderboard")
 GAP = 2  # columns between columns
-SUFFIXES = {".md": "markdown", ".csv": "csv", ".tex": "latex", ".json": "json"}
+SUFFIXES = {".md": "markdown", ".csv": "csv", ".tex": "latex", ".json": "json", ".yaml": "leaderboard"}
 
 
-def render(comparison: Comparison, format: str, *, width: int = 100, everything: bool = False) -> str:
+def render(
+    comparison: Comparison,
+    format: str,
+    *,
+    width: int = 100,
+    everything: bool = False,
+    style: str = "interval",
+) -> str:
     """A comparison as text.
 
     Args:
@@ -33,20 +44,23 @@ def render(comparison: Comparison, format: str, *, width: int = 100, everything:
         format: one of FORMATS.
         width: columns of a terminal table.
         everything: also the metrics that tables leave out unless asked for.
+        style: of LaTeX, one of `latex.STYLES`.
     """
-    return visible(written(comparison, format, width, everything))
+    return visible(written(comparison, format, width, everything, style))
 
 
-def written(comparison: Comparison, format: str, width: int, everything: bool) -> str:
+def written(comparison: Comparison, format: str, width: int, everything: bool, style: str) -> str:
     """The same with names as they are."""
     if format == "json":
         return json.dumps(comparison.as_dict(), indent=2, ensure_ascii=False) + "\n"
+    if format == "leaderboard":
+        return leaderboard_yaml(comparison.curves())
     if format == "csv":
         return as_csv(comparison)
     if format == "markdown":
         return as_markdown(comparison, everything)
     if format == "latex":
-        return as_latex(comparison, everything)
+        return latex(grids(comparison, everything=everything), notes(comparison), style)
     console = Console(file=io.StringIO(), width=width, color_system=None)
     console.print(as_rich(comparison, width, everything))
     text = console.file.getvalue()  # type: ignore[attr-defined]
@@ -162,69 +176,6 @@ def beside(entry: Entry, escape: Callable[[str], str]) -> str:
     return f"{main} ({small})" if small else main
 
 
-# ---------------------------------------------------------------- LaTeX
-
-LATEX = {
-    "\\": r"\textbackslash{}",
-    **{character: f"\\{character}" for character in "&%$#_{}"},
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    "–": "--",
-    "†": r"\textdagger{}",
-    "±": r"\textpm{}",
-}
-
-
-def as_latex(comparison: Comparison, everything: bool = False) -> str:
-    """Tables of booktabs."""
-    parts = ["% needs \\usepackage{booktabs}"]
-    parts += [latex_table(grid) for grid in grids(comparison, everything=everything)]
-    parts += [f"% {' '.join(line.split())}" for line in notes(comparison)]  # a comment ends with its line
-    return "\n\n".join(parts) + "\n"
-
-
-def latex_table(grid: Grid) -> str:
-    """One table environment."""
-    columns = len(grid.header)
-    heads = [head.split("\n") for head in grid.header]
-    lines = [
-        r"\begin{table}[t]",
-        r"\centering",
-        rf"\caption{{{latex_text(' '.join([grid.title + '.', *grid.caption]))}}}",
-        rf"\begin{{tabular}}{{l{'r' * (columns - 1)}}}",
-        r"\toprule",
-        *(latex_row(map(latex_text, line)) for line in zip_longest(*heads, fillvalue="")),
-        r"\midrule",
-    ]
-    for i, row in enumerate(grid.rows):
-        if i in grid.sections:
-            lines += [r"\addlinespace"] if i else []
-            lines.append(rf"\multicolumn{{{columns}}}{{l}}{{\emph{{{latex_text(grid.sections[i])}}}}} \\")
-        lines.append(latex_row(map(latex_entry, row)))
-    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}"])
-
-
-def latex_row(cells: Iterable[str]) -> str:
-    """A line of a tabular."""
-    line = " & ".join(cells)
-    # What begins with [ or * would be taken for an option of the \\ of the line before.
-    return ("{}" if line.startswith(("[", "*")) else "") + line + r" \\"
-
-
-def latex_entry(entry: Entry) -> str:
-    """A cell with its small print beside it."""
-    small = rf" {{\scriptsize ({latex_text('; '.join(entry.small))})}}" if entry.small else ""
-    return latex_text(entry.main) + small
-
-
-def latex_text(text: str) -> str:
-    """Text whose characters mean nothing in LaTeX; a minus is not a hyphen."""
-    escaped = "".join(LATEX.get(character, character) for character in text)
-    return re.sub(r"(?<![\w.-])-(?=\d)", "$-$", escaped)
-
-
 # ---------------------------------------------------------------- CSV
 
 CSV_HEADER = ("task", "metric", "row", "baseline", "statistic", "value")
@@ -250,6 +201,13 @@ def csv_rows(comparison: Comparison) -> Iterator[tuple[Any, ...]]:
         for name, value in statistics_of_difference(difference):
             if value is not None:
                 yield *which, name, value
+    fronts = {task: comparison.fronts(task) for task in comparison.tasks} if comparison.across else {}
+    for (row, task), known in comparison.speeds.items():
+        for name, value in statistics_of_speed(comparison, known, fronts):
+            if value is not None:
+                yield task, "speed", row, "", name, value
+    for (model, task), area in comparison.aup().items() if comparison.across else ():
+        yield task, comparison.shown(task)[0], model, "", "aup", area
     for refusal in comparison.refusals:
         reasons = "; ".join(map(str, refusal.reasons))
         for metric in refusal.metrics:
@@ -280,6 +238,17 @@ def statistics_of_difference(difference: Difference) -> Iterator[tuple[str, Any]
     yield from (("gained", difference.gained), ("lost", difference.lost))
     if difference.caveats:
         yield "caveats", "; ".join(map(str, difference.caveats))
+
+
+def statistics_of_speed(
+    comparison: Comparison, known: Speed, fronts: dict[str, dict[str, list[str]]]
+) -> Iterator[tuple[str, Any]]:
+    """Name and value of all that is known of a row's speed on a task."""
+    yield from list(asdict(known).items())[2:]  # without row and task
+    if comparison.across:
+        same, of = comparison.same.get((known.row, known.task), (None, None))
+        yield from (("same_answers", same), ("same_answers_of", of))
+        yield "pareto", " ".join(fronts[known.task].get(known.row, ()))
 
 
 def ends(prefix: str, interval: Interval | None) -> Iterator[tuple[str, Any]]:

@@ -3,47 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 
 from lift_harness.compare.comparable import Mismatch
-from lift_harness.compare.comparison import Comparison, Difference
+from lift_harness.compare.comparison import Comparison
+from lift_harness.compare.differences import Difference
+from lift_harness.compare.grid import (
+    Entry,
+    Grid,
+    answers,
+    p_value,
+    percent,
+    problems,
+    short,
+    signed,
+    signed_span,
+    span,
+)
+from lift_harness.compare.speed_tables import aup, speed
 from lift_harness.results.metrics import is_pass, is_shown, kind_of
 from lift_harness.results.scores import Cell
-from lift_harness.results.statistics import Interval
 
 SIGNIFICANT = 0.05
+WITH_INTERVALS = ", with 95 % intervals"  # how the titles of tables of values end
 Reason = tuple[str, tuple[str, ...], str, tuple[Mismatch, ...]]  # task, metrics, row, what differs
 
 
-@dataclass(frozen=True)
-class Entry:
-    """A cell: what counts, and what stands smaller below or beside it."""
-
-    main: str = ""
-    small: tuple[str, ...] = ()
-
-
-@dataclass
-class Grid:
-    """A table.
-
-    Attributes:
-        title: what it shows.
-        header: the first column's name, then the others'; a line break where one may be drawn.
-        rows: cells by row.
-        sections: index of a row -> the title above it.
-        caption: what the reader has to know.
-    """
-
-    title: str
-    header: list[str]
-    rows: list[list[Entry]]
-    sections: dict[int, str] = field(default_factory=dict)
-    caption: list[str] = field(default_factory=list)
-
-
 def grids(comparison: Comparison, *, everything: bool = False) -> list[Grid]:
-    """The tables: accuracy, pass@k, differences from the baseline.
+    """The tables: accuracy, pass@k, differences from the baseline, speed, accuracy under parallelism.
 
     Args:
         comparison: what they show.
@@ -60,6 +46,8 @@ def grids(comparison: Comparison, *, everything: bool = False) -> list[Grid]:
         accuracy(comparison, [column for column in columns if column not in passes]),
         pass_at_k(comparison, passes),
         differences(comparison, shown, everything),
+        speed(comparison),
+        aup(comparison),
     ]
     return [table for table in tables if table.rows]
 
@@ -89,7 +77,7 @@ def notes(comparison: Comparison) -> list[str]:
 def accuracy(comparison: Comparison, columns: Sequence[tuple[str, str]]) -> Grid:
     """Methods by tasks; `columns`: (task, metric)."""
     header = ["method", *(f"{short(task)}\n{metric}" for task, metric in columns)]
-    grid = Grid("Accuracy, percent, with 95 % intervals", header, [])
+    grid = Grid(f"Accuracy, percent{WITH_INTERVALS}", header, [])
     grid.caption = caption(comparison, add_rows(grid, comparison, columns))
     return grid
 
@@ -97,7 +85,7 @@ def accuracy(comparison: Comparison, columns: Sequence[tuple[str, str]]) -> Grid
 def pass_at_k(comparison: Comparison, columns: Sequence[tuple[str, str]]) -> Grid:
     """Methods by k, task by task; `columns`: (task, metric)."""
     ks = sorted({kind_of(metric)[1] for _, metric in columns})
-    grid = Grid("pass@k, percent, with 95 % intervals", ["method", *map("k = {}".format, ks)], [])
+    grid = Grid(f"pass@k, percent{WITH_INTERVALS}", ["method", *map("k = {}".format, ks)], [])
     shown: list[Cell] = []
     for task in dict(columns):
         start = len(grid.rows)
@@ -168,7 +156,7 @@ def value_entry(comparison: Comparison, cell: Cell | None) -> Entry:
         small.append(f"seeds {span(cell.over_seeds, cell)}")
     if cell.published:
         small.append(f"paper {100 * cell.published.value:.1f}")
-    return Entry(f"{percent(cell.value, cell)}{star}{dagger}", tuple(small))
+    return Entry(f"{percent(cell.value, cell)}{star}{dagger}", tuple(small), cell)
 
 
 def is_refused(comparison: Comparison, cell: Cell) -> bool:
@@ -259,56 +247,3 @@ def family(metrics: Sequence[str]) -> str:
     """The metrics that come from one evaluation, in short."""
     names = ["pass@k" if is_pass(name) else name for name in metrics if is_shown(name)]
     return ", ".join(dict.fromkeys(names or metrics))
-
-
-# ---------------------------------------------------------------- words and numbers
-
-
-def short(task: str) -> str:
-    """A task without the prefix that all of ours have."""
-    return task.removeprefix("lift_")
-
-
-def answers(cells: Sequence[Cell]) -> str:
-    """How many answers to how many problems."""
-    samples = sorted({cell.samples for cell in cells})
-    counts = sorted({cell.items or 0 for cell in cells})
-    return f"{span_of(samples)} answers a problem, {problems(counts)}"
-
-
-def problems(counts: Sequence[int]) -> str:
-    """`1,319 problems`, `30 to 40 problems`."""
-    return f"{span_of(counts)} problem{'s' if counts[-1] != 1 else ''}"
-
-
-def span_of(counts: Sequence[int]) -> str:
-    """`16`, or `8 to 16`."""
-    return f"{counts[0]:,}" if counts[0] == counts[-1] else f"{counts[0]:,} to {counts[-1]:,}"
-
-
-def percent(value: float, cell: Cell) -> str:
-    """A share in percent, anything else as it is."""
-    return f"{100 * value:.1f}" if 0 <= cell.value <= 1 else f"{value:.4g}"
-
-
-def span(interval: Interval, cell: Cell) -> str:
-    """An interval of a value."""
-    return f"{percent(interval.low, cell)}–{percent(interval.high, cell)}"
-
-
-def signed(value: float, share: bool) -> str:
-    """A difference: of shares in percentage points, of anything else as it is."""
-    text = f"{100 * value:+.1f}" if share else f"{value:+.4g}"
-    return "0.0" if text in ("-0.0", "+0.0") else text
-
-
-def signed_span(interval: Interval, share: bool) -> str:
-    """An interval of a difference."""
-    return f"[{signed(interval.low, share)}, {signed(interval.high, share)}]"
-
-
-def p_value(p: float | None) -> str:
-    """A p-value to three digits."""
-    if p is None:
-        return ""
-    return "<0.001" if p < 0.001 else f"{p:.3f}"

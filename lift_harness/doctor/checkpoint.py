@@ -35,6 +35,7 @@ from lift_harness.models.checkpoint import (
     commit_of,
     dtype_name,
     dtype_of,
+    find_adapter,
     find_folder,
     read_headers,
     stored_dtype,
@@ -105,7 +106,7 @@ def examine(
 
     Args:
         name: as `load_model`'s.
-        peft: folder of an adapter to look at with it.
+        peft: folder or Hub id of an adapter to look at with it.
         prompt_length: tokens of the prompts that memory is computed for.
         gen_length: tokens generated.
         memory: GiB to fit into; by default what is free on the GPU, or in RAM without one.
@@ -217,9 +218,10 @@ def _tokenizer(report: CheckpointReport, config: dict[str, Any], empty: Any, fol
 def _adapter(report: CheckpointReport, empty: Any, peft: str | None) -> None:
     if peft is None:
         return
-    config = read_adapter_config(peft)
-    shapes = adapter_shapes(peft)
-    check_adapter(empty, peft)
+    folder = str(find_adapter(peft))
+    config = read_adapter_config(folder)
+    shapes = adapter_shapes(folder)
+    check_adapter(empty, folder)
     report.adapter = {
         "folder": peft,
         "kind": config.get("peft_type"),
@@ -232,7 +234,7 @@ def _adapter(report: CheckpointReport, empty: Any, peft: str | None) -> None:
     trained_on = report.adapter["trained_on"]
     if trained_on and not same_base(trained_on, report.model):
         report.notes.append(f"the adapter was trained on {trained_on}, not on {report.model}")
-    if why := cannot_fold(empty, peft):
+    if why := cannot_fold(empty, folder):
         report.notes.append(f"the adapter stays beside the weights, and cannot be merged: {why}")
 
 

@@ -147,7 +147,7 @@ def chat(session: Session, system: str | None = None) -> None:
         print(text, file=sys.stderr, flush=True)
 
     session.chat_prompt([{"role": "user", "content": "."}])  # a model that cannot chat says so at once
-    for line in session.idle():
+    for line in session.notes():
         complain(line)
     conversation = Chat(session, system, write, complain)
     going = True

@@ -6,7 +6,8 @@ import dataclasses
 import json
 import sys
 import time
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from rich.live import Live
 from rich.text import Text
@@ -16,6 +17,9 @@ from lift_harness.decoding import Generation
 from lift_harness.errors import LiftError
 from lift_harness.interactive import canvas
 from lift_harness.interactive.session import Answer, Session
+
+if TYPE_CHECKING:  # it needs lm-eval, which an answer to a prompt does without
+    from lift_harness.interactive.problem import Problem
 
 DELAY = 0.05  # seconds
 
@@ -48,25 +52,82 @@ def print_answer(
     """
     console = console or Console()
     check_options(raw=raw, system=system, show=show, as_json=as_json, delay=delay)
-    for line in session.idle():
-        sys.stderr.write(f"{line}\n")
     messages = [{"role": "user", "content": text}]
     if system is not None:
         messages.insert(0, {"role": "system", "content": system})
     prompt = session.raw_prompt(text) if raw else session.chat_prompt(messages)
-    if show:
-        answer = (
-            animate(session, prompt, console, DELAY if delay is None else delay)
-            if console.is_terminal
-            else narrate(session, prompt, console)
-        )
-    else:
-        answer = session.answer(prompt)
+    answer = answered(session, prompt, show, delay, console)
     if as_json:
-        say(console, json.dumps(described(session, answer), ensure_ascii=False, indent=2))
+        say_json(console, described(session, answer))
     else:
         say(console, canvas.visible(session.prefix + answer.text))
     return answer
+
+
+def print_verdict(
+    session: Session,
+    problem: Problem,
+    *,
+    show: bool = False,
+    as_json: bool = False,
+    delay: float | None = None,
+    console: Console | None = None,
+) -> dict[str, Any]:
+    """Answer a problem of a task, and print problem, answer, target and verdict.
+
+    Args:
+        session: the model, with the problem's settings.
+        problem: to be answered.
+        show: as `print_answer` has it; so are the others.
+        as_json: print JSON in place of the text.
+        delay: seconds that each picture stays, at least.
+        console: to print to.
+
+    Returns:
+        The verdict: metric -> a share, or (right, empty) cells.
+    """
+    console = console or Console()
+    if not as_json:
+        say(console, f"--- problem {problem.number} of {problem.name}\n{canvas.visible(problem.question)}")
+        say(console, "--- answer")
+    answer = answered(session, list(problem.request.prompt), show, delay, console)
+    verdict = problem.verdict(session.tokenizer, answer.generation)
+    if as_json:
+        of_task = {"task": problem.name, "problem": problem.number, "question": problem.question}
+        judged = {"target": problem.target, "verdict": verdict}
+        say_json(console, {**of_task, **described(session, answer), **judged})
+    else:
+        say(console, canvas.visible(problem.prefix + answer.text))
+        say(console, f"--- target\n{canvas.visible(problem.target)}\n--- verdict\n{words_of(verdict)}")
+    return verdict
+
+
+def words_of(verdict: Mapping[str, Any]) -> str:
+    """A verdict for a reader: "acc: 5 of 7, solved: no"."""
+    words = {0: "no", 1: "yes"}
+    parts = []
+    for name, value in verdict.items():
+        cells = f"{value[0]:g} of {value[1]:g}" if isinstance(value, tuple) else None
+        parts.append(f"{name}: {cells or words.get(value, value)}")
+    return ", ".join(parts)
+
+
+def answered(
+    session: Session, prompt: list[int], show: bool, delay: float | None, console: Console
+) -> Answer:
+    """An answer, watched or not."""
+    for line in session.notes():
+        sys.stderr.write(f"{line}\n")
+    if not show:
+        return session.answer(prompt)
+    if console.is_terminal:
+        return animate(session, prompt, console, DELAY if delay is None else delay)
+    return narrate(session, prompt, console)
+
+
+def say_json(console: Console, data: Mapping[str, Any]) -> None:
+    """Data as JSON."""
+    say(console, json.dumps(data, ensure_ascii=False, indent=2))
 
 
 def check_options(*, raw: bool, system: str | None, show: bool, as_json: bool, delay: float | None) -> None:

@@ -9,16 +9,18 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from lift_harness.console import typed
 from lift_harness.decoding import DecodingConfig, Generation, Request, run, settings_for
-from lift_harness.decoding.config import merge
+from lift_harness.decoding.config import merge, unread
 from lift_harness.decoding.request import excess_tokens
-from lift_harness.decoding.schedules import STEPPED
 from lift_harness.errors import LiftError, did_you_mean
 from lift_harness.models import load_model
 from lift_harness.models.chat import before_end, encode_prompt, render_chat, stop_ids
+from lift_harness.models.checkpoint import BUILT_IN
 from lift_harness.models.without_weights import shape_of
 from lift_harness.yaml_values import yaml_value
 
+POSE = typed("generate", "--task", "sudoku_mini", "--problem", 3)
 OnStep = Callable[[Generation], None]
 Message = dict[str, str]
 
@@ -42,6 +44,8 @@ class Session:
         model, tokenizer: as `load_model` gives them.
         settings: decoding settings that differ from the defaults.
         prefix: what every answer is made to begin with.
+        task: decoding settings of the task whose problem is posed, weaker.
+        key: keys the random numbers of sampling.
     """
 
     name: str
@@ -49,11 +53,13 @@ class Session:
     tokenizer: Any
     settings: dict[str, Any] = field(default_factory=dict)
     prefix: str = ""
+    task: dict[str, Any] = field(default_factory=dict)
+    key: int = 0
 
     @property
     def config(self) -> DecodingConfig:
         """The decoding settings, whole."""
-        return settings_for(self.model, self.settings)
+        return settings_for(self.model, self.settings, task=self.task)
 
     def set(self, changes: dict[str, Any]) -> None:
         """Change decoding settings; a bad one is a LiftError and changes nothing."""
@@ -61,27 +67,25 @@ class Session:
         settings_for(self.model, changed)
         self.settings = changed
 
+    def notes(self) -> Iterator[str]:
+        """What the reader has to know before the first answer."""
+        if self.name in BUILT_IN and not self.task:
+            yield f"note: {self.name} knows nothing but puzzles, as its tasks word them: {POSE}"
+        yield from self.idle()
+
     def idle(self) -> Iterator[str]:
         """A line for each setting that was given and changes nothing beside the others."""
-        config = self.config
-        sampled = config.temperature > 0
-        used = {
-            "seed": sampled or config.remasking == "random",
-            "top_k": sampled or config.confidence_from == "sampling",
-            "top_p": sampled or config.confidence_from == "sampling",
-            "steps": config.schedule in STEPPED,
-            "eps": config.schedule == "dream",
-        }
-        for name in self.settings:
-            if not used.get(name, True):
-                beside = f"schedule={config.schedule}" if name in ("steps", "eps") else "temperature=0"
-                yield f"note: {name}={self.settings[name]} changes nothing with {beside}"
+        whole = vars(self.config)
+        for name, value in self.settings.items():
+            if beside := unread(name, whole):
+                yield f"note: {name}={value} changes nothing with {beside}"
 
     def chat_prompt(self, messages: Sequence[Message]) -> list[int]:
         """Ids of a conversation, ready for the assistant's next turn."""
         if not self.tokenizer.chat_template:
             raise LiftError(
-                f"{self.name} has no chat template; lift-harness generate --raw sends the prompt as it is"
+                f"{self.name} has no chat template; lift-harness generate --raw (in Python generate(..., "
+                "raw=True)) sends the prompt as it is"
             )
         return encode_prompt(self.tokenizer, render_chat(self.tokenizer, list(messages)) + self.prefix)
 
@@ -109,7 +113,7 @@ class Session:
         started = time.perf_counter()
         (out,) = run(
             self.model,
-            [Request(tuple(prompt), config)],
+            [Request(tuple(prompt), config, self.key)],
             mask_id=self.tokenizer.mask_token_id,
             eos_id=stop_ids(self.tokenizer),
             on_step=None if on_step is None else lambda _, so_far: on_step(so_far),
@@ -135,7 +139,7 @@ def open_session(
 
     Args:
         model: folder, Hub id, or a model inside the package.
-        peft: folder of an adapter.
+        peft: folder or Hub id of an adapter.
         model_args: of `load_model`, "KEY=VALUE,...".
         settings: of decoding, each "KEY=VALUE" or several with commas between.
         seed: of decoding.
@@ -144,18 +148,41 @@ def open_session(
     Raises:
         LiftError: whatever is wrong with these; settings before anything is loaded.
     """
+    wanted = given_settings(settings, seed)
+    options = parse_settings([model_args] if model_args else [])
+    if "peft" in options:
+        raise LiftError("peft is no model arg here; give --peft")
+    options |= {} if peft is None else {"peft": peft}
+    return load_session(model, options, wanted, prefix)
+
+
+def load_session(model: str, options: dict[str, Any], settings: dict[str, Any], prefix: str = "") -> Session:
+    """Load a model.
+
+    Args:
+        model: folder, Hub id, or a model inside the package.
+        options: of `load_model`.
+        settings: of decoding.
+        prefix: what answers are made to begin with.
+
+    Raises:
+        LiftError: whatever is wrong with these; options and settings before anything is loaded.
+    """
     from transformers.utils import logging
 
-    wanted = parse_settings([*settings, *([] if seed is None else [f"seed={seed}"])])
-    options = parse_settings([model_args] if model_args else [])
-    known = [name for name in inspect.signature(load_model).parameters if name not in ("name", "peft")]
+    known = [name for name in inspect.signature(load_model).parameters if name != "name"]
     for name in options:
         if name not in known:
             raise LiftError(f"unknown model arg {name!r}; {did_you_mean(name, known)}")
-    settings_for(shape_of(model, options.get("revision"), options.get("block_size")), wanted)
+    settings_for(shape_of(model, options.get("revision"), options.get("block_size")), settings)
     logging.disable_progress_bar()
-    loaded, tokenizer = load_model(model, peft=peft, **options)
-    return Session(model, loaded, tokenizer, wanted, prefix)
+    loaded, tokenizer = load_model(model, **options)
+    return Session(model, loaded, tokenizer, settings, prefix)
+
+
+def given_settings(settings: Iterable[str], seed: int | None) -> dict[str, Any]:
+    """Decoding settings of the command line, the seed among them."""
+    return parse_settings([*settings, *([] if seed is None else [f"seed={seed}"])])
 
 
 SEPARATOR = re.compile(r"[,\s]+(?![^\[]*\])")  # not inside [5, 6]

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from lift_harness.errors import LiftError, did_you_mean
+from lift_harness.lm.diffusion_gemma import SETTINGS as OF_GEMMA
 from lift_harness.lm.requests import SETTINGS
 
 DEFAULT_MODEL = "GSAI-ML/LLaDA-8B-Instruct"
@@ -28,7 +29,7 @@ def check_arguments(
 ) -> None:
     """Refuse model args that mean nothing, before the weights are loaded."""
     for name in settings:
-        if name not in SETTINGS:
+        if name not in (*SETTINGS, *OF_GEMMA):
             near = did_you_mean(name, {*SETTINGS, *LOADING})
             raise LiftError(f"lift_dlm: unknown model arg {name!r}; {near}")
     if truncate not in (None, "left"):

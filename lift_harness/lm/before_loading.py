@@ -14,14 +14,14 @@ from typing import Any
 from lm_eval.tasks import TaskManager
 from lm_eval.utils import simple_parse_args_string
 
-from lift_harness.errors import LiftError
+from lift_harness.lm import diffusion_gemma
 from lift_harness.lm.arguments import DEFAULT_MODEL, LOADING, check_arguments, checked_batch_size
 from lift_harness.lm.model import LiftDLM
 from lift_harness.lm.requests import SETTINGS, first_sample
 from lift_harness.models.configuration_backbone import check_block_size
 from lift_harness.models.loading import check_attention, check_dtype, quantise
-from lift_harness.models.without_weights import shape_of, tokenizer_of
-from lift_harness.tasks.catalog import expand
+from lift_harness.models.without_weights import is_diffusion_gemma, shape_of, tokenizer_of
+from lift_harness.tasks.catalog import is_ours
 from lift_harness.tasks.protocol import ProtocolTask
 
 IDS = ("mask_token_id", "eos_token_id", "pad_token_id")
@@ -45,8 +45,15 @@ class Unloaded:
         check_model_args(model_args)
         given = {**PARAMETERS, **model_args}
         self.truncate, self.use_chat_template = given["truncate"], given["chat_template"]
-        self.settings = {name: value for name, value in model_args.items() if name in SETTINGS}
+        known = (*SETTINGS, *diffusion_gemma.SETTINGS)
+        self.settings = {name: value for name, value in model_args.items() if name in known}
         name = given["pretrained"] or DEFAULT_MODEL
+        if is_diffusion_gemma(name, given["revision"]):
+            others = {name: model_args[name] for name in (*LOADING, "peft") if name in model_args}
+            small = {"revision": given["revision"], "chat_template": given["chat_template_file"], **others}
+            self.model, self.tokenizer = diffusion_gemma.load(name, device="meta", **small)
+            self.context_length = self.model.config.max_position_embeddings
+            return
         self.model = shape_of(name, given["revision"], model_args.get("block_size"))
         self.tokenizer, self.context_length = tokenizer_of(
             name,
@@ -128,7 +135,8 @@ def check_call(arguments: Mapping[str, Any]) -> None:
     model = Unloaded(parsed(arguments.get("model_args")))
     tasks = arguments.get("tasks")
     listed = tasks if isinstance(tasks, list) else []  # what is no list is lm-eval's to refuse
-    names = [name for name in listed if isinstance(name, str) and is_ours(name)]
+    full = (name for name in listed if isinstance(name, str) and name.startswith("lift_"))
+    names = list(filter(is_ours, full))
     if not names:
         return
     metadata = arguments.get("metadata")
@@ -144,14 +152,6 @@ def check_call(arguments: Mapping[str, Any]) -> None:
         gen_kwargs=parsed(arguments.get("gen_kwargs")),
         limit=int(limit) if limit and limit >= 1 else None,
     )
-
-
-def is_ours(name: str) -> bool:
-    """Whether a name is that of a task or a group of ours."""
-    try:
-        return bool(expand([name])) and name.startswith("lift_")
-    except LiftError:
-        return False
 
 
 def parsed(arguments: Any) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from lift_harness.results.lock import sole_writer
 from lift_harness.results.metrics import is_pass
 from lift_harness.results.read import load
 from lift_harness.results.rows import Row
+from lift_harness.tasks import presets
 from lift_harness.tasks.catalog import expand
 
 if TYPE_CHECKING:
@@ -94,10 +95,11 @@ def evaluate_model(
     model: str,
     tasks: Sequence[str],
     *,
-    model_args: str,
-    gen_kwargs: str,
+    model_args: str | Mapping[str, Any],
+    gen_kwargs: str | Mapping[str, Any],
     batch_size: str,
-    num_fewshot: int = 0,
+    preset: str | None = None,
+    num_fewshot: int | None = None,
     output: Path | None = None,
     **options: Any,
 ) -> list[Row]:
@@ -105,11 +107,12 @@ def evaluate_model(
 
     Args:
         model: folder, Hub id or a model inside the package.
-        tasks: names of tasks or groups of ours, with or without `lift_`.
-        model_args: of `LiftDLM`, "KEY=VALUE,...".
-        gen_kwargs: decoding settings in the same form.
+        tasks: names of tasks or groups of ours, with or without `lift_`; none: the preset's.
+        model_args: of `LiftDLM`, "KEY=VALUE,..." or by name.
+        gen_kwargs: decoding settings in either form.
         batch_size: a number or "auto".
-        num_fewshot: worked examples before each question.
+        preset: a published protocol (`tasks/presets.py`); None: that of each task's file.
+        num_fewshot: worked examples before each question; None: as the preset or the task's file says.
         output: where lm-eval's result and sample files go; None: nowhere.
         options: `peft`, and those of `evaluate`.
 
@@ -120,18 +123,19 @@ def evaluate_model(
         LiftError: whatever is wrong with these, before the model is loaded where possible; another process
             writes to `output`.
     """
-    from lm_eval.utils import simple_parse_args_string
-
     from lift_harness.lm.before_loading import Unloaded, check_requests, check_sandbox
     from lift_harness.lm.model import LiftDLM
     from lift_harness.tasks.protocol import load_task
 
-    names = expand(name.strip() for name in tasks)
-    loaded = [load_task(name, num_fewshot=num_fewshot) for name in names]
+    asked = [name.strip() for name in tasks]
+    names = expand(asked) if preset is None else presets.preset(preset).names(asked)
+    shots = {} if num_fewshot is None else {"num_fewshot": num_fewshot}
+    metadata = None if preset is None else {"preset": preset}
+    loaded = [load_task(name, metadata=metadata, **shots) for name in names]
     peft = options.pop("peft", None)
     arguments = {"pretrained": model, "batch_size": batch_size, **({"peft": peft} if peft else {})}
-    arguments |= simple_parse_args_string(model_args)
-    settings = simple_parse_args_string(gen_kwargs)
+    arguments |= by_name(model_args)
+    settings = by_name(gen_kwargs)
     check_sandbox(loaded, options.get("confirm_run_unsafe_code", False))
     counts = {name: options.get(name) for name in ("samples", "limit")}
     check_requests(loaded, Unloaded(arguments), gen_kwargs=settings, **counts)
@@ -146,6 +150,13 @@ def evaluate_model(
             return []
         written = max(set(folder.rglob(RESULTS)) - before)
         return load([written], {label: written})
+
+
+def by_name(given: str | Mapping[str, Any]) -> dict[str, Any]:
+    """Settings by name, of lm-eval's "KEY=VALUE,..." too."""
+    from lm_eval.utils import simple_parse_args_string
+
+    return simple_parse_args_string(given) if isinstance(given, str) else dict(given)
 
 
 def metric_table(row: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

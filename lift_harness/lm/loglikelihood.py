@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from lm_eval.api.instance import Instance
@@ -13,6 +14,7 @@ from lift_harness.decoding import DecodingConfig
 from lift_harness.decoding.likelihood import Likelihood, Text, elbo, greedy_matches
 from lift_harness.decoding.request import excess_tokens
 from lift_harness.errors import LiftError
+from lift_harness.lm.diffusion_gemma import DiffusionGemma
 from lift_harness.lm.requests import text_key
 from lift_harness.models.chat import encode_prompt
 
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 
 def loglikelihood(lm: LiftDLM, instances: list[Instance], disable_tqdm: bool) -> list[tuple[float, bool]]:
     """The bound for each continuation, and whether greedy decoding gives it."""
+    check_scores(lm)
     asked = [scored_text(lm, instance) for instance in instances]
     texts = list(dict.fromkeys(text for text, _ in asked))  # on several ranks lm-eval repeats some
     truncated = sum(excess > 0 for _, excess in set(asked))
@@ -32,6 +35,7 @@ def loglikelihood(lm: LiftDLM, instances: list[Instance], disable_tqdm: bool) ->
 
 def loglikelihood_rolling(lm: LiftDLM, instances: list[Instance], disable_tqdm: bool) -> list[float]:
     """The bound for each whole text, in windows of the context."""
+    check_scores(lm)
     asked = [
         rolling_windows(lm.tokenizer, lm.context_length, instance.args[0], name_of(instance))
         for instance in instances
@@ -42,6 +46,18 @@ def loglikelihood_rolling(lm: LiftDLM, instances: list[Instance], disable_tqdm: 
     for windows in asked:
         sums.append(sum((bounds[text].value for text in windows), 0.0))  # 0.0: a text without tokens
     return sums
+
+
+def check_scores(lm: LiftDLM) -> None:
+    """Refuse to score texts by a model that fills no masks.
+
+    Raises:
+        LiftError: it is one.
+    """
+    if isinstance(lm.model, DiffusionGemma):
+        raise LiftError(
+            "DiffusionGemma has no mask token, and its likelihood is not computed; take tasks that generate"
+        )
 
 
 # ---------------------------------------------------------------- texts
@@ -122,7 +138,8 @@ def bound(
     lm: LiftDLM, kind: str, texts: list[Text], disable_tqdm: bool, truncated: int = 0
 ) -> dict[Text, Likelihood]:
     """The bound for each distinct text; leaves the statistics of that kind of request in `lm.likelihood`."""
-    with lm.bar("likelihood", "text", len(texts), disable_tqdm) as advance:
+    done = count(1)
+    with lm.bar("likelihood", "text", len(texts), disable_tqdm) as show:
         bounds = elbo(
             lm.model,
             texts,
@@ -131,7 +148,7 @@ def bound(
             exact_tokens=lm.exact_tokens,
             seed=DecodingConfig(seed=lm.settings.get("seed", 0)).seed,  # checked as decoding's is
             token_budget=lm.budget,
-            on_done=lambda i, one: advance(),
+            on_done=lambda i, one: show(next(done)),
         )
     known = dict(zip(texts, bounds, strict=True))
     lm.likelihood[kind] = statistics(lm, known, truncated)
@@ -162,8 +179,13 @@ def statistics(lm: LiftDLM, bounds: dict[Text, Likelihood], truncated: int) -> d
 
 def greedy(lm: LiftDLM, texts: list[Text], disable_tqdm: bool) -> dict[Text, bool]:
     """Whether greedy decoding gives each target."""
-    with lm.bar("greedy check", "text", len(texts), disable_tqdm) as advance:
+    done = count(1)
+    with lm.bar("greedy check", "text", len(texts), disable_tqdm) as show:
         matches = greedy_matches(
-            lm.model, texts, mask_id=lm.mask_id, token_budget=lm.budget, on_done=lambda i: advance()
+            lm.model,
+            texts,
+            mask_id=lm.mask_id,
+            token_budget=lm.budget,
+            on_done=lambda i: show(next(done)),
         )
     return dict(zip(texts, matches, strict=True))

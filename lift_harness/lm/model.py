@@ -13,7 +13,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
-from itertools import count
 from typing import Any
 
 import lm_eval.models  # noqa: F401  (lm-eval's own models must be registered before ours)
@@ -25,7 +24,9 @@ from tqdm import tqdm
 
 from lift_harness.decoding import Generation, run
 from lift_harness.decoding.batching import default_budget
+from lift_harness.lm import diffusion_gemma
 from lift_harness.lm.arguments import DEFAULT_MODEL, LOADING, check_arguments, checked_batch_size, usable
+from lift_harness.lm.diffusion_gemma import DiffusionGemma
 from lift_harness.lm.loglikelihood import loglikelihood, loglikelihood_rolling
 from lift_harness.lm.requests import GenerationRequest, generation_requests
 from lift_harness.lm.response_cache import ResponseCache, response_key
@@ -33,6 +34,7 @@ from lift_harness.models import load_model
 from lift_harness.models.chat import render_chat, stop_ids
 from lift_harness.models.identity import checkpoint_id
 from lift_harness.models.loading import embedding_rows
+from lift_harness.models.without_weights import is_diffusion_gemma
 from lift_harness.ranks import Ranks
 
 Finish = Callable[[GenerationRequest, Generation], None]
@@ -43,14 +45,14 @@ class LiftDLM(LM):
     """A masked diffusion language model.
 
     Args:
-        pretrained: folder, Hub id or "lift-tiny"; LLaDA-8B-Instruct by default.
+        pretrained: folder, Hub id or a model inside the package; LLaDA-8B-Instruct by default.
         batch_size: requests decoded together, or "auto": as many as `token_budget` admits.
         max_batch_size: bound on "auto".
         token_budget: canvas tokens in a pass with "auto"; by default what memory admits.
         device: of torch; the GPU if there is one.
         dtype: of the weights; "auto": as stored.
         revision: of a Hub id.
-        peft: folder of a LoRA adapter.
+        peft: folder or Hub id (owner/name@REVISION) of an adapter.
         chat_template: whether the protocol's tasks use the chat template; by default if there is one.
         truncate: "left" cuts the beginning of prompts that do not fit (and counts them); otherwise they are
             an error.
@@ -98,7 +100,8 @@ class LiftDLM(LM):
         self.ranks = Ranks(device)
         self.pretrained, self.peft, self.revision = pretrained, peft, revision
         self.loading = {**loading, "chat_template": chat_template_file}
-        self.model, self.tokenizer = load_model(
+        load: Any = diffusion_gemma.load if is_diffusion_gemma(pretrained, revision) else load_model
+        self.model, self.tokenizer = load(
             pretrained,
             dtype=dtype,
             device=None if "device_map" in loading else self.ranks.device or usable(device),
@@ -109,12 +112,14 @@ class LiftDLM(LM):
         self.settings, self.truncate, self.compile = settings, truncate, compile
         self.use_chat_template = chat_template
         self.mc_num, self.exact_tokens, self.greedy_check = mc_num, exact_tokens, greedy_check
-        # For who watches: (done, total) after each unit of work; each response, kept from before or not.
-        self.on_progress: Callable[[int, int], None] | None = None
+        # For who watches: (done, total, whether by an earlier run) of tokens or texts; each response, kept
+        # from before or not.
+        self.on_progress: Callable[[int, int, bool], None] | None = None
         self.on_response: Callable[[GenerationRequest, Generation], None] | None = None
         # For the results file: the settings of each task, and what the last call took, over all ranks.
         self.used: dict[str, dict[str, Any]] = {}
         self.counts: Counter[str] = Counter()
+        self.by_task: Counter[tuple[str, str]] = Counter()  # the same of each task, kept responses too
         self.seconds = 0.0
         self.likelihood: dict[str, Any] = {}
 
@@ -197,23 +202,34 @@ class LiftDLM(LM):
         wanted = self.resolve(requests)
         distinct = list(dict.fromkeys(wanted))
         texts: dict[GenerationRequest, str] = {}
-        started = time.perf_counter()
+        started, tokens = time.perf_counter(), 0
+        self.by_task = Counter()
         self.counts = Counter(truncated_prompts=sum(one.truncated > 0 for one in distinct))
-        with self.bar("decoding", "request", len(distinct), disable_tqdm) as advance:
+        length = sum(one.config.gen_length for one in distinct)
+        with self.bar("decoding", "token", length, disable_tqdm) as show:
 
             def finish(one: GenerationRequest, out: Generation) -> None:
+                nonlocal tokens
                 texts[one] = one.text(self.tokenizer, out)
+                for name, amount in one.cost(self.tokenizer, out).items():
+                    self.by_task[one.task, name] += amount
+                tokens += one.config.gen_length  # also where its text ended before
                 if self.on_response:
                     self.on_response(one, out)
-                rate = self.counts["tokens"] / (time.perf_counter() - started)
-                advance(f"{rate:.1f} tokens/s, {self.counts['calls']} passes")
+
+            def passed(filled: int) -> None:
+                show(tokens + filled, f"{len(texts)}/{len(distinct)} answers")
 
             try:
-                self.decode(self.not_kept(distinct, finish), finish)
+                missing = self.not_kept(distinct, finish)
+                show(tokens, kept=True)
+                self.decode(missing, finish, passed)
+                show(tokens)
             finally:
                 if self.responses:
                     self.responses.close()
         self.counts, self.seconds = self.ranks.sum(self.counts), time.perf_counter() - started
+        self.by_task = self.ranks.sum(self.by_task)
         return [texts[one] for one in wanted]
 
     def resolve(self, instances: list[Instance]) -> list[GenerationRequest]:
@@ -238,49 +254,50 @@ class LiftDLM(LM):
             cache.report_damage()
         return missing
 
-    def decode(self, wanted: list[GenerationRequest], finish: Finish) -> None:
+    def decode(self, wanted: list[GenerationRequest], finish: Finish, passed: Callable[[int], None]) -> None:
         """Decode, and keep each response before it is reported."""
 
         def done(i: int, out: Generation) -> None:
             one = wanted[i]
             if self.responses:
                 self.responses.put(self.response_key(one), out)
-            self.counts.update(
-                requests=1,
-                forward_passes=out.forward_passes,
-                tokens=len(one.text_ids(self.tokenizer, out)),
-                decoded_tokens=len(out.ids),
-            )
+            self.counts.update(one.cost(self.tokenizer, out), decoded_tokens=len(out.ids))
             finish(one, out)
 
+        asked = [one.canvas(self.tokenizer) for one in wanted]
+        if isinstance(self.model, DiffusionGemma):
+            for i, request in enumerate(asked):
+                out = self.model.decode(request)
+                self.counts["calls"] += out.forward_passes
+                done(i, out)
+            return
         auto = self.batch_size == "auto"
         run(
             self.model,
-            [one.canvas(self.tokenizer) for one in wanted],
+            asked,
             mask_id=self.mask_id,
             eos_id=stop_ids(self.tokenizer),
             batch_size=self.max_batch_size if auto else int(self.batch_size),
             token_budget=self.budget if auto else None,
             compile=self.compile,
             on_done=done,
+            on_pass=passed,
             counts=self.counts,
         )
 
     @contextmanager
     def bar(self, what: str, unit: str, total: int, disable_tqdm: bool) -> Iterator[Callable[..., None]]:
-        """A progress bar; gives what is to be called, with a note or without, for each unit that is done."""
+        """A progress bar; gives `show(done, note="", kept=False)`: so many are done (`kept`: before)."""
         hidden = disable_tqdm or self.on_progress is not None or self.ranks.rank > 0
         with tqdm(total=total, desc=what, unit=unit, disable=hidden) as bar:
-            done = count(1)
 
-            def advance(note: str = "") -> None:
-                if note:
-                    bar.set_postfix_str(note, refresh=False)
-                bar.update()
+            def show(done: int, note: str = "", kept: bool = False) -> None:
+                bar.set_postfix_str(note, refresh=False)
+                bar.update(done - bar.n)
                 if self.on_progress:
-                    self.on_progress(next(done), total)
+                    self.on_progress(done, total, kept)
 
-            yield advance
+            yield show
 
     # ------------------------------------------------------------ likelihood
 
@@ -318,17 +335,19 @@ class LiftDLM(LM):
     def get_model_info(self) -> dict[str, Any]:
         """For the results file: what was decoded how, and what it took."""
         counts = self.counts
-        statistics = {"truncated_prompts": 0, "from_cache": 0, **counts, "seconds": round(self.seconds, 3)}
+        statistics: dict[str, Any] = {"truncated_prompts": 0, "from_cache": 0, **counts}
+        statistics["seconds"] = round(self.seconds, 3)
         if counts["forward_passes"]:
             statistics["tokens_per_second"] = round(counts["tokens"] / self.seconds, 2)
-            statistics["tokens_per_forward_pass"] = round(
-                counts["decoded_tokens"] / counts["forward_passes"], 3
-            )
+            statistics["tokens_per_forward_pass"] = round(counts["tokens"] / counts["forward_passes"], 3)
+        for (task, name), amount in self.by_task.items():
+            statistics.setdefault("tasks", {}).setdefault(task, {})[name] = amount
         return {
             "pretrained": self.pretrained,
             "peft": self.peft,
             "model_revision": self.revision,
             "model_dtype": str(self.model.dtype),
+            "model_device": str(self.device),
             "model_num_parameters": self.model.num_parameters(),
             "decoding": self.used,
             "decoding_statistics": statistics,

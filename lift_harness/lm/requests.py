@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import partial
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
@@ -91,6 +93,20 @@ class GenerationRequest:
             text = text.split(stop)[0]
         return text
 
+    def cost(self, tokenizer: Any, out: Generation) -> dict[str, int]:
+        """What this one took: {"requests": 1, "forward_passes", "tokens"}, the tokens of its text."""
+        tokens = self.text_length(tokenizer, out)
+        return {"requests": 1, "forward_passes": out.forward_passes, "tokens": tokens}
+
+    def text_length(self, tokenizer: Any, out: Generation) -> int:
+        """Tokens before the first end of text and the first stop string, whatever was decoded behind them."""
+        ids = before_end(tokenizer, out.ids[: self.max_tokens])
+        text = tokenizer.decode(ids)
+        stops = [at for at in map(text.find, self.until) if at >= 0]
+        if not stops:
+            return len(ids)
+        return bisect_left(range(len(ids)), min(stops), key=lambda n: len(tokenizer.decode(ids[:n])))
+
 
 def generation_requests(lm: LiftDLM, instances: Sequence[Instance]) -> list[GenerationRequest]:
     """What each Instance asks for; all errors come before the first forward pass.
@@ -151,25 +167,28 @@ def configure(
 
     Args:
         kwargs: its generation kwargs, left as they are. A task of ours gives what the user asked for, and
-            beside it "protocol", the task's own settings; any other task's own are among what was asked for,
-            since lm-eval merges them.
-        settings: the model args, weaker than what was asked for and stronger than the protocol.
+            beside it "protocol", the task's own settings, and "preset", those of the preset that the user
+            named; any other task's own are among what was asked for, since lm-eval merges them.
+        settings: the model args, weaker than what was asked for and stronger than protocol and preset.
         model: to be asked; one with blocks is decoded as its authors do where nobody says otherwise.
 
     Raises:
         LiftError: a kwarg that means nothing here, or settings that do not go together or with the model.
     """
-    protocol = kwargs["protocol"] if isinstance(kwargs.get("protocol"), Mapping) else {}
-    asked = {name: value for name, value in kwargs.items() if value is not protocol}
-    own = {name: value for name, value in asked.items() if name in SETTINGS}
+    ours = {name: kwargs[name] for name in ("protocol", "preset") if isinstance(kwargs.get(name), Mapping)}
+    asked = {name: value for name, value in kwargs.items() if name not in ours}
+    names = (*SETTINGS, *getattr(model, "own_settings", ()))
+    own = {name: value for name, value in asked.items() if name in names}
     if asked.get("do_sample") is False:  # greedy, whatever temperature stands beside it, to all of lm-eval
         own["temperature"] = 0.0
-    config = settings_for(model, spelled(settings), spelled(own), task=protocol)
+    sources = (ours.get("preset", {}), spelled(settings), spelled(own))
+    resolve = getattr(model, "settings_for", partial(settings_for, model))
+    config = resolve(*sources, task=ours.get("protocol"))
     try:
         general = normalize_gen_kwargs(asked, default_max_gen_toks=config.gen_length)
     except (TypeError, ValueError) as error:  # int() of the token limit, under any of its names
         raise LiftError(f"lift_dlm: max_gen_toks must be a whole number of tokens ({error})") from error
-    known = {*SETTINGS, "until", "do_sample", "max_gen_toks"}
+    known = {*names, "until", "do_sample", "max_gen_toks"}
     for name in general:
         if name not in known:
             raise LiftError(f"lift_dlm: unknown gen_kwarg {name!r}; {did_you_mean(name, known)}")

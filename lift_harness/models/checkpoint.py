@@ -19,13 +19,18 @@ from transformers.utils import logging
 from lift_harness.errors import LiftError, first_line
 from lift_harness.files import read_json as read_any_json
 
-BUILT_IN = {"lift-tiny": Path(__file__).parent / "lift_tiny"}
+BUILT_IN = {
+    "lift-tiny": Path(__file__).parent / "lift_tiny",
+    "lift-tiny-block": Path(__file__).parent / "lift_tiny_block",
+}
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
 
 # What is fetched from the Hub. Python files come along for `merge`, which hands them on; none is ever run.
 SMALL_FILES = ["*.json", "*.txt", "*.jinja", "*.model", "*.py"]
 WEIGHT_FILES = ["*.safetensors"]
+ADAPTER_FILES = ["adapter_config.json", "adapter_model.safetensors", "adapter_model.bin"]
+HUB_ID = r"[\w.-]+/[\w.-]+"
 
 # Names of safetensors' headers.
 DTYPES = {
@@ -83,15 +88,45 @@ def find_folder(name: str, revision: str | None = None, weights: bool = True) ->
                 f"revision={revision!r}: {name!r} is no Hub id and has no revisions; leave it out"
             )
         return folder
-    if not re.fullmatch(r"[\w.-]+/[\w.-]+", name) or name.startswith("."):
+    if not is_hub_id(name):
         raise LiftError(
             f"no model folder {name!r}; give a folder with config.json, a Hub id (owner/name) "
             f"or one of: {', '.join(BUILT_IN)}"
         )
+    return download(name, revision, SMALL_FILES + (WEIGHT_FILES if weights else []), "model")
+
+
+def find_adapter(name: str) -> Path:
+    """The folder of an adapter; owner/name or owner/name@REVISION is downloaded, or found in the cache.
+
+    Raises:
+        LiftError: as `find_folder`.
+    """
+    if Path(name).is_dir():
+        return Path(name)
+    repo, at, revision = name.partition("@")
+    if not is_hub_id(repo) or (at and not revision):
+        raise LiftError(
+            f"no adapter in {name!r}: give a folder with adapter_config.json, or a Hub id (owner/name, "
+            "owner/name@REVISION)"
+        )
+    return download(repo, revision or None, ADAPTER_FILES, "adapter")
+
+
+def is_hub_id(name: str) -> bool:
+    """Whether it is written as an id of the Hub is."""
+    return re.fullmatch(HUB_ID, name) is not None and not name.startswith(".")
+
+
+def download(name: str, revision: str | None, wanted: list[str], what: str) -> Path:
+    """The folder of the cache with the wanted files of a Hub repository, which is a `what`.
+
+    Raises:
+        LiftError: as `find_folder`.
+    """
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
 
-    wanted = SMALL_FILES + (WEIGHT_FILES if weights else [])
     try:
         # "*" matches slashes as well: sub-folders hold other formats.
         return Path(
@@ -104,7 +139,7 @@ def find_folder(name: str, revision: str | None = None, weights: bool = True) ->
     except RevisionNotFoundError as error:
         raise LiftError(f"{name!r} has no revision {revision!r} on the Hub; check its name") from error
     except RepositoryNotFoundError as error:
-        raise LiftError(f"no model folder {name!r}, and no such model on the Hub (or no access)") from error
+        raise LiftError(f"no {what} folder {name!r}, and no such {what} on the Hub (or no access)") from error
     except Exception as error:  # the network's own errors differ between versions of huggingface_hub
         at = "" if revision is None else f" at revision {revision!r}"
         raise LiftError(

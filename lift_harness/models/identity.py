@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from lift_harness.files import files_sha256
-from lift_harness.models.checkpoint import BUILT_IN, commit_of
+from lift_harness.models.checkpoint import BUILT_IN, commit_of, find_adapter
 
 WEIGHTS = ("*.safetensors", "*.bin")
 
@@ -34,11 +34,11 @@ def checkpoint_id(model: Any, pretrained: str, peft: str | None = None) -> str:
     Args:
         model: as loaded; its configuration knows the commit of a Hub checkpoint.
         pretrained: as given to `load_model`.
-        peft: folder of an adapter.
+        peft: folder or Hub id of an adapter.
     """
     folder = BUILT_IN.get(pretrained, Path(pretrained))
     if folder.is_dir():
         base = weights_hash(folder)
     else:
         base = f"{pretrained}@{getattr(model.config, '_commit_hash', None)}"
-    return base if peft is None else f"{base}+{weights_hash(peft)}"
+    return base if peft is None else f"{base}+{weights_hash(find_adapter(peft))}"

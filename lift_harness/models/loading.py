@@ -1,4 +1,4 @@
-"""`load_model`: a checkpoint folder, a Hub id or "lift-tiny", as a model and its tokenizer.
+"""`load_model`: a checkpoint folder, a Hub id or a model inside the package, as a model and its tokenizer.
 
 Importing this module (or `lift_harness.models`) makes transformers' AutoConfig, AutoModel and
 AutoModelForMaskedLM know the native families.
@@ -33,6 +33,7 @@ from lift_harness.models.checkpoint import (
     check_stored,
     check_tensors,
     commit_of,
+    find_adapter,
     find_folder,
     incomplete,
     member,
@@ -52,6 +53,7 @@ from lift_harness.models.tokenization import Special, load_tokenizer, resolve_id
 __all__ = ["BUILT_IN", "MODEL_CLASSES", "load_model"]
 
 ATTENTION = ("sdpa", "eager", "flash_attention_2")
+DIFFUSION_GEMMA = "diffusion_gemma"  # is loaded by `lift_dlm` itself (lm/diffusion_gemma.py)
 EXPERT = re.compile(r"\.mlp\.experts\.(\d+)\.")
 FLOATS = (torch.float32, torch.bfloat16, torch.float16)
 OFFLOADED: list[TemporaryDirectory[str]] = []  # folders of models that are in part on the disk, until the end
@@ -77,13 +79,14 @@ def load_model(
     """Load a checkpoint in the official format, without running any code from it (docs/checkpoints.md).
 
     Args:
-        name: a folder, a Hub id such as "GSAI-ML/LLaDA-8B-Instruct", or "lift-tiny".
+        name: a folder, a Hub id such as "GSAI-ML/LLaDA-8B-Instruct", or "lift-tiny", "lift-tiny-block".
         dtype: of the weights; "auto": what config.json says, else as stored.
         device: "cpu", "cuda", ...; by default the GPU if there is one.
         device_map: as transformers has it ("auto", or module to device), in place of `device`.
         attn_implementation: sdpa, eager or flash_attention_2.
         revision: of a Hub id.
-        peft: folder of an adapter, folded into the weights (beside them if these are quantised).
+        peft: folder or Hub id (owner/name, owner/name@REVISION) of an adapter, folded into the weights
+            (beside them if these are quantised).
         load_in_8bit: quantise with bitsandbytes.
         load_in_4bit: quantise with bitsandbytes (NF4).
         mask_token_id: in place of the checkpoint's.
@@ -108,6 +111,7 @@ def load_model(
     if device_map is not None and device is not None:
         raise LiftError(f"device={str(device)!r} and device_map={device_map!r}: give one of them")
 
+    adapter = None if peft is None else str(find_adapter(peft))  # the small download first
     folder = find_folder(name, revision)
     config, empty = empty_model(folder, name, block_size)
     attention = attn_implementation or own_attention(config)
@@ -116,8 +120,8 @@ def load_model(
     check_weights(name, empty, headers)
     tokenizer = load_tokenizer(folder, config["model_type"], chat_template)
     ids = resolve_ids(tokenizer, config, embedding_rows(empty), where=name, **given)
-    if peft is not None:
-        check_adapter(empty, peft)
+    if adapter is not None:
+        check_adapter(empty, adapter)
 
     stored = stored_dtype(headers)
     if wanted is None:
@@ -142,8 +146,8 @@ def load_model(
     check_numbers(repr(name), chain(model.named_parameters(), model.named_buffers()))
     name_it(model, tokenizer, name, commit_of(folder))
     set_ids(model.config, ids, config, given)
-    if peft is not None:
-        model = add_adapter(model, peft, base=name, merge=quantisation is None)
+    if adapter is not None:
+        model = add_adapter(model, adapter, base=name, merge=quantisation is None)
         check_numbers(f"{name!r} with {peft!r}", model.named_parameters())
     return (model if native else MaskedLM(model)).eval(), tokenizer
 
@@ -166,6 +170,11 @@ def empty_model(folder: Path, name: str, block_size: int | None = None) -> tuple
         raise LiftError(f"model {name!r} has no config.json; give the folder of a checkpoint")
     written = read_json(member(folder, "config.json"))
     kind, family = written.get("model_type"), family_of(written)
+    if kind == DIFFUSION_GEMMA:
+        raise LiftError(
+            f"{name}: DiffusionGemma is decoded by lm-eval's --model lift_dlm only; it cannot be trained, "
+            "analysed, merged or chatted with here"
+        )
     if family is None and (not isinstance(kind, str) or kind not in HEADS):
         raise LiftError(
             f"{name}: config.json says model_type={kind!r}, which lift-harness cannot decode; "

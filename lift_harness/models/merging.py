@@ -18,6 +18,7 @@ from lift_harness.files import give_usual_modes
 from lift_harness.models.adapters import cannot_fold, check_adapter
 from lift_harness.models.checkpoint import (
     dtype_name,
+    find_adapter,
     find_folder,
     member,
     read_headers,
@@ -44,7 +45,7 @@ def merge(
 
     Args:
         base: as `load_model`'s name.
-        adapter: folder of an adapter of peft.
+        adapter: folder or Hub id of an adapter of peft.
         out: a folder that does not exist yet, or is empty.
         dtype: of the written weights; "auto": that of the base's files.
         max_shard_size: of one weights file.
@@ -55,6 +56,7 @@ def merge(
     """
     out = Path(out)
     check_free(out)
+    adapter = str(find_adapter(adapter))
     folder = find_folder(base, revision)
     small_files(folder)  # refuses what lies elsewhere
     _, empty = empty_model(folder, base)

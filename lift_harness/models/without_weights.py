@@ -4,10 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from lift_harness.models.checkpoint import find_folder
-from lift_harness.models.loading import embedding_rows, empty_model
+from lift_harness.models.checkpoint import find_folder, member, read_json
+from lift_harness.models.loading import DIFFUSION_GEMMA, embedding_rows, empty_model
 from lift_harness.models.masked_lm import HEADS, MaskedLM
 from lift_harness.models.tokenization import load_tokenizer, resolve_ids
+
+
+def is_diffusion_gemma(name: str, revision: str | None = None) -> bool:
+    """Whether a checkpoint's config.json says that it is one."""
+    folder = find_folder(name, revision, weights=False)
+    there = (folder / "config.json").is_file()
+    return there and read_json(member(folder, "config.json")).get("model_type") == DIFFUSION_GEMMA
 
 
 def shape_of(name: str, revision: str | None = None, block_size: int | None = None) -> Any:

@@ -35,12 +35,12 @@ def limits(settings: TrainSettings, context: int | None, objective: Objective) -
     """How a method's examples are tokenised: the arguments of `tokenize`.
 
     Args:
-        settings: of training (`max_length`, `long`, `pad_to`).
+        settings: of training (`max_length`, `long`, `pad_to`, `pack_to`).
         context: the model's; nothing longer is trained on.
         objective: the method's; some need to know the priority tokens.
     """
     return {
-        "max_length": least(context, settings.pad_to, settings.max_length),
+        "max_length": least(context, settings.pad_to, settings.pack_to, settings.max_length),
         "long": settings.long,
         "priority": "auto" if objective.priority else None,
     }
@@ -96,9 +96,10 @@ def check_settings(recipe: Recipe, context: int | None) -> None:
 
     Raises:
         LiftError: an unknown tracker, nothing to evaluate on, modules that the model lacks, noise of blocks
-            without blocks, rows longer than the context.
+            or shared rows without blocks, rows longer than the context.
     """
-    from lift_harness.training.fine_tuning import check_router, check_trackers, check_validation
+    from lift_harness.training.fine_tuning import check_packing, check_router, check_validation
+    from lift_harness.training.tracking import check_trackers
 
     name, empty = recipe.model if isinstance(recipe.model, str) else "the new model", without_weights(recipe)
     modules = [module for module, _ in empty.named_modules()]
@@ -112,6 +113,7 @@ def check_settings(recipe: Recipe, context: int | None) -> None:
                 f"training.pad_to={settings.pad_to} is more than the model's context of {context}"
             )
         check_router(empty, settings)
+        check_packing(empty, settings)
         for wanted in settings.lora.target_modules or () if settings.lora else ():
             check_module(wanted, modules, name)
 
@@ -122,7 +124,11 @@ def block_size_of(recipe: Recipe) -> int | None:
 
 
 def without_weights(recipe: Recipe) -> Any:
-    """The recipe's model on the meta device; a new one as it would be with the smallest vocabulary."""
+    """The recipe's model on the meta device; a new one as it would be with the smallest vocabulary.
+
+    Raises:
+        LiftError: no such model, or its files have blocks of another size than the recipe says.
+    """
     import torch
 
     from lift_harness.models.checkpoint import find_folder
@@ -131,7 +137,14 @@ def without_weights(recipe: Recipe) -> Any:
     from lift_harness.models.tiny import tiny_config, train_tokenizer
 
     if isinstance(recipe.model, str):
-        return empty_model(find_folder(recipe.model, weights=False), recipe.model)[1]
+        folder, wanted = find_folder(recipe.model, weights=False), recipe.block_size
+        own = getattr(empty_model(folder, recipe.model)[1], "block_size", None)
+        if wanted is not None and own not in (None, wanted):
+            raise LiftError(
+                f"block_size={wanted}: the blocks of {recipe.model} have {own} columns, with which it was "
+                "trained; leave it out"
+            )
+        return empty_model(folder, recipe.model, wanted)[1]
     config = tiny_config(train_tokenizer(()), **recipe.model.shape)
     with torch.device("meta"):
         return MODEL_CLASSES[config.model_type](config)

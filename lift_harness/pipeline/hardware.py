@@ -7,6 +7,7 @@ import platform
 import resource
 import subprocess
 import sys
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -59,13 +60,24 @@ def processor() -> str:
 
 
 def peak_memory() -> int:
-    """Bytes: of the GPU where there is one, else resident; of this process since it began."""
+    """Bytes: of the GPU where there is one, else resident; since this process, or a stage of it, began."""
     import torch
 
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated()
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def reset_peak_memory() -> None:
+    """Let `peak_memory` begin anew, where the system can: each of several stages in a process has its own."""
+    import torch
+
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+    else:
+        with suppress(OSError):  # not Linux
+            Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
 
 
 def git_state() -> dict[str, Any]:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from datetime import datetime, timezone
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lift_harness import __version__
 from lift_harness.pipeline.hardware import git_state, hardware, packages
-from lift_harness.pipeline.schema import Recipe
+from lift_harness.pipeline.schema import EvalSettings, Recipe
+
+if TYPE_CHECKING:
+    from lift_harness.pipeline.evaluation import Asked
 
 
 def manifest(recipe: Recipe, stages: dict[str, Any], data: Any, model: dict[str, Any]) -> dict[str, Any]:
@@ -19,41 +22,49 @@ def manifest(recipe: Recipe, stages: dict[str, Any], data: Any, model: dict[str,
         data: of `training.sources.load_data`.
         model: of `identity.model_identity`.
     """
-    machine = hardware()
-    gpus = len(machine["gpus"]) and machine["processes"]
+    made_in = environment()
     return {
-        "made": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        **made_in,
         "recipe": recipe.model_dump(mode="json"),
-        "code": {"version": __version__, **git_state()},
-        "packages": packages(),
-        "hardware": machine,
         "model": model,
         "data": data.manifest(),
-        "tasks": task_sources(recipe),
+        "tasks": task_sources(recipe, recipe.eval) if recipe.eval else {},
         "seeds": recipe.all_seeds(),
-        "stages": {name: stage_row(stage, gpus) for name, stage in stages.items()},
+        "stages": stage_rows(stages, made_in["hardware"]),
     }
 
 
-def stage_row(stage: dict[str, Any], gpus: int) -> dict[str, Any]:
-    """What a stage took: seconds on the clock (of its last attempt), passes of sequences, tokens, memory."""
-    hours = round(stage["seconds"] * gpus / 3600, 4)
-    return {"key": stage["key"], "seconds": stage["seconds"], "gpu_hours": hours, **stage["cost"]}
+def environment() -> dict[str, Any]:
+    """When, with what code and where a run was made."""
+    return {
+        "made": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "code": {"version": __version__, **git_state()},
+        "packages": packages(),
+        "hardware": hardware(),
+    }
 
 
-def task_sources(recipe: Recipe) -> dict[str, Any]:
+def stage_rows(stages: dict[str, Any], machine: dict[str, Any]) -> dict[str, Any]:
+    """What each stage took: seconds on the clock (of its last attempt), sequences' passes, tokens, memory."""
+    gpus = len(machine["gpus"]) and machine["processes"]
+    rows = {}
+    for name, stage in stages.items():
+        hours = round(stage["seconds"] * gpus / 3600, 4)
+        rows[name] = {"key": stage["key"], "seconds": stage["seconds"], "gpu_hours": hours, **stage["cost"]}
+    return rows
+
+
+def task_sources(recipe: Asked, settings: EvalSettings) -> dict[str, Any]:
     """Where the problems of each task come from: file, revision and sha256, and which of them are asked."""
     from lift_harness.pipeline.evaluation import evaluations
     from lift_harness.tasks.catalog import task_config
     from lift_harness.tasks.data import SOURCES
 
-    if recipe.eval is None:
-        return {}
     sources = {}
-    for task in {task: None for run in evaluations(recipe, recipe.eval) for task in run.tasks}:
+    for task in {task: None for run in evaluations(recipe, settings) for task in run.tasks}:
         config = task_config(task)
         source = config.get("dataset_kwargs", {}).get("source")
         sources[task] = SOURCES[source].manifest() if source else {"generated": config["benchmark"]}
         if source and SOURCES[source].drawn:
-            sources[task]["subset"] = recipe.eval.subset
+            sources[task]["subset"] = settings.subset
     return sources

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from math import ceil
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rich.table import Table
 
@@ -18,8 +18,12 @@ from lift_harness.budget.memory import Memory, Training, decoding_memory, most_r
 from lift_harness.budget.operations import decoding_operations, scoring_operations, training_operations
 from lift_harness.budget.shape import Shape, shape_of, weight_bytes
 from lift_harness.budget.verdict import duration, fits, training_verdict, verdict
-from lift_harness.console import Console
+from lift_harness.console import Console, titled
 from lift_harness.pipeline.schema import EvalSettings, Method, NewModel, Recipe
+
+if TYPE_CHECKING:
+    from lift_harness.pipeline.evaluation import Evaluation
+    from lift_harness.tasks.protocol import ProtocolTask
 
 CHARACTERS = 3  # a token of a prompt, about
 
@@ -92,14 +96,14 @@ def show_plan(
     console = console or Console()
     where = Where(machine(on, nproc), strategy)
     stages = list(plan(recipe, only, where))
-    table = Table(title=f"{recipe.name}: {recipe.description}", title_justify="left")
+    table = Table()
     for column in ("stage", "what", "items", "passes", "time", "memory"):
         right = column in ("items", "passes", "time")
         table.add_column(column, justify="right" if right else "left", overflow="fold")
     for stage in stages:
         counts = (f"{stage.items:,}", f"{stage.passes:,}")
         table.add_row(stage.where, stage.note, *counts, duration(stage.seconds), stage.verdict)
-    console.print(table)
+    console.print(titled(f"{recipe.name}: {recipe.description}", table))
     for line in summary(stages, where):
         console.print(line, soft_wrap=True, highlight=False)
     hours = [method.gpu_hours for method in recipe.methods if method.gpu_hours is not None]
@@ -172,6 +176,12 @@ def lengths_of(examples: Any, pad_to: int | None) -> Lengths:
     return Lengths(len(examples), mean, response, longest, longest - min(prompts))
 
 
+def packed(texts: Lengths, together: int, width: int) -> Lengths:
+    """The lengths of rows of a width that hold so many examples each."""
+    response = texts.response * together
+    return Lengths(ceil(texts.rows / together), width, response, width, ceil(response))
+
+
 def training_stage(
     recipe: Recipe,
     method: Method,
@@ -186,13 +196,17 @@ def training_stage(
     step = settings.batch_size * settings.gradient_accumulation_steps * on.count
     steps = settings.max_steps or ceil(ceil(texts.rows / step) * settings.epochs)
     rows = steps * step if settings.max_steps else round(texts.rows * settings.epochs)
+    together = 1  # examples in a row
+    if settings.pack_to:  # about: they do not fill it to its end
+        together = max(1, int(settings.pack_to // texts.mean))
+        rows, texts = ceil(rows / together), packed(texts, together, settings.pack_to)
     cost = objective.passes
     trained, scored = cost
     if shape.block_size is not None:  # the clean text is a pass too, and one for each that cannot share it
         trained += 1
         scored += scored * bool(settings.lora and settings.lora.dropout)
     how = Training(
-        rows=ceil(settings.batch_size * cost.trained),
+        rows=ceil(ceil(settings.batch_size / together) * cost.trained),
         length=texts.longest,
         supervised=texts.longest_response,
         accumulated=settings.gradient_accumulation_steps > 1,
@@ -234,29 +248,30 @@ def evaluation_stage(recipe: Recipe, settings: EvalSettings, shape: Shape, where
     from lift_harness.tasks.catalog import decoding_settings
 
     items, passes, tokens, notes = 0, 0, 0, []
-    model = None if isinstance(recipe.model, NewModel) else without_weights.shape_of(recipe.model)
+    model = None
+    if not isinstance(recipe.model, NewModel):
+        model = without_weights.shape_of(recipe.model, **recipe.loading)
     shape, on = replace(shape, dtype_bytes=loaded_bytes(settings, shape)), where.machine
     flops, seconds, needed = 0.0, 0.0, []
     weaker = spelled({name: value for name, value in settings.model_args.items() if name in SETTINGS})
     for run in evaluations(recipe, settings):
         for task in load_tasks(run, settings):
-            docs = task.count(run.limit)
+            docs, answers = answers_of(task, run)
             own = decoding_settings(task.task_name)
             decoding = (
                 DecodingConfig.of(own, weaker, run.gen_kwargs)
                 if model is None
                 else settings_for(model, weaker, run.gen_kwargs, task=own)
             )
-            answers = docs * (run.samples or task.config.repeats)
             first = range(min(docs, 8))
             characters = sum(len(task.doc_to_text(task.eval_docs[i])) for i in first) / len(first)
             prompt = characters / CHARACTERS
             items += docs
-            passes += answers * decoding.steps
-            tokens += round(answers * decoding.steps * (prompt + decoding.gen_length))
+            passes += answers * decoding.most_passes
+            tokens += round(answers * decoding.most_passes * (prompt + decoding.gen_length))
             operations = answers * decoding_operations(shape, decoding, prompt)
             batch, memory = decoding_batch(shape, settings.batch_size, decoding, prompt, on)
-            calls = answers * decoding.steps / batch
+            calls = answers * decoding.most_passes / batch
             weights = shape.parameters.total * shape.dtype_bytes
             flops += operations
             seconds += on.seconds(operations, calls, shape.layers, calls * weights)
@@ -277,6 +292,12 @@ def evaluation_stage(recipe: Recipe, settings: EvalSettings, shape: Shape, where
         verdict=verdict(most, on, remedy),
         seconds=seconds if fits(most, on) else None,
     )
+
+
+def answers_of(task: ProtocolTask, run: Evaluation) -> tuple[int, int]:
+    """How many problems of a task a run asks, and how many answers."""
+    docs = task.count(run.limit)
+    return docs, docs * (run.samples or task.config.repeats)
 
 
 def decoding_batch(
@@ -315,5 +336,5 @@ def recipe_shape(recipe: Recipe, tokenizer: Any) -> Shape:
         with torch.device("meta"):
             return shape_of(MODEL_CLASSES[made.model_type](made), dtype_bytes=4)
     folder = find_folder(recipe.model, weights=False)
-    config, empty = empty_model(folder, recipe.model)
+    config, empty = empty_model(folder, recipe.model, **recipe.loading)
     return shape_of(empty, weight_bytes(config, folder))

@@ -18,7 +18,7 @@ from rich.table import Table
 from rich.text import Text
 from torch import Tensor, nn
 
-from lift_harness.console import Console, visible
+from lift_harness.console import Console, titled, visible
 from lift_harness.errors import LiftError, did_you_mean
 from lift_harness.models.clean_text import CleanText
 from lift_harness.pipeline.data import block_size_of, method_examples, recipe_data, split_records
@@ -90,6 +90,7 @@ def preview(
     seed: int = 0,
     epoch: int = 0,
     pad_to: int | None = None,
+    pack_to: int | None = None,
     model: Any = None,
     block_size: int | None = None,
     plain: bool = False,
@@ -104,13 +105,14 @@ def preview(
         seed: of the recipe.
         epoch: whose noise; from 0.
         pad_to: as in training.
+        pack_to: as in training.
         model: to follow methods that ask it what to hide.
         block_size: of the model, where it is not given.
         plain: mark hidden tokens with brackets, not by colour.
     """
     if not 0 < t <= 1:
         raise LiftError(f"t={t} is not in (0, 1]: it is the share of the response that is hidden")
-    inputs = Collator(tokenizer.eos_token_id, pad_to)(examples)
+    inputs = Collator(tokenizer.eos_token_id, pad_to, pack_to)(examples)  # shown in rows of their own
     response, ids = inputs["labels"] != -100, inputs["example_id"]
     priority, padding = inputs.get("priority"), inputs.get("padding")
     batch = Batch(inputs["input_ids"], response, ids, tokenizer.mask_token_id, priority, padding)
@@ -160,7 +162,7 @@ def data_summary(data: Data, counts: TokenCounts, held_out: int = 0) -> Group:
         counts: of those that are trained on.
         held_out: records that are kept for validation.
     """
-    sources = Table("source", "from", "rows", "left out", "examples", title="Training data")
+    sources = Table("source", "from", "rows", "left out", "examples")
     for part in data.sources:
         origin = ", ".join(f"{key} {value}" for key, value in part.origin.items() if value not in (None, {}))
         left_out = ", ".join(f"{count} {name}" for name, count in part.dropped.items() if count) or "none"
@@ -182,7 +184,7 @@ def data_summary(data: Data, counts: TokenCounts, held_out: int = 0) -> Group:
     if held_out:
         lines.append(f"for validation: {held_out:,} records")
     lines.append(f"sha256 {data.sha256}")
-    return Group(sources, lengths, *map(Text, lines))
+    return Group(titled("Training data", sources), lengths, *map(Text, lines))
 
 
 # ---------------------------------------------------------------- of a recipe
@@ -227,6 +229,7 @@ def preview_recipe(
         t=t,
         seed=recipe.seed,
         pad_to=settings.pad_to,
+        pack_to=settings.pack_to,
         model=model,
         block_size=block_size_of(recipe),
         plain=plain,
@@ -244,4 +247,4 @@ def whole_model(recipe: Recipe) -> Any:
 
     if not isinstance(recipe.model, str):
         raise LiftError(f"recipe {recipe.name!r} makes a new model; there is none to load yet")
-    return load_model(recipe.model, device="cpu")[0]
+    return load_model(recipe.model, device="cpu", **recipe.loading)[0]

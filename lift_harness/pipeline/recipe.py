@@ -15,6 +15,8 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from lift_harness.errors import LiftError, did_you_mean
 from lift_harness.files import DEPTH
 from lift_harness.papers import PAPERS
@@ -46,8 +48,13 @@ def place(reproduces: str) -> tuple[str, int]:
     return kind.removesuffix("s"), next((int(n) for n in re.findall(r"\d+", number)), 0)
 
 
-def load_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
-    """A recipe by name or file, with `key=value` overrides (dotted keys, YAML values).
+def load_recipe(name: str, overrides: Sequence[str] = (), values: Mapping[str, Any] | None = None) -> Recipe:
+    """A recipe by name or file.
+
+    Args:
+        name: of a recipe inside the package, or a file.
+        overrides: `key=value` each (dotted keys, YAML values).
+        values: what Python code changes: by dotted key, or a mapping that is merged as that of a file is.
 
     Raises:
         LiftError: no such recipe, unreadable YAML, an unknown key or a bad value.
@@ -55,10 +62,20 @@ def load_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
     raw = read(name)
     for override in overrides or ():
         apply_override(raw, override)
+    for key, value in (values or {}).items():
+        if isinstance(value, Mapping) and "." not in key:
+            raw = merged(raw, {key: value})
+        else:
+            set_value(raw, key, value, f"{key}={value!r}")
     recipe = validated(Recipe, expanded(raw, name), name)
     for method in recipe.methods:
         recipe.training_of(method)
     return recipe
+
+
+def recipe_text(recipe: Recipe) -> str:
+    """The recipe as resolved, every default spelled out, in YAML."""
+    return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
 def read(name: str, below: tuple[str, ...] = ()) -> dict[str, Any]:

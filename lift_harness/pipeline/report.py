@@ -10,23 +10,24 @@ from rich.table import Table
 
 from lift_harness.compare.comparison import compare
 from lift_harness.compare.render import as_markdown, as_rich, markdown_text
+from lift_harness.console import titled
 from lift_harness.pipeline.schema import EvalSettings, Recipe
 from lift_harness.results.rows import Row
 
 
-def score_tables(rows: Sequence[Row], width: int) -> RenderableType:
-    """The rows' values with their intervals for a terminal of that width."""
-    return as_rich(compare(rows, differences=False), width)
+def score_tables(rows: Sequence[Row], width: int, everything: bool = False) -> RenderableType:
+    """The rows' values with their intervals for a terminal of that width; `everything`: of all metrics."""
+    return as_rich(compare(rows, differences=False), width, everything)
 
 
-def times_table(stages: dict[str, Any]) -> Table:
+def times_table(stages: dict[str, Any]) -> RenderableType:
     """Wall time of each stage for the terminal."""
-    table = Table(title="wall time, seconds", title_justify="left")
+    table = Table()
     for column in ("method", "train", "eval"):
         table.add_column(column, justify="left" if column == "method" else "right")
     for name, row in time_rows(stages):
         table.add_row(name, *row)
-    return table
+    return titled("wall time, seconds", table)
 
 
 def time_rows(stages: dict[str, Any]) -> Iterator[tuple[str, list[str]]]:

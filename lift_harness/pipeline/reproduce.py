@@ -69,6 +69,10 @@ def read_run(folder: Path) -> dict[str, Any]:
             raise LiftError(
                 f"{folder}: no readable {name}.json ({error}); give the folder of a finished train-eval run"
             ) from error
+    if isinstance(run["manifest"], dict) and "sweep" in run["manifest"]:
+        raise LiftError(
+            f"{folder} is a sweep; do it again with lift-harness sweep {folder}/recipe.yaml --output ..."
+        )
     mappings = all(isinstance(one, dict) for one in run.values())
     missing = {"recipe", "code", "packages", "hardware"} - set(run["manifest"] if mappings else ())
     if missing:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from lift_harness.errors import LiftError, did_you_mean
+from lift_harness.tasks import presets
 from lift_harness.tasks.data import DEFAULT_SUBSET
 from lift_harness.tasks.wording import read_prompts
 from lift_harness.training.settings import DataSource, LoraSettings, Strict, TrainSettings
@@ -22,10 +23,10 @@ class NewModel(Strict):
     In LLaDA's format, or with a block size, for block diffusion, in SDAR's.
     """
 
-    d_model: int = Field(128, ge=32, le=2**15, multiple_of=32)
-    n_layers: int = Field(4, ge=1, le=1000)
-    mlp_hidden_size: int = Field(512, ge=1, le=2**17)
-    block_size: int | None = Field(None, ge=1, description="null: bidirectional")
+    d_model: int = Field(128, ge=32, le=2**15, multiple_of=32, description="width")
+    n_layers: int = Field(4, ge=1, le=1000, description="depth")
+    mlp_hidden_size: int = Field(512, ge=1, le=2**17, description="width inside of a layer's MLP")
+    block_size: int | None = Field(None, ge=1, description="tokens a block; null: bidirectional")
 
     @property
     def shape(self) -> dict[str, int]:
@@ -38,14 +39,16 @@ class ObjectiveSettings(BaseModel):
 
     model_config = ConfigDict(extra="allow")
 
-    name: str
+    name: str = Field(description="of the objective (lift-harness settings objective)")
 
 
 class Method(Strict):
     """One row of the results: an objective, and what it trains differently from the others."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][\w.+-]*$", description="names a folder")
-    objective: ObjectiveSettings
+    objective: ObjectiveSettings = Field(
+        description="its name, and its options beside it: {name: lift, H: 3}"
+    )
     training: dict[str, Any] = Field({}, description="overrides of the recipe's training settings")
     gpu_hours: float | None = Field(
         None, ge=0, description="of an H100, expected; the paper's where it has it"
@@ -69,17 +72,22 @@ class EvalSettings(Strict):
     of the other tasks from `samples` answers at `temperature` to the first `sample_limit` problems.
     """
 
+    preset: str | None = Field(
+        None, description="a published protocol by name (docs/presets.md); without `tasks`: its tasks"
+    )
     tasks: list[str] = Field(
         ["lift_sudoku_mini", "lift_countdown_mini"],
         min_length=1,
-        description="tasks or groups; gsm8k@512: with that gen_length, and half as many steps",
+        description="tasks or groups; gsm8k@512: with that gen_length, at the model's pace",
     )
     limit: int | None = Field(None, ge=1, description="problems a task; null: all")
     samples: int = Field(8, ge=0, description="answers a problem for pass@k; 0: no pass@k")
     sample_limit: int | None = Field(None, ge=1, description="problems a task for pass@k; null: as `limit`")
-    temperature: float = Field(0.7, gt=0)
-    num_fewshot: int = Field(0, ge=0, description="worked examples before each question (docs/tasks.md)")
-    batch_size: int | str = "auto"
+    temperature: float = Field(0.7, gt=0, description="of the answers for pass@k")
+    num_fewshot: int = Field(
+        0, ge=0, description="worked examples before each question (docs/tasks.md); 0: the preset's or task's"
+    )
+    batch_size: int | str = Field("auto", description="requests in a pass; auto: what memory admits")
     gen_kwargs: dict[str, Any] = Field({}, description="decoding settings, over those of the protocol")
     model_args: dict[str, Any] = Field({}, description="of lift_dlm: loading, and weaker decoding settings")
     prompts: dict[str, Any] | None = Field(
@@ -87,6 +95,14 @@ class EvalSettings(Strict):
     )
     subset: Literal["d1", "lift", "all"] = Field("d1", description="whose draw of the Sudoku puzzles")
     traces: int = Field(16, ge=0, description="problems a task whose decoding is kept step by step")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _the_presets_tasks(cls, given: Any) -> Any:
+        if not isinstance(given, dict) or given.get("preset") is None:
+            return given
+        names = presets.preset(given["preset"]).names()
+        return {"tasks": names, **given}
 
     @field_validator("prompts", mode="before")
     @classmethod
@@ -96,7 +112,7 @@ class EvalSettings(Strict):
     @field_validator("model_args")
     @classmethod
     def _not_the_recipes(cls, model_args: dict[str, Any]) -> dict[str, Any]:
-        for name in ("pretrained", "peft", "batch_size", "response_cache"):
+        for name in ("pretrained", "peft", "batch_size", "response_cache", "block_size"):
             if name in model_args:
                 raise ValueError(f"{name} is set by the recipe and the run; leave it out")
         return model_args
@@ -104,7 +120,8 @@ class EvalSettings(Strict):
     @property
     def metadata(self) -> dict[str, Any]:
         """What is said to the tasks, as `--metadata` says it to lm-eval's command line."""
-        said = {"prompts": self.prompts, "subset": self.subset if self.subset != DEFAULT_SUBSET else None}
+        subset = self.subset if self.subset != DEFAULT_SUBSET else None
+        said = {"preset": self.preset, "prompts": self.prompts, "subset": subset}
         return {name: value for name, value in said.items() if value is not None}
 
 
@@ -113,19 +130,22 @@ FILES = ("recipe.yaml", "results.json", "manifest.json", "report.md", "report.ht
 
 
 class Recipe(Strict):
-    """A whole experiment."""
+    """A whole experiment. A file may also have `base`, `select` and `sweep` (docs/runs.md)."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][\w.-]*$", description="names the default output folder")
     description: str = Field("", description="a line; made from the recipe, if it has none")
     reproduces: str = Field("", description='a paper and its tables, e.g. "LIFT, tables 1 and 3"')
-    seed: int = Field(0, ge=0, lt=2**31)
+    seed: int = Field(0, ge=0, lt=2**31, description="of the split, a new model, and the first training")
     seeds: int = Field(1, ge=1, le=1000, description="trainings of each method: with seed, seed + 1, ...")
-    model: str | NewModel = "lift-tiny"
-    data: list[DataSource] = Field(min_length=1)
+    model: str | NewModel = Field(
+        "lift-tiny", description="folder, Hub id, the package's, or a new one's shape"
+    )
+    block_size: int | None = Field(None, ge=1, description="of a model whose files name none (dllm's BD3LM)")
+    data: list[DataSource] = Field(min_length=1, description="what is trained on, together")
     validation: float = Field(0, ge=0, description="share of the data, or a count, that is not trained on")
-    training: TrainSettings = TrainSettings()
-    methods: list[Method] = Field(min_length=1, max_length=METHODS)
-    eval: EvalSettings | None = EvalSettings()
+    training: TrainSettings = Field(TrainSettings(), description="optimisation")
+    methods: list[Method] = Field(min_length=1, max_length=METHODS, description="what is compared")
+    eval: EvalSettings | None = Field(EvalSettings(), description="null: no evaluation")
 
     @model_validator(mode="after")
     def _names_differ(self) -> Recipe:
@@ -147,9 +167,20 @@ class Recipe(Strict):
         return self
 
     @model_validator(mode="after")
+    def _blocks_of_a_checkpoint(self) -> Recipe:
+        if self.block_size is not None and isinstance(self.model, NewModel):
+            raise ValueError(f"block_size={self.block_size}: of a new model it is model.block_size")
+        return self
+
+    @model_validator(mode="after")
     def _described(self) -> Recipe:
         self.description = self.description or made_title(self)
         return self
+
+    @property
+    def loading(self) -> dict[str, Any]:
+        """How its checkpoint is loaded: arguments of `load_model`."""
+        return {} if self.block_size is None else {"block_size": self.block_size}
 
     def training_of(self, method: Method) -> TrainSettings:
         """The training settings of one method."""
@@ -219,6 +250,7 @@ def _meant(kind: type[BaseModel], path: list[str]) -> str:
     """What an unknown key may have been meant as: one of its section, or one of that name in another."""
     section = ".".join(part for part in path[:-1] if not part.isdigit())
     own = (SECTIONS.get(section, kind) if kind is Recipe else kind).model_fields
-    places = [place for place, part in SECTIONS.items() if path[-1] in part.model_fields]
+    sections = SECTIONS if kind in SECTIONS.values() else {}
+    places = [place for place, part in sections.items() if path[-1] in part.model_fields]
     elsewhere = [f"{place}.{path[-1]}" if place else path[-1] for place in places]
     return f"did you mean {' or '.join(elsewhere)}?" if elsewhere else did_you_mean(path[-1], own)

@@ -12,20 +12,22 @@ import hashlib
 import json
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from lift_harness.errors import LiftError
+from lift_harness.errors import LiftError, Stopped
 from lift_harness.files import damage, listing, read_json, write_json, write_whole
 from lift_harness.pipeline.display import Display
 from lift_harness.results.lock import clear, contents
 
-Progress = Callable[..., None]  # progress(done, total, note="")
+Progress = Callable[..., None]  # progress(done, total, note="", kept=False), see `Display.stage`
 Work = Callable[[Path, Progress], dict[str, Any]]  # -> {"result": ..., "cost": {...}}
 KEY = "key"
 RESPONSES = "responses.sqlite"
 RECIPE = "recipe.yaml"
+CARD = "README.md"  # beside weights (`hub.card`)
 
 
 class Found(NamedTuple):
@@ -46,7 +48,7 @@ def stage_key(**parts: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def run_stage(folder: Path, kind: str, key: str, display: Display, label: str, work: Work) -> dict[str, Any]:
+def run_stage(folder: Path, kind: str, key: str, display: Display, name: str, work: Work) -> dict[str, Any]:
     """Do a stage, or take its record: {"key", "result", "cost", "seconds", "files", "checksum"}.
 
     Args:
@@ -54,19 +56,19 @@ def run_stage(folder: Path, kind: str, key: str, display: Display, label: str, w
         kind: "train" or "eval".
         key: of what it depends on.
         display: shows progress.
-        label: names it there.
+        name: of the stage, "METHOD/train".
         work: does it. It finds what an interrupted attempt with the same key left, and may go on from there.
     """
     record, place = folder / f"{kind}.json", folder / kind
     found: Found = display.ask(lambda: find_stage(folder, kind, key))
     if found.record:
-        display.skip(label)
+        display.skip(name)
         return found.record
     if found.damage:
-        display.redo(label, found.damage)
+        display.redo(name, found.damage)
     display.lead(lambda: begin(place, record, key))
     started = time.perf_counter()
-    with display.stage(label) as progress:
+    with display.stage(name) as progress:
         done = work(place, progress)
     done_record = {"key": key, **done, "seconds": round(time.perf_counter() - started, 1)}
     display.lead(lambda: write_record(record, done_record))
@@ -81,9 +83,13 @@ def write_record(file: Path, done: dict[str, Any]) -> None:
 
 
 def read_later(place: Path, result: dict[str, Any]) -> list[Path]:
-    """The files of a stage that others read: of a training its weights, else all but the responses."""
+    """The files of a stage that others read: of a training its weights, else all but the responses.
+
+    Not their card, which is for people, who may go on writing it.
+    """
     if "checkpoint" in result:
-        return [file for file in (place / result["checkpoint"]).rglob("*") if file.is_file()]
+        files = (place / result["checkpoint"]).rglob("*")
+        return [file for file in files if file.is_file() and file.name != CARD]
     own = [path for path in place.rglob("*") if path.is_file()]
     return [path for path in own if path.name != KEY and not path.name.startswith(RESPONSES)]
 
@@ -161,3 +167,18 @@ def prepare_output(folder: Path, recipe_text: str, resume: bool, overwrite: bool
                 "another folder"
             )
     write_whole(resolved, recipe_text)
+
+
+@contextmanager
+def no_trace_of_bad_input(output: Path) -> Iterator[None]:
+    """Bad input that is found late, with nothing done yet, leaves no folder behind."""
+    there_before = contents(output)
+    try:
+        yield
+    except Stopped:
+        raise
+    except (LiftError, OSError):
+        kept = ("train.json", "eval.json", "checkpoint-*")
+        if not there_before and not any(any(output.rglob(name)) for name in kept):
+            clear(output, last=(RECIPE,))
+        raise

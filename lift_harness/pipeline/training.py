@@ -6,9 +6,10 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from lift_harness.files import give_usual_modes, read_json, write_json
+from lift_harness.files import give_usual_modes, read_json, write_json, write_whole
 from lift_harness.pipeline.schema import Method, NewModel, Recipe
-from lift_harness.pipeline.stages import Progress, stage_key
+from lift_harness.pipeline.stages import CARD, Progress, stage_key
+from lift_harness.results.layout import method_folder
 
 
 def check_training(recipe: Recipe) -> tuple[Any, dict[str, Any]]:
@@ -34,7 +35,7 @@ def check_training(recipe: Recipe) -> tuple[Any, dict[str, Any]]:
     else:
         folder = find_folder(recipe.model)
         check_weights(recipe.model, empty_model(folder, recipe.model)[1], read_headers(folder))
-        model = model_identity(folder, recipe.model)
+        model = {**model_identity(folder, recipe.model), **recipe.loading}
     check_settings(recipe, context)
     split_records(recipe, data.records)
     check_methods(recipe, data.records, tokenizer, context)
@@ -49,7 +50,7 @@ def training_key(recipe: Recipe, method: Method, seed: int, data: Any, model: di
         version=__version__,
         model=model,
         data=data.sha256,
-        validation=recipe.validation,
+        validation=recipe.validation or 0,  # the default's 0 is 0.0 in a recipe that was written and read
         recipe_seed=recipe.seed,  # of the split, and of a new model
         objective=method.objective.model_dump(),
         training=recipe.training_of(method).model_dump(),
@@ -66,6 +67,7 @@ def train_method(
         {"result": {"checkpoint" (folder), "sha256" of its weights, "parameters", "loss" and "eval_nelbo"
         (histories), "data" (counts)}, "cost": {"forward_passes" (of sequences), "tokens", ...}}.
     """
+    from lift_harness.hub.card import Training, card
     from lift_harness.models.identity import weights_hash
     from lift_harness.pipeline.data import method_examples, split_records
     from lift_harness.pipeline.hardware import peak_memory
@@ -87,13 +89,15 @@ def train_method(
         settings,
         folder,
         seed,
-        [show_training(progress)],
+        [show_training(progress, len(validation))],
         validation=validation,
         resume=True,  # what is there has the same key
+        tracked=tracked(recipe, method, seed, folder),
     )
     kind, ranks = "adapter" if settings.lora else "checkpoint", Ranks(None)
     if ranks.rank == 0:
         save_weights(model, tokenizer, folder / kind, recipe.model)
+        write_whole(folder / kind / CARD, card(Training(recipe, method, seed)))
         if settings.save_total_limit is not None:
             checkpoints.remove_old(folder, keep=0, best=None)
     ranks.barrier()
@@ -107,6 +111,29 @@ def train_method(
     }
     passes = read_json(folder / "passes.json")
     return {"result": result, "cost": {**passes, "peak_memory_bytes": peak_memory()}}
+
+
+def tracked(recipe: Recipe, method: Method, seed: int, folder: Path) -> Any:
+    """What experiment trackers call a training: by its method and seed, in the group of the run's folder."""
+    from lift_harness.training.tracking import Tracked
+
+    name = method_folder(method.name, seed, recipe.seeds)
+    run = folder.resolve().parents[len(Path(name).parts)]
+    config = {"recipe": recipe.name, "method": method.name, "seed": seed, "base": str(recipe.model)}
+    return Tracked(name, run.name, {**config, "objective": method.objective.model_dump()})
+
+
+def training_work(recipe: Recipe, method: Method, records: int, with_blocks: bool) -> float:
+    """The work of a training on so many records, in forward passes of a row.
+
+    A backward pass counts as two; with adapters as one, since their base has no gradient. A model with blocks
+    passes over the clean text, too.
+    """
+    settings = recipe.training_of(method)
+    trained, scored = method.build_objective().passes
+    step = settings.batch_size * settings.gradient_accumulation_steps
+    rows = settings.max_steps * step if settings.max_steps else records * settings.epochs
+    return rows * ((trained + with_blocks) * (2 if settings.lora else 3) + scored)
 
 
 def trained_parameters(model: Any) -> int:
@@ -135,7 +162,7 @@ def base_model(recipe: Recipe, records: Any) -> tuple[Any, Any]:
         tokenizer = new_tokenizer(records)
         config = tiny_config(tokenizer, **recipe.model.shape)
         return MODEL_CLASSES[config.model_type](config), tokenizer
-    return load_model(recipe.model)
+    return load_model(recipe.model, **recipe.loading)
 
 
 def save_weights(model: Any, tokenizer: Any, folder: Path, base: str | NewModel) -> None:
@@ -151,7 +178,7 @@ def save_weights(model: Any, tokenizer: Any, folder: Path, base: str | NewModel)
 def save_adapter(model: Any, folder: Path, base: str | NewModel) -> None:
     """Write an adapter, its configuration the same on every machine."""
     model.save_pretrained(folder, save_embedding_layers=False)
-    (folder / "README.md").unlink(missing_ok=True)  # peft's unfilled model card
+    (folder / CARD).unlink(missing_ok=True)  # peft's, unfilled
     file = folder / "adapter_config.json"
     config = read_json(file)
     # The recipe's name of the base, not this machine's path; and a set in an order that does not vary.
@@ -170,8 +197,8 @@ def save_checkpoint(model: Any, tokenizer: Any, folder: Path) -> None:
         write_json(file, {**config, "tokenizer_class": "PreTrainedTokenizerFast"})
 
 
-def show_training(progress: Progress) -> Any:
-    """A Trainer callback that reports optimiser steps and what was last logged."""
+def show_training(progress: Progress, validation: int) -> Any:
+    """A Trainer callback that reports optimiser steps, what was last logged, and validations as they go."""
     from transformers import TrainerCallback
 
     shown = {
@@ -184,6 +211,10 @@ def show_training(progress: Progress) -> Any:
 
     class Reporter(TrainerCallback):
         notes: dict[str, str] = {}
+        evaluated = 0
+
+        def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            progress(state.global_step, state.max_steps, kept=True)
 
         def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
             notes = {name: form.format(logs[name]) for name, form in shown.items() if name in (logs or {})}
@@ -191,5 +222,13 @@ def show_training(progress: Progress) -> Any:
 
         def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
             progress(state.global_step, state.max_steps, ", ".join(self.notes.values()))
+
+        def on_prediction_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            self.evaluated += 1
+            of = len(range(args.process_index, validation, args.world_size))  # this process's
+            progress(state.global_step, state.max_steps, f"validation {self.evaluated}/{of}")
+
+        def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            self.evaluated = 0
 
     return Reporter()

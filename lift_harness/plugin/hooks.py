@@ -173,7 +173,11 @@ def rename_tasks(evaluator: Any) -> None:
             from lift_harness.lm.before_loading import check_call
 
             check_call(call.arguments)
-        return original(*call.args, **call.kwargs)
+        results = original(*call.args, **call.kwargs)
+        config = (results or {}).get("config", {})  # only one of several processes has results
+        if "model_device" in config:  # lm-eval writes down what was asked for, by default cuda:0
+            config["device"] = config["model_device"]
+        return results
 
 
 def is_lift_dlm(model: Any) -> bool:

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import difflib
 import logging
+import re
 from collections.abc import Iterable, Mapping
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from lift_harness.errors import did_you_mean
@@ -70,6 +73,22 @@ def not_found(names: Iterable[str], known: Iterable[str]) -> str:
         near = difflib.get_close_matches(name, everything, n=3)
         lines.append(f"no task {name!r}: {did_you_mean(name, near or own)}")
     return "; ".join(lines)
+
+
+def is_stock(name: str) -> bool:
+    """Whether a file of lm-eval's own defines a task, a group or a tag of that name.
+
+    Looked up in the text of its files, which takes a second: the index of all of them takes ten.
+    """
+    found = find_spec("lm_eval")
+    places = found.submodule_search_locations if found else None
+    key = rb"[\"']?(?:task|group|tag)[\"']?:[ \t]*"
+    word = re.escape(name.encode())
+    line = re.compile(
+        rb"^[ \t]*(?:-[ \t]*)?(?:" + key + rb")?[\"']?" + word + rb"[\"']?[ \t]*(?:#.*)?\r?$", re.M
+    )
+    files = (file for place in places or () for file in Path(place, "tasks").rglob("*.yaml"))
+    return any(line.search(file.read_bytes()) for file in files)
 
 
 def _bare_names(asked: list[Any], include_path: Any) -> dict[str, str]:

@@ -21,11 +21,12 @@ def header(run: Run, problems: Sequence[Problem]) -> dict[str, Any]:
     folder = run.folder.resolve().name
     name = run.recipe.get("name") or run.results.get("recipe") or folder
     commands = []
-    if run.manifest:
+    if run.manifest and not run.is_sweep:
         commands.append(("run it again and compare every number", f"lift-harness reproduce {quote(folder)}"))
     if run.recipe_text:
         again = f"{quote(folder + '/recipe.yaml')} --output {quote(folder + '-again')}"
-        commands.append(("run it again", f"lift-harness train-eval {again}"))
+        command = "sweep" if run.is_sweep else "train-eval"
+        commands.append(("run it again", f"lift-harness {command} {again}"))
     commands.append(("make this page again", f"lift-harness report {quote(folder)}"))
     return {
         "name": Cut(200)(str(name)),
@@ -45,7 +46,8 @@ def known(facts: Iterator[Fact]) -> list[Fact]:
 def facts(run: Run, problems: Sequence[Problem]) -> Iterator[Fact]:
     """What everybody wants to know."""
     yield "model", model(run)
-    yield "methods", ", ".join(row for row in run.names if row != "base")
+    what = "settings" if run.is_sweep else "methods"
+    yield what, ("; " if run.is_sweep else ", ").join(row for row in run.names if row != "base")
     yield "seeds", seeds(run)
     counts = Counter(problem.task for problem in problems)
     yield "problems", ", ".join(f"{task} {n:,}" for task, n in counts.items())
@@ -61,7 +63,7 @@ def facts(run: Run, problems: Sequence[Problem]) -> Iterator[Fact]:
 def model(run: Run) -> str:
     """The base model with its revision."""
     of_manifest = mapping(run.manifest.get("model"))
-    name = of_manifest.get("name") or run.recipe.get("model") or ""
+    name = of_manifest.get("name") or run.recipe.get("model") or run.manifest.get("model") or ""
     revision = of_manifest.get("revision")
     return flat(name) + (f", revision {revision}" if revision else "")
 
@@ -84,10 +86,11 @@ def seeds(run: Run) -> str:
 
 def protocol(run: Run) -> str:
     """How many answers a problem."""
-    settings = mapping(run.recipe.get("eval"))
+    settings = run.recipe if run.is_sweep else mapping(run.recipe.get("eval"))
     if not settings:
         return ""
-    text = "acc from one answer a problem under each task's own settings"
+    whose = "each row's" if run.is_sweep else "each task's own"
+    text = f"acc from one answer a problem under {whose} settings"
     samples = settings.get("samples")
     if isinstance(samples, int) and samples > 1:
         text += f"; pass@k from {samples} answers at temperature {settings.get('temperature')}"

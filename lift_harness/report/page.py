@@ -14,6 +14,7 @@ from typing import Any
 from lift_harness import __version__
 from lift_harness.errors import LiftError
 from lift_harness.files import check_writable, write_whole
+from lift_harness.report.against import baselines, compared, differences, speeds
 from lift_harness.report.answers import read_problems
 from lift_harness.report.breakdown import breakdowns, by_generation_length
 from lift_harness.report.embed import Cut, browser, encode, size
@@ -28,7 +29,19 @@ from lift_harness.results.metrics import about, in_order
 PARTS = Path(__file__).parent / "template"
 STYLES = ("colours", "text", "plots", "browser", "media")
 SCRIPTS = (
-    *("dom", "scale", "plot", "numbers", "figures", "curves", "summary", "browser", "answers", "replay"),
+    *(
+        "dom",
+        "scale",
+        "plot",
+        "numbers",
+        "figures",
+        "curves",
+        "against",
+        "summary",
+        "browser",
+        "answers",
+        "replay",
+    ),
     "main",
 )
 MAX_BYTES = 14_000_000
@@ -69,7 +82,8 @@ def page_data(folder: Path) -> dict[str, Any]:
     """
     run = read_run(folder)
     problems = read_problems(run)
-    tables = summary(run)
+    comparison = compared(run)
+    tables = summary(run, comparison)
     metrics = in_order(chain.from_iterable(tables.values()))
     data: dict[str, Any] = {
         "rows": run.names,
@@ -77,9 +91,13 @@ def page_data(folder: Path) -> dict[str, Any]:
         "tasks": run.tasks,
         "metrics": [[metric, about(metric)] for metric in metrics],
         "summary": tables,
+        "baselines": baselines(run),
+        "sweep": run.is_sweep,
+        "differences": differences(comparison),
+        "speeds": speeds(run, comparison),
         "passk": pass_curves(run),
-        "costs": costs(run),
-        "training": training(run),
+        "costs": {} if run.is_sweep else costs(run),
+        "training": [] if run.is_sweep else training(run),
         "breakdowns": [*by_generation_length(tables), *breakdowns(run, problems)],
         "frequency": frequencies(run),
         "header": header(run, problems),
@@ -111,11 +129,16 @@ def leave_out(data: dict[str, Any], budget: int) -> Iterator[str]:
 
 def render(data: dict[str, Any]) -> str:
     """The page as HTML."""
-    script = "(function () {\n'use strict';\n" + "\n".join(read(f"{name}.js") for name in SCRIPTS) + "\n})();"
+    return document(data["header"]["name"], data, SCRIPTS)
+
+
+def document(title: str, data: dict[str, Any], scripts: Sequence[str]) -> str:
+    """A page of that data, drawn by these scripts of the template."""
+    script = "(function () {\n'use strict';\n" + "\n".join(read(f"{name}.js") for name in scripts) + "\n})();"
     style = "\n".join(read(f"{name}.css") for name in STYLES)
     parts = {
         # Half a surrogate pair has no UTF-8, a NUL no place in HTML.
-        "title": html.escape("".join(c if c.isprintable() else "\ufffd" for c in data["header"]["name"])),
+        "title": html.escape("".join(c if c.isprintable() else "\ufffd" for c in title)),
         "version": html.escape(__version__),
         "style": style,
         "theme": read("theme.js"),

@@ -38,6 +38,11 @@ class Run:
     notes: Notes
 
     @property
+    def is_sweep(self) -> bool:
+        """Whether its rows are decoding settings, in the place of methods."""
+        return "sweep" in self.results or "grid" in self.recipe
+
+    @property
     def names(self) -> list[str]:
         """The names of the rows."""
         return [row.name for row in self.rows]

@@ -6,22 +6,22 @@ from collections.abc import Sequence
 from statistics import fmean
 from typing import Any
 
+from lift_harness.compare.comparison import Comparison
 from lift_harness.report.run import Arm, Run
 from lift_harness.results.logs import mapping, number, read_object
 from lift_harness.results.metrics import kind_of
-from lift_harness.results.scores import Cell, metrics_of, on_task
+from lift_harness.results.scores import Cell, on_task
 
 
-def summary(run: Run) -> dict[str, Any]:
-    """{task: {metric: {"rows": {row: `shown`}, "best": row or None}}}."""
+def summary(run: Run, comparison: Comparison | None) -> dict[str, Any]:
+    """{task: {metric: {"rows": {row: `shown`}, "best": row or None}}}, in the order of the run's tasks."""
     tables: dict[str, Any] = {}
+    if comparison is None:
+        return tables
     for task in run.tasks:
-        rows = on_task(run.rows, task)
-        for row in rows:
-            run.notes.add(*row.contradictions())
-        for metric in metrics_of(rows):
-            cells = list(filter(None, (row.cell(metric) for row in rows)))
-            if cells:
+        for metric in comparison.tasks.get(task, ()):
+            known = (comparison.cells.get((row, task, metric)) for row in run.names)
+            if cells := list(filter(None, known)):
                 table = {"rows": {cell.row: shown(cell) for cell in cells}, "best": best(cells)}
                 tables.setdefault(task, {})[metric] = table
     return tables

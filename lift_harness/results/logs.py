@@ -127,7 +127,9 @@ class Evaluation:
         n_items: problems, None: not known.
         n_total: problems of the whole task.
         settings: {"decoding": {...}, "generation": {...}, "dtype", "instruction", "question" (its template),
-            "subset", "version", "fewshot", "sandbox"}, each only where it is known.
+            "subset", "preset", "version", "fewshot", "sandbox", "weights"}, each only where it is known.
+        statistics: what its answers took: {"requests", "forward_passes", "tokens"} of this task, and
+            "tokens_per_second" of the lm-eval run that it was part of, each only where it is known.
         made: what `scores` has computed from the items, once they are there.
     """
 
@@ -140,6 +142,7 @@ class Evaluation:
     n_items: int | None = None
     n_total: int | None = None
     settings: dict[str, Any] = field(default_factory=dict)
+    statistics: dict[str, float] = field(default_factory=dict)
     made: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
 
     @cached_property

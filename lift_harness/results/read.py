@@ -10,6 +10,7 @@ from lift_harness.errors import LiftError
 from lift_harness.results.aggregates import model_of, read_results
 from lift_harness.results.layout import ONE
 from lift_harness.results.logs import LOG, Evaluation, Notes, mapping, read_items, read_object
+from lift_harness.results.names import name_by_settings, name_rows
 from lift_harness.results.rows import ResultsFile, Row, newest, results_files, run_rows
 from lift_harness.yaml_values import read_yaml
 
@@ -17,13 +18,16 @@ UNNAMED = "answers"  # the task of logs that do not say which they are of
 MAKES = "give a run folder of train-eval, an lm-eval output folder, a results_*.json or a *.scored.jsonl"
 
 
-def load(paths: Iterable[str | Path], names: Mapping[str, str | Path] | None = None) -> list[Row]:
+def load(
+    paths: Iterable[str | Path], names: Mapping[str, str | Path] | None = None, *, by_settings: bool = False
+) -> list[Row]:
     """The rows of a comparison, in the order of the paths.
 
     Args:
         paths: run folders, folders of them, lm-eval output folders, results_*.json, sample logs.
         names: name -> path: what to call the row, or to put before its rows' names. A path that is not among
             `paths` is added.
+        by_settings: call rows without such a name, and not of a run, by the settings in which they differ.
 
     Raises:
         LiftError: a path is not there, or holds nothing that can be compared, or has two names.
@@ -38,8 +42,10 @@ def load(paths: Iterable[str | Path], names: Mapping[str, str | Path] | None = N
     if not wanted:
         raise LiftError(f"nothing to compare; {MAKES}")
     rows: list[Row] = []
+    unnamed: list[Row] = []
     for path in wanted:
         of_path = rows_of(path)
+        unnamed += [row for row in of_path if path not in called and not row.folders]
         if path in called:
             for row in of_path:
                 row.name = called[path] if len(of_path) == 1 else f"{called[path]}/{row.name}"
@@ -47,6 +53,8 @@ def load(paths: Iterable[str | Path], names: Mapping[str, str | Path] | None = N
     for path in wanted:
         if given.count(path) > 1:
             rows[0].notes.add(f"{path} is named {given.count(path)} times; its rows are here once")
+    if by_settings:
+        name_by_settings(unnamed)
     name_rows(rows)
     name_tasks(rows)
     return rows
@@ -191,29 +199,6 @@ def read_recipe(file: Path, notes: Notes) -> dict[str, Any]:
 
 
 # ---------------------------------------------------------------- names
-
-
-def name_rows(rows: Sequence[Row]) -> None:
-    """Unique names: as they are, with as much of the path before them as makes them differ."""
-    own = [row.name for row in rows]
-    for depth in range(1, 4):  # RUN/METHOD, PARENT/RUN/METHOD, ...
-        names = [row.name for row in rows]
-        for row, name in zip(rows, own, strict=True):
-            if names.count(row.name) > 1:
-                row.name = "/".join([*folder_of(row).parts[-depth:], name])
-    taken: set[str] = set()
-    for row in rows:
-        name, i = row.name, 2
-        while row.name in taken:
-            row.name, i = f"{name} ({i})", i + 1
-        taken.add(row.name)
-
-
-def folder_of(row: Row) -> Path:
-    """The folder that tells a row from another one of the same name."""
-    path = row.path.resolve()
-    same = path.name in (row.name, f"{row.name}.jsonl", f"{row.name}.scored.jsonl")
-    return path.parent if same or path.is_file() else path
 
 
 def name_tasks(rows: Sequence[Row]) -> None:

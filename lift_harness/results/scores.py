@@ -31,11 +31,13 @@ class Published:
         value: a share.
         what: the conditions it was measured under that ours may not share.
         source: where it is published.
+        preset: the published protocol by name that ours was run under; "": by none.
     """
 
     value: float
     what: str
     source: str
+    preset: str = ""
 
 
 @dataclass(frozen=True)

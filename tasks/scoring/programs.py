@@ -23,6 +23,7 @@ from lift_harness.tasks.sandbox import Program
 from lift_harness.tasks.scoring.tags import END_OF_TEXT, after, before, is_well_formed
 
 FENCE = re.compile(r"```[^\n`]*\n?")
+TESTS_A_SECOND = 10_000  # characters of tests for which a program gets another second of processor time
 
 _unisolated = False
 _passed: dict[Program, bool] = {}  # verdicts by program: each distinct answer is run once
@@ -136,6 +137,14 @@ def code_benchmark(
         prepare=partial(score_many, programs),
         parts=parts or {},
     )
+
+
+def cpu_seconds(tests: str) -> float:
+    """Seconds of processor time for a program with these tests.
+
+    The sandbox's limit and more where there are many: EvalPlus has up to a thousand for a function.
+    """
+    return sandbox.Limits.cpu_s + len(tests) // TESTS_A_SECOND
 
 
 def require_fields(doc: Doc, *fields: str) -> None:

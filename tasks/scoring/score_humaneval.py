@@ -1,4 +1,4 @@
-"""The verdict on a HumanEval answer: its program passes the tests or it does not."""
+"""The verdict on a HumanEval or HumanEval+ answer: its program passes the tests or it does not."""
 
 from __future__ import annotations
 
@@ -8,7 +8,13 @@ import textwrap
 from lift_harness.tasks import prompts
 from lift_harness.tasks.benchmarks import Doc
 from lift_harness.tasks.sandbox import Program
-from lift_harness.tasks.scoring.programs import Programs, code_benchmark, defines_one, require_fields
+from lift_harness.tasks.scoring.programs import (
+    Programs,
+    code_benchmark,
+    cpu_seconds,
+    defines_one,
+    require_fields,
+)
 
 
 def check(doc: Doc) -> None:
@@ -27,7 +33,8 @@ def program(doc: Doc, code: str) -> Program:
     code = textwrap.dedent(code)
     if not defines_one((name,), code):
         code = prompt[len(above) :] + textwrap.indent(code, "    ")
-    return Program(code, f"{doc['test']}\n\ncheck({name})\n", (name,), above)
+    tests = f"{doc['test']}\n\ncheck({name})\n"
+    return Program(code, tests, (name,), above, cpu_seconds(tests))
 
 
 BENCHMARK = code_benchmark(

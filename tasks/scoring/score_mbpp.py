@@ -1,4 +1,7 @@
-"""The verdict on an MBPP answer: its program passes the tests or it does not."""
+"""The verdict on an MBPP or MBPP+ answer: its program passes the tests or it does not.
+
+The question shows the tests of `test_list`; a row of MBPP+ has those and many more in `test`, which are run.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from lift_harness.errors import LiftError
 from lift_harness.tasks import prompts
 from lift_harness.tasks.benchmarks import Doc
 from lift_harness.tasks.sandbox import Program
-from lift_harness.tasks.scoring.programs import Programs, code_benchmark, require_fields
+from lift_harness.tasks.scoring.programs import Programs, code_benchmark, cpu_seconds, require_fields
 
 
 def check(doc: Doc) -> None:
@@ -22,8 +25,9 @@ def check(doc: Doc) -> None:
 
 def program(doc: Doc, code: str) -> Program:
     """A function with the tests that call it."""
-    tests = "\n".join(doc["test_list"])
-    return Program(textwrap.dedent(code), tests, names(doc), "\n".join(doc["test_imports"]))
+    tests = doc.get("test") or "\n".join(doc["test_list"])
+    context = "\n".join(doc["test_imports"])
+    return Program(textwrap.dedent(code), tests, names(doc), context, cpu_seconds(tests))
 
 
 def names(doc: Doc) -> tuple[str, ...]:

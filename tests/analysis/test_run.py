@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from support.checkpoints import DREAM, LLADA, write_checkpoint
+from support.families_reference import CONFIGS, write_family
 
 from lift_harness.analysis import sums
 from lift_harness.analysis.arguments import Options, find_token, parse_times
@@ -44,8 +45,11 @@ def checkpoint(tokenizer, tmp_path_factory):
 
     def folder(base):
         name = base["model_type"]
-        if name not in made:
-            made[name] = write_checkpoint(tmp_path_factory.mktemp(name), tokenizer, base)
+        folder = tmp_path_factory.getbasetemp() / f"{name}-base"
+        if name not in made and name in CONFIGS:
+            made[name] = write_family(folder, name, tokenizer)
+        elif name not in made:
+            made[name] = write_checkpoint(folder, tokenizer, base)
         return str(made[name])
 
     return folder
@@ -68,11 +72,17 @@ def read(file):
 # ---------------------------------------------------------------- the numbers
 
 
-def probabilities(model, ids, mask_id):
-    """float64 p of every token at every position, from whole logits; Dream's are one to the left."""
-    logits = model(torch.tensor([ids])).logits[0].double()
-    p = torch.softmax(logits, -1)
-    return torch.cat((p[:1], p[:-1])) if getattr(model, "logit_shift", 0) else p
+def probabilities(model, noised, whole):
+    """float64 p of every token at every position, from whole logits; Dream's are one to the left.
+
+    A model with blocks: block by block, after the clean text before it.
+    """
+    size, found = model.block_size or len(whole), []
+    for start in range(0, len(whole), size):
+        ids = whole[:start] + noised[start : start + size]
+        p = torch.softmax(model(torch.tensor([ids])).logits[0].double(), -1)
+        found.append((torch.cat((p[:1], p[:-1])) if model.logit_shift else p)[start:])
+    return torch.cat(found)
 
 
 def slow_account(model, examples, times, mask_id):
@@ -83,7 +93,7 @@ def slow_account(model, examples, times, mask_id):
         for t in times:
             noise = [float(keyed_uniform(SEED, 0, 1, example.id, i)) for i in range(len(example.response))]
             hidden = [len(example.prompt) + i for i, u in enumerate(noise) if u < t]
-            p = probabilities(model, [mask_id if i in hidden else x for i, x in enumerate(whole)], mask_id)
+            p = probabilities(model, [mask_id if i in hidden else x for i, x in enumerate(whole)], whole)
             for i in hidden:
                 found[t, whole[i]].append((number, float(p[i, whole[i]])))
                 found["all", whole[i]].append((number, float(p[i, whole[i]])))
@@ -102,7 +112,7 @@ def mean_and_error(pairs):
     return mean, math.sqrt(len(by_example) / (len(by_example) - 1) * squares) / len(pairs)
 
 
-@pytest.mark.parametrize("base", [LLADA, DREAM], ids=lambda base: base["model_type"])
+@pytest.mark.parametrize("base", [LLADA, DREAM, CONFIGS["sdar"]], ids=lambda base: base["model_type"])
 @torch.no_grad()
 def test_the_tables_are_those_of_a_slow_account(base, checkpoint, data, tmp_path):
     wanted = options(checkpoint(base), data, batch_tokens=100)

@@ -110,6 +110,29 @@ def test_a_model_with_blocks_is_scored_block_by_block(tmp_path, family):
     assert values.std(ddof=1) < 1.3 * np.mean([one.stderr for one in sampled])
 
 
+@pytest.mark.parametrize("family", ["sdar", "fast-dllm"])
+def test_rows_of_a_text_share_its_context(tmp_path, monkeypatch, family):
+    """Read once a pass; and a text depends neither on the others nor on how it is cut up."""
+    model = load_blocks(write_blocks(tmp_path, family))
+    asked, columns = texts([(26, 4), (9, 7), (3, 12), (16, 8), (17, 1)]), []
+    forward = model.hidden_states
+
+    def counting(ids, *args, **kwargs):
+        columns.append(ids.numel())
+        return forward(ids, *args, **kwargs)
+
+    monkeypatch.setattr(model, "hidden_states", counting)
+    for length, read in ((26, 24), (16, 16 - BLOCK * model.logit_shift)):
+        elbo(model, texts([(length, 4)]), mask_id=MASK)  # in 15 rows
+        assert sum(columns) == read + 15 * (length + 4 - read)
+        columns.clear()
+    together = elbo(model, asked, mask_id=MASK, mc_num=7)
+    for budget in (1, 60, 300):
+        found = elbo(model, asked, mask_id=MASK, mc_num=7, token_budget=budget)
+        for one, other in zip(found, together, strict=True):
+            assert one.value == pytest.approx(other.value, abs=1e-4) and one.rows == other.rows
+
+
 def test_samples_estimate_the_mean_over_all_orders(model):
     asked = texts([(3, 4), (9, 3)])
     exact = elbo(model, asked, mask_id=MASK)
@@ -202,17 +225,20 @@ def test_greedy_is_what_decoding_one_token_a_pass_gives(llada, reference, shift,
     assert found == truth and sorted(done) == list(range(len(asked)))
 
 
-def test_greedy_in_blocks_is_what_decoding_one_token_a_pass_gives(tmp_path):
-    model = load_blocks(write_blocks(tmp_path, "sdar")).double()
-    (text,) = texts([(6, 1)])
-    config = settings_for(model, dict(gen_length=10, schedule="sdar_static", early_stop=False))
-    (out,) = generate(model, [text.context], config, mask_id=MASK)  # to the end of the second block
-    targets = [tuple(out.ids)]
-    targets += [(*out.ids[:i], (out.ids[i] + 1) % MASK, *out.ids[i + 1 :]) for i in range(10)]
-    done = []
-    asked = [Text(text.context, target) for target in targets]
-    assert greedy_matches(model, asked, mask_id=MASK, on_done=done.append) == [True, *[False] * 10]
-    assert sorted(done) == list(range(11))
+@pytest.mark.parametrize("family", ["sdar", "fast-dllm"])
+def test_greedy_in_blocks_is_what_decoding_one_token_a_pass_gives(tmp_path, family):
+    """Fast-dLLM v2 knows a block's first token before the rest, which begins from it."""
+    model = load_blocks(write_blocks(tmp_path, family)).double()
+    asked, done = [], []
+    for text in texts([(6, 1), (8, 1), (3, 1), (12, 1)]):  # to the end of the third block
+        length = 3 * BLOCK - len(text.context)
+        config = settings_for(model, dict(gen_length=length, schedule="sdar_static", early_stop=False))
+        (out,) = generate(model, [text.context], config, mask_id=MASK)
+        targets = [tuple(out.ids)]
+        targets += [(*out.ids[:i], (out.ids[i] + 1) % MASK, *out.ids[i + 1 :]) for i in range(10)]
+        asked += [Text(text.context, target) for target in targets]
+    assert greedy_matches(model, asked, mask_id=MASK, on_done=done.append) == [True, *[False] * 10] * 4
+    assert sorted(done) == list(range(44))
 
 
 def test_the_surest_token_counts_not_another_that_is_right(model, reference):

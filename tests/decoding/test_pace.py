@@ -133,3 +133,77 @@ def test_a_block_that_was_asked_for_must_fit():
         DecodingConfig(gen_length=16, block_length=32)
     with pytest.raises(LiftError, match="gen_length=100 is not divisible by block_length=32"):
         DecodingConfig(gen_length=100)
+
+
+# ---- tokens_per_step
+
+
+@given(st.data(), st.integers(1, 48), st.integers(1, 12))
+def test_tokens_per_step_is_steps_for_any_length(data, block_length, blocks):
+    each = data.draw(st.sampled_from([n for n in range(1, block_length + 1) if block_length % n == 0]))
+    lengths = {"gen_length": block_length * blocks, "block_length": block_length}
+    config = DecodingConfig(**lengths, tokens_per_step=each)
+    assert config == DecodingConfig(**lengths, steps=block_length * blocks // each)
+    assert config.recorded == DecodingConfig(**lengths, steps=config.steps).recorded
+    longer = config.replace(gen_length=2 * block_length * blocks, block_length=block_length)
+    assert (longer.steps, longer.tokens_per_step) == (2 * config.steps, each)
+    (half,) = {
+        config.replace(steps=blocks).steps,
+        longer.replace(steps=2 * blocks).steps // 2,
+    }  # takes it back
+    assert half == blocks
+    assert config.most_passes == config.steps
+
+
+@given(st.integers(1, 40), st.integers(1, 80))
+def test_what_does_not_divide_a_block_is_refused_with_what_does(block_length, each):
+    if block_length % each == 0:
+        return
+    with pytest.raises(
+        LiftError, match=f"tokens_per_step={each} does not divide block_length={block_length}"
+    ) as e:
+        DecodingConfig(gen_length=block_length, block_length=block_length, tokens_per_step=each)
+    offered = int(str(e.value).rpartition(" ")[2])
+    assert block_length % offered == each % offered == 0
+    DecodingConfig(gen_length=block_length, block_length=block_length, tokens_per_step=offered)
+
+
+def test_of_steps_and_tokens_per_step_the_stronger_source_counts():
+    task = {"gen_length": 64, "steps": 32}
+    of = DecodingConfig.of
+    assert of(task, {"tokens_per_step": 4}).steps == 16
+    assert of(task, {"tokens_per_step": 4}, {"gen_length": 128}).steps == 32
+    assert of(task, {"tokens_per_step": 4}, {"steps": 8}).steps == 8
+    assert of(task, {"tokens_per_step": 4}, {"tokens_per_step": None}).steps == 32
+    for values in ({"steps": 32, "tokens_per_step": 2}, {"steps": 8, "tokens_per_step": 2}):
+        with pytest.raises(LiftError, match=r"steps=\d+ and tokens_per_step=2 both say the pace; give one"):
+            of(task, values)
+    for value in (0, -1, 1.5, "2", True):
+        with pytest.raises(LiftError, match="tokens_per_step=.* must be a whole number of at least 1"):
+            of(task, {"tokens_per_step": value})
+
+
+def test_tokens_per_step_is_a_setting_everywhere(lm, monkeypatch, capsys):
+    settings = {"gen_length": 64, "tokens_per_step": 4, "early_stop": False}
+    session = Session("tiny", *load_model("lift-tiny"))
+    session.set({"gen_length": 64, "steps": 32, "early_stop": False})
+    session.set({"tokens_per_step": 4})  # /set in a chat
+    prompt = session.raw_prompt("1+1=?")
+    passes = [session.answer(prompt).generation.forward_passes]
+    instance = Instance("generate_until", {}, ("1+1=?", {"until": [], **settings}), 0, metadata=("x", 0, 1))
+    lm.generate_until([instance], disable_tqdm=True)
+    passes.append(lm.counts["forward_passes"])
+    model_arg = LiftDLM(pretrained="lift-tiny", tokens_per_step=4)
+    instance = Instance(
+        "generate_until", {}, ("1+1=?", {"until": [], "gen_length": 64, "early_stop": False}), 0,
+        metadata=("x", 0, 1),
+    )  # fmt: skip
+    model_arg.generate_until([instance], disable_tqdm=True)
+    passes.append(model_arg.counts["forward_passes"])
+    words = ["--gen_kwargs", "gen_length=64,tokens_per_step=4,early_stop=false", "--raw", "--json"]
+    monkeypatch.setattr(sys, "argv", ["lift-harness", "generate", "1+1=?", *words])
+    with pytest.raises(SystemExit):
+        main()
+    shown = json.loads(capsys.readouterr().out)
+    assert [*passes, shown["forward_passes"]] == [16] * 4
+    assert shown["settings"]["steps"] == 16 and "tokens_per_step" not in shown["settings"]

@@ -10,6 +10,7 @@ from support.checkpoints import DREAM, LLADA, llada_shapes, official_shapes, wri
 from lift_harness.cli import main
 from lift_harness.doctor.checkpoint import examine
 from lift_harness.doctor.report import gib
+from lift_harness.models.checkpoint import BUILT_IN
 
 LLADA_8B = dict(d_model=4096, n_layers=32, n_heads=32, n_kv_heads=32, mlp_hidden_size=12288)
 
@@ -189,8 +190,9 @@ def test_json(folder, monkeypatch, capsys):
     assert code == 2 and not json.loads(printed.out)["sound"]
 
 
-def test_lift_tiny_is_sound(monkeypatch, capsys):
-    assert run(monkeypatch, capsys, "lift-tiny")[0] == 0
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_what_is_inside_the_package_is_sound(monkeypatch, capsys, name):
+    assert run(monkeypatch, capsys, name)[0] == 0
 
 
 def test_an_encoder(tmp_path):

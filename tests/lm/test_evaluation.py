@@ -1,20 +1,25 @@
 """The eight tasks end to end: through `lift-harness eval` with the model inside the package, and with hf."""
 
+import io
 import json
 import tempfile
 
 import pytest
 import torch
+from lm_eval import evaluator
 from support import rendered
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from lift_harness.cli import main
 from lift_harness.compare import compare, load
 from lift_harness.compare.render import render
+from lift_harness.console import Console
 from lift_harness.errors import LiftError
 from lift_harness.lm import LiftDLM, evaluation
 from lift_harness.models import load_model
+from lift_harness.pipeline.report import score_tables
 from lift_harness.pipeline.train_eval import mean_scores
+from lift_harness.plugin import startup
 from lift_harness.tasks import mini_data, sandbox
 from lift_harness.tasks.catalog import expand
 from lift_harness.tasks.protocol import load_task
@@ -42,7 +47,7 @@ def run_main(monkeypatch, *args):
 
 def test_every_task_runs_with_the_model_inside_the_package(tasks, monkeypatch, capsys, tmp_path):
     short = "gen_length=32,block_length=32,steps=4"
-    args = ["eval", "--tasks", ",".join(tasks), "--limit", "2", "--gen_kwargs", short]
+    args = ["eval", "-m", "lift-tiny", "--tasks", ",".join(tasks), "--limit", "2", "--gen_kwargs", short]
     assert run_main(monkeypatch, *args, "--output", str(tmp_path)) == 0
     printed = capsys.readouterr().out
     (file,) = tmp_path.rglob("results_*.json")
@@ -63,7 +68,17 @@ def test_every_task_runs_with_the_model_inside_the_package(tasks, monkeypatch, c
 
 
 def test_any_task_takes_any_number_of_samples(monkeypatch, capsys, tmp_path):
-    args = ["eval", "--tasks", "countdown_mini,lift_mini", "--limit", "3", "--samples", "5"]
+    args = [
+        "eval",
+        "-m",
+        "lift-tiny",
+        "--tasks",
+        "countdown_mini,lift_mini",
+        "--limit",
+        "3",
+        "--samples",
+        "5",
+    ]
     assert run_main(monkeypatch, *args, "--gen_kwargs", "temperature=1.0", "--output", str(tmp_path)) == 0
     printed = capsys.readouterr().out
     shown = rendered.of_terminal(printed)
@@ -81,7 +96,17 @@ def test_any_task_takes_any_number_of_samples(monkeypatch, capsys, tmp_path):
 def test_worked_examples_are_in_the_prompt_and_the_results_say_how_many(monkeypatch, tmp_path):
     asked = {}
     for number in (0, 1):
-        args = ["eval", "--tasks", "countdown_mini", "--limit", "1", "--num_fewshot", str(number)]
+        args = [
+            "eval",
+            "-m",
+            "lift-tiny",
+            "--tasks",
+            "countdown_mini",
+            "--limit",
+            "1",
+            "--num_fewshot",
+            str(number),
+        ]
         assert run_main(monkeypatch, *args, "--output", str(tmp_path / str(number))) == 0
         (log,) = (tmp_path / str(number)).rglob("samples_*.jsonl")
         asked[number] = json.loads(log.read_text().splitlines()[0])["arguments"]["gen_args_0"]["arg_0"]
@@ -105,7 +130,7 @@ def test_an_engine_that_fixes_its_seed_has_no_pass_at_k(monkeypatch, capsys, tmp
         return [first[one.doc_id] for one in requests]
 
     monkeypatch.setattr(LiftDLM, "generate_until", fixed)
-    args = ["eval", "--tasks", "sudoku_mini", "--limit", "3", "--samples", "4"]
+    args = ["eval", "-m", "lift-tiny", "--tasks", "sudoku_mini", "--limit", "3", "--samples", "4"]
     assert run_main(monkeypatch, *args, "--gen_kwargs", "temperature=1.0", "--output", str(tmp_path)) == 0
     printed = " ".join(capsys.readouterr().out.split())
     assert "the 4 answers to each problem are one text (3 distinct texts of 12)" in printed
@@ -120,11 +145,21 @@ def test_an_engine_that_fixes_its_seed_has_no_pass_at_k(monkeypatch, capsys, tmp
     assert mean_scores([{"t": {"pass@4": scores["pass@4"]}}] * 2)["t"]["pass@4"]["distinct_texts"] == 3
 
 
-def test_a_tasks_rows_are_made_once(monkeypatch):
+def test_results_say_which_device_was_used_and_not_which_was_asked_for():
+    """lm-eval's command asks for cuda:0 unless told otherwise, on every machine."""
+    lm = LiftDLM("lift-tiny", device="cpu")
+    startup.install()
+    options = {"limit": 1, "gen_kwargs": {"steps": 4}, "device": "cuda:0", "bootstrap_iters": 0}
+    results = evaluator.simple_evaluate(model=lm, tasks=[load_task("lift_sudoku_mini")], **options)
+    assert results["config"]["device"] == "cpu"
+
+
+def test_a_tasks_rows_are_made_once(monkeypatch, tmp_path):
     made = []
     real = mini_data.sudoku_items
     monkeypatch.setattr(mini_data, "sudoku_items", lambda: made.append(1) or real())
-    assert run_main(monkeypatch, "eval", "--tasks", "sudoku_mini", "--limit", "1") == 0
+    monkeypatch.chdir(tmp_path)
+    assert run_main(monkeypatch, "eval", "-m", "lift-tiny", "--tasks", "sudoku_mini", "--limit", "1") == 0
     assert len(made) == 1
 
 
@@ -133,10 +168,13 @@ def test_without_an_output_folder_the_same_table_is_printed_and_nothing_is_left(
 ):
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr(tempfile, "tempdir", None)
-    args = ["eval", "--tasks", "sudoku_mini", "--limit", "2", "--gen_kwargs", "steps=4"]
-    assert run_main(monkeypatch, *args) == 0
-    printed = capsys.readouterr().out
+    options = {"limit": 2, "model_args": "", "gen_kwargs": "steps=4", "batch_size": "auto"}
+    console = Console(file=io.StringIO(), width=80)
+    console.print(score_tables(evaluation.evaluate_model("lift-tiny", ["sudoku_mini"], **options), 80))
+    printed = console.file.getvalue()
     assert not list(tmp_path.glob("lift-harness-*"))
+    args = ["eval", "-m", "lift-tiny", "--tasks", "sudoku_mini", "--limit", "2", "--gen_kwargs", "steps=4"]
+    capsys.readouterr()
     assert run_main(monkeypatch, *args, "--output", str(tmp_path / "kept")) == 0
     assert capsys.readouterr().out == printed
     solved = rendered.of_terminal(printed)["lift-tiny", "lift_sudoku_mini", "solved"]
@@ -156,7 +194,7 @@ def test_without_an_output_folder_the_same_table_is_printed_and_nothing_is_left(
     ],
 )
 def test_bad_input_is_one_line(monkeypatch, capfd, args, said):
-    assert run_main(monkeypatch, "eval", *args) == 2
+    assert run_main(monkeypatch, "eval", "-m", "lift-tiny", *args) == 2
     (line,) = [line for line in capfd.readouterr().err.splitlines() if line.startswith("error:")]
     assert said in line
 

@@ -1,6 +1,7 @@
 """`lift_dlm` as lm-eval sees it. The answers come from lift-tiny, the model inside the package."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ from lm_eval.tasks import TaskManager
 from lift_harness.errors import LiftError
 from lift_harness.lm.model import LiftDLM
 from lift_harness.models.chat import encode_example
+from lift_harness.models.checkpoint import BUILT_IN
 from lift_harness.tasks import prompts
 from lift_harness.tasks.protocol import load_task
 
@@ -170,9 +172,10 @@ def lm_eval_command(*args):
     )
 
 
-def test_the_stock_command_evaluates_lift_tiny():
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_the_stock_command_evaluates_what_is_inside_the_package(name):
     done = lm_eval_command(
-        *("--model", "lift_dlm", "--model_args", "pretrained=lift-tiny"),
+        *("--model", "lift_dlm", "--model_args", f"pretrained={name}"),
         *("--tasks", "lift_sudoku_mini", "--limit", "2", "--batch_size", "auto"),
     )
     assert done.returncode == 0, done.stderr[-2000:]
@@ -220,15 +223,32 @@ def test_a_token_limit_saves_the_blocks_behind_it():
 
 
 def test_statistics_say_what_it_took(lm):
-    config = evaluate(lm, limit=3, gen_kwargs={"early_stop": False})["config"]
-    found = config["decoding_statistics"]
+    results = evaluate(lm, limit=3, gen_kwargs={"early_stop": False})
+    config, found = results["config"], results["config"]["decoding_statistics"]
     assert (found["requests"], found["forward_passes"], found["decoded_tokens"]) == (3, 60, 120)
-    assert found["tokens_per_forward_pass"] == 2.0
+    answers = [line["resps"][0][0] for line in results["samples"]["lift_sudoku_mini"]]
+    texts = [re.split(r"<\|(?:endoftext|eot_id)\|>", answer)[0] for answer in answers]
+    tokens = sum(len(lm.tokenizer(text, add_special_tokens=False)["input_ids"]) for text in texts)
+    assert found["tokens"] == tokens < 120
+    assert found["tokens_per_forward_pass"] == round(tokens / 60, 3)
+    assert found["tasks"] == {
+        "lift_sudoku_mini": {"requests": 3, "forward_passes": 60, "tokens": tokens},
+    }
     assert found["calls"] == 20 and found["canvases"] == 60  # three requests shared each pass
     assert found["tokens_per_second"] == pytest.approx(found["tokens"] / found["seconds"], rel=0.01)
     assert config["decoding"]["lift_sudoku_mini"]["exact"] is True
     cached = evaluate(lm, limit=1, gen_kwargs={"cache": "dual"})["config"]
     assert cached["decoding"]["lift_sudoku_mini"]["exact"] is False
+
+
+def test_tokens_are_counted_up_to_the_stop_string():
+    lm = LiftDLM(pretrained="lift-tiny", gen_length=64, block_length=8, steps=64)
+    (whole,) = lm.generate_until([request("1+1", until=[])], disable_tqdm=True)
+    everything = lm.counts["tokens"]
+    assert everything == len(lm.tokenizer(whole, add_special_tokens=False)["input_ids"])
+    (cut,) = lm.generate_until([request("1+1", until=[whole[5:8]])], disable_tqdm=True)
+    assert cut == whole.split(whole[5:8])[0]
+    assert lm.counts["tokens"] == len(lm.tokenizer(cut, add_special_tokens=False)["input_ids"]) < everything
 
 
 def test_auto_batch_size_gives_the_same_answers(lm):

@@ -96,7 +96,7 @@ def test_the_last_evaluation_of_a_loaded_model_does_not_linger():
 
 
 def test_lift_harness_eval_ranks_alike(monkeypatch, tmp_path):
-    args = ["eval", "--tasks", "sudoku_mini", "--limit", "1", "--output", str(tmp_path)]
+    args = ["eval", "-m", "lift-tiny", "--tasks", "sudoku_mini", "--limit", "1", "--output", str(tmp_path)]
     args += ["--model_args", "temperature=0.7,cache=dual", "--gen_kwargs", "temperature=0,cache=none"]
     monkeypatch.setattr("sys.argv", ["lift-harness", *args])
     with pytest.raises(SystemExit) as stopped:

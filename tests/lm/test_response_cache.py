@@ -44,11 +44,14 @@ def test_a_killed_evaluation_keeps_what_was_done(tmp_path, monkeypatch):
     whole, _ = evaluate(model())
     lm = model(tmp_path / "responses.db")
 
-    def killed(done, total):
-        if done == 3:
+    answered = []
+
+    def killed(asked, out):
+        answered.append(out)
+        if len(answered) == 3:
             raise KeyboardInterrupt
 
-    lm.on_progress = killed
+    lm.on_response = killed
     with pytest.raises(KeyboardInterrupt):
         evaluate(lm)
     texts, counts = evaluate(model(tmp_path / "responses.db"))

@@ -29,10 +29,11 @@ def error_of(name):
     return str(error.value)
 
 
-def test_lift_tiny_loads_and_is_small():
-    model, tokenizer = load_model("lift-tiny")
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_what_is_inside_the_package_loads_and_is_small(name):
+    model, tokenizer = load_model(name)
     assert 1e6 <= model.num_parameters() <= 5e6
-    assert sum(file.stat().st_size for file in BUILT_IN["lift-tiny"].iterdir()) <= 12e6
+    assert sum(file.stat().st_size for file in BUILT_IN[name].iterdir()) <= 12e6
     assert tokenizer.mask_token_id == model.config.mask_token_id
     assert not model.training
 

@@ -35,7 +35,7 @@ COMMANDS = {
     "doctor of the adapter": ["doctor", "{model}", "--peft", "{adapter}"],
     "generate": ["generate", "hi", "--model", "{model}", "--set", "gen_length=8", "--set", "steps=2"],
     "eval": ["eval", "--tasks", "lift_sudoku_mini", "--limit", "1", "--model", "{model}",
-             "--peft", "{adapter}", "--gen_kwargs", "gen_length=40,steps=2"],
+             "--peft", "{adapter}", "--gen_kwargs", "gen_length=40,steps=2", "--output", "{out}/eval"],
     "merge": ["merge", "{model}", "{adapter}", "{out}/merged"],
     "preview": ["data", "preview", "{data}/../recipe.yaml"],
     "train": ["train", "{data}/../recipe.yaml", "--output", "{out}/run"],

@@ -10,9 +10,8 @@ from lift_harness.cli.recipes import recipes_list
 from lift_harness.errors import LiftError
 from lift_harness.pipeline.evaluation import evaluation_key
 from lift_harness.pipeline.manifest import task_sources
-from lift_harness.pipeline.recipe import load_recipe, recipe_names, recipes_by_paper
+from lift_harness.pipeline.recipe import load_recipe, recipe_names, recipe_text, recipes_by_paper
 from lift_harness.pipeline.report import protocol
-from lift_harness.pipeline.train_eval import recipe_text
 
 PAPER = {"gift": 2e-5, "lift": 5e-6, "lift_a": 5e-6, "vanilla": 1e-5, "cart": 1e-5}  # learning rates
 
@@ -138,7 +137,8 @@ def test_every_table_of_the_papers_has_its_recipe():
     assert tables_of("LIFT")["table"] == {1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 13}
     assert tables_of("GIFT") == {"table": {1, 2, 3, 4, 8, 9, 10}}
     assert tables_of("density") == {"table": {1, 2}, "figure": {3, 4}}
-    of_no_paper = {"quickstart", "lift-tiny-base", "lift-tiny-block-base", "sdar-1.7b-gsm8k"}
+    of_no_paper = {"quickstart", "quickstart-block", "lift-tiny-base", "lift-tiny-block-base"}
+    of_no_paper |= {"sdar-1.7b-gsm8k", "a2d-qwen3-0.6b-gsm8k"}
     assert {recipe.name for recipe in recipes_by_paper()[""]} == of_no_paper
     names = set(recipe_names())
     for method in ("vanilla", "gift", "cart", "lift2", "lift3", "lifta2", "lifta3"):
@@ -258,11 +258,12 @@ def test_gifts_hours_are_those_of_what_its_table_4_trained():
         assert hours == expected.get(name, [None] * len(hours)), name
 
 
-def test_the_list_has_every_recipe_once_below_its_paper(capsys):
+def test_the_list_has_every_recipe_once_below_its_paper(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "300")
     recipes_list()
     blocks = capsys.readouterr().out.split("\n\n")
     assert [block.split(" ")[0] for block in blocks[1:]] == ["LIFT", "GIFT", "density"]
-    lines = [line for block in blocks for line in block.splitlines() if " (arXiv" not in line]
+    lines = [line for block in blocks for line in block.splitlines()[1:]]
     assert sorted(line.split()[0] for line in lines) == recipe_names()
     assert re.search(r"^GIFT \(arXiv 2509.20863\)\n", blocks[2])
     assert re.search(r"^gift-s1k-ablation +tables 2 and 8: LLaDA-8B-Instruct on s1K: GIFT", blocks[2], re.M)
@@ -313,8 +314,8 @@ def test_words_subset_and_model_args_are_part_of_what_an_evaluation_is(tmp_path)
 
 def test_the_manifest_says_the_subset():
     recipe = load_recipe("llada-8b-s1k")
-    assert task_sources(recipe)["lift_sudoku"]["subset"] == "lift"
-    assert "subset" not in task_sources(recipe)["lift_gsm8k"]
+    assert task_sources(recipe, recipe.eval)["lift_sudoku"]["subset"] == "lift"
+    assert "subset" not in task_sources(recipe, recipe.eval)["lift_gsm8k"]
 
 
 @pytest.mark.parametrize(

@@ -55,7 +55,11 @@ MODELS = (
     *("GSAI-ML/LLaDA-8B-Instruct", "GSAI-ML/LLaDA-8B-Base", "GSAI-ML/LLaDA-1.5"),
     *("Dream-org/Dream-v0-Instruct-7B", "Dream-org/Dream-v0-Base-7B"),
 )
-WITH_BLOCKS = {"inclusionAI/LLaDA2.0-mini": "llada2", "JetLM/SDAR-1.7B-Chat": "sdar"}  # and their families
+WITH_BLOCKS = {  # and their families
+    "inclusionAI/LLaDA2.0-mini": "llada2",
+    "JetLM/SDAR-1.7B-Chat": "sdar",
+    "dllm-hub/Qwen3-0.6B-diffusion-bd3lm-v0.1": "a2d-qwen3",
+}
 
 
 def filled(value, i):
@@ -130,7 +134,9 @@ def test_every_recipe_plans_its_trainings(stand_ins, name):
         steps = settings.max_steps or math.ceil(math.ceil(stage.items / step) * settings.epochs)
         rows = steps * step if settings.max_steps else round(stage.items * settings.epochs)
         assert stage.note.startswith(f"{steps} steps of {step}, ")
-        blocks = str(recipe.model) in WITH_BLOCKS or getattr(recipe.model, "block_size", None)
+        blocks = str(recipe.model) in (*WITH_BLOCKS, "lift-tiny-block") or getattr(
+            recipe.model, "block_size", None
+        )
         clean = 1 if blocks else 0  # the clean text is a pass
         assert stage.passes == round(rows * (sum(cost) + clean)) and stage.tokens > stage.passes
     eight = Where(machine("h100:8", None), "fsdp")

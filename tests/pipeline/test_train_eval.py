@@ -231,7 +231,7 @@ def test_several_seeds_are_averaged_with_their_standard_error(tmp_path):
     assert row["stderr"] == pytest.approx(np.std(values, ddof=1) / np.sqrt(3))
 
 
-def test_a_task_with_its_own_samples_keeps_them_and_a_length_halves_into_steps():
+def test_a_task_with_its_own_samples_keeps_them_and_a_length_takes_the_pace_of_the_model():
     settings = EvalSettings(tasks=["aime24", "gsm8k@512", "gsm8k@128", "sudoku_mini"], samples=4, limit=3)
     recipe = load_recipe("quickstart", ["seed=5"])
     runs = evaluations(recipe, settings)
@@ -241,7 +241,14 @@ def test_a_task_with_its_own_samples_keeps_them_and_a_length_halves_into_steps()
         ("one-128", ["lift_gsm8k"], None),
         ("samples", ["lift_sudoku_mini"], 4),
     ]
-    assert runs[1].gen_kwargs == {"seed": 5, "gen_length": 512, "steps": 256}
+    assert runs[1].gen_kwargs == {"seed": 5, "gen_length": 512}  # half as many steps, or the model's own
+    paced = settings.model_copy(update={"gen_kwargs": {"tokens_per_step": 4, "block_length": 16}})
+    assert evaluations(recipe, paced)[1].gen_kwargs == {
+        **{"seed": 5, "gen_length": 512, "tokens_per_step": 4, "block_length": 16}
+    }
+    stepped = settings.model_copy(update={"gen_kwargs": {"steps": 64}})  # chosen for another length
+    with pytest.raises(LiftError, match="steps=64 are of one gen_length, .* TASK@512; say tokens_per_step"):
+        evaluations(recipe, stepped)
     assert runs[1].name("lift_gsm8k") == "lift_gsm8k@512"
     with pytest.raises(LiftError, match="'gsm8k@long': after @ comes a gen_length"):
         evaluations(recipe, EvalSettings(tasks=["gsm8k@long"]))

@@ -73,23 +73,25 @@ def test_the_page_is_small_and_complete(opened, page):
 
 def test_results_sort_and_say_what_is_best(opened_small):
     def order():
-        return opened_small.each(".results tbody th")
+        return opened_small.each("#results-table tbody th")
 
     def values():
-        return opened_small.each(".results tbody td:nth-child(2) .value", "Number(e.innerText)")
+        return opened_small.each("#results-table tbody td:nth-child(2) .value", "Number(e.innerText)")
 
     assert order() == list(ROWS)
-    opened_small.click('.results button[data-column="lift_gsm8k"]')
+    opened_small.click('#results-table button[data-column="lift_gsm8k"]')
     found = values()
     assert found == sorted(found, reverse=True) and order()[0] == "lift-h3"
-    assert opened_small.js("document.querySelector('.results th:nth-child(2)').ariaSort") == "descending"
+    assert (
+        opened_small.js("document.querySelector('#results-table th:nth-child(2)').ariaSort") == "descending"
+    )
     # A keyboard user stays there.
     assert opened_small.js("document.activeElement.dataset.column") == "lift_gsm8k"
     opened_small.key("Enter", 13, "\r")
     assert values() == sorted(found)
     assert "Here no row is, on any task" in opened_small.text("#best-note")
     opened_small.choose("#metric", "pass@1: one of 1 right")
-    assert opened_small.text(".results caption").startswith("pass@1, percent")
+    assert opened_small.text("#results-table caption").startswith("pass@1, percent")
 
 
 def test_a_row_is_hidden_in_every_plot_by_its_key(opened_small):

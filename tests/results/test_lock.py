@@ -118,7 +118,7 @@ COMMANDS = [
     ["train", "quickstart"],
     ["train-eval", "quickstart", "--overwrite"],
     ["analyze", "--data", "arithmetic", "--examples", "4"],
-    ["eval", "--tasks", "sudoku_mini", "--limit", "1"],
+    ["eval", "-m", "lift-tiny", "--tasks", "sudoku_mini", "--limit", "1"],
 ]
 
 
@@ -160,9 +160,9 @@ def test_several_processes_of_a_launch_are_one_writer_which_a_signal_ends(tmp_pa
     small += ["training.lora.r=2", "training.logging_steps=1", "select=vanilla"]
     options = [part for setting in small for part in ("--set", setting)]
     arguments = ["train", "quickstart", *options, "--output", str(tmp_path / "run")]
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    launch = [sys.executable, "-m", "lift_harness", *arguments, "--nproc", "2"]
     with (tmp_path / "said").open("w") as said:
-        launched = subprocess.Popen([*launch, "-m", "lift_harness", *arguments], stdout=said, stderr=said)
+        launched = subprocess.Popen(launch, stdout=said, stderr=said)
     log = tmp_path / "run" / "vanilla" / "train" / "log.jsonl"
     try:
         for _ in range(600):
@@ -178,10 +178,11 @@ def test_several_processes_of_a_launch_are_one_writer_which_a_signal_ends(tmp_pa
         assert refused.value.code == 2
         assert f"by process {writer['pid']} on " in capsys.readouterr().err
         launched.terminate()
-        launched.wait(timeout=120)
+        assert launched.wait(timeout=120) == 128 + signal.SIGTERM
     finally:
         launched.kill()
         launched.wait()
+    assert (tmp_path / "said").read_text().count("stopped: SIGTERM at step ") == 1
     names = {path.name for path in (tmp_path / "run").iterdir()}
     assert not names & {".lock", ".writer.json"}
     assert list(log.parent.glob("checkpoint-*"))

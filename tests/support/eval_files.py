@@ -88,8 +88,11 @@ def write_eval(
     dtype="torch.float32",
     metadata=None,
     shots=0,
+    passes=None,
+    rate=None,
+    tokens=10,
 ):
-    """lm-eval's files for tasks: {name: lines}."""
+    """lm-eval's files for tasks: {name: lines}; passes: of each task, with `tokens` an answer."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     data = {
@@ -116,6 +119,7 @@ def write_eval(
             "peft": peft,
             "model_dtype": dtype,
             **({"decoding": dict.fromkeys(tasks, decoding)} if decoding else {}),
+            **({"decoding_statistics": statistics(tasks, passes, tokens, rate)} if passes else {}),
         },
         "model_name": str(peft or pretrained),
     }
@@ -124,6 +128,15 @@ def write_eval(
         for task, lines in tasks.items():
             write_log(folder / f"samples_{task}_{time}.jsonl", lines)
     return folder
+
+
+def statistics(tasks, passes, tokens, rate):
+    """What `lift_dlm` writes of what it took."""
+    by_task = {}
+    for task, lines in tasks.items():
+        n = sum(len(one["resps"][0]) for one in lines)
+        by_task[task] = {"requests": n, "forward_passes": passes, "tokens": tokens * n}
+    return {"tasks": by_task, **({"tokens_per_second": rate} if rate else {})}
 
 
 def write_log(file, lines):

@@ -79,17 +79,22 @@ def of_markdown(text):
 
 
 def of_latex(text):
-    """Of the tables of values, whose heads have two lines."""
+    """Of the tables of values, whose heads have the task over its metrics."""
     text = text.split("Difference from")[0].replace(r"\_", "_").replace(r"{\scriptsize", "")
     text = re.sub(r"\\multicolumn\{\d+\}\{l\}\{\\emph", "", text)
+    text = re.sub(r"\\textbf\{([\d.]+)\}", r"\1", text)
     lines = [line.removesuffix(r" \\") for line in text.splitlines() if line.endswith(r"\\")]
-    whole = []
+    whole, tasks = [], []
     for line in lines:
+        if spans := re.findall(r"\\multicolumn\{(\d+)\}\{c\}\{(\w+)\}", line):
+            tasks = [task for n, task in spans for _ in range(int(n))]
+            continue
         first, *others = (part.strip() for part in line.split("&"))
-        if whole and whole[-1].startswith("method") and not first:  # the metrics, below the tasks
-            tasks = whole.pop().split("&")[1:]
-            heads = (f"{task.strip()} {metric}" for task, metric in zip(tasks, others, strict=True))
-            line = "&".join(["method", *heads])
+        if first == "method" and tasks:
+            line = "&".join(
+                [first, *(f"{task} {metric}" for task, metric in zip(tasks, others, strict=True))]
+            )
+            tasks = []
         whole.append(line)
     return of_lines(whole, "&")
 

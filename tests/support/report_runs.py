@@ -5,7 +5,7 @@ import random
 from html.parser import HTMLParser
 from pathlib import Path
 
-from support.eval_files import line, write_log
+from support.eval_files import DECODING, line, write_eval, write_log
 
 TIME = "2026-11-20T10-00-00.000000"
 BEFORE = "<|startoftext|><|start_header_id|>user<|end_header_id|>\n\nSolve it step by step.\n\n"
@@ -385,3 +385,35 @@ def write_frequency(folder: Path) -> None:
             "sentences": ["The trend shows in these synthetic numbers.", "More of it."],
         },
     )
+
+
+# ------------------------------------------------------------ a sweep
+
+SWEPT = {  # setting -> (right of 10, passes, tokens a second, exact)
+    "protocol": (8, 100, 50.0, True),
+    "cache=dual": (8, 100, 90.0, False),
+    "tokens_per_step=4": (5, 25, 180.0, True),
+}
+DECODED = {"protocol": "exact", "cache=dual": "approximate", "tokens_per_step=4": "other schedule"}
+
+
+def write_sweep(folder):
+    """Three decoding settings on ten problems, ten tokens an answer, with a replay of the first."""
+    for row, (right, passes, rate, exact) in SWEPT.items():
+        lines, steps = [], 16 * passes // 100
+        for i in range(10):
+            text = "same" if i < 3 else row
+            lines.append(
+                sample_line(i, [text], [float(i < right)], question=f"Q{i}", doc={"question": f"Q{i}"})
+            )
+        decoding = {**DECODING, "exact": exact, "steps": passes}
+        write_eval(
+            folder / row / "eval" / "one", {"lift_gsm8k": lines}, decoding=decoding, passes=passes, rate=rate
+        )
+        trace = make_trace("lift_gsm8k", 0, "a b c", row, length=32, per_step=32 // steps)
+        write_log(folder / row / "eval" / "traces.jsonl", [trace])
+        write_json(folder / row / "eval.json", {"result": {}, "cost": {"peak_memory_bytes": 2**30}})
+    rows = [{"name": row, "baseline": "protocol", "decoding": DECODED[row]} for row in SWEPT]
+    write_json(folder / "results.json", {"sweep": "swept", "scores": dict.fromkeys(SWEPT, {}), "rows": rows})
+    (folder / "recipe.yaml").write_text("{name: swept, model: [lift-tiny], grid: {cache: [none, dual]}}")
+    return folder

@@ -212,7 +212,7 @@ def test_an_altered_file_is_one_line(copied, name, change):
 
 def test_the_digests_given_are_those_of_the_files(data_dir):
     for name, source in data.SOURCES.items():
-        assert data.load(name), source.file
+        assert source.unhashed or data.load(name), source.file
 
 
 # ---------------------------------------------------------------- without LIFT_DATA_DIR
@@ -228,7 +228,7 @@ def hub_rows(name, **changed):
 def test_rows_from_the_hub_are_the_pinned_and_the_same(data_dir, monkeypatch):
     asked = []
     for name, source in data.SOURCES.items():
-        if source.hub is None:
+        if source.hub is None or source.unhashed:
             continue
         monkeypatch.setenv("LIFT_DATA_DIR", str(data_dir))
         rows = hub_rows(name)

@@ -346,7 +346,7 @@ def test_parts_of_a_row_may_be_named():
         "prompt": "Write {it}.",
         "tests": "assert 1\nassert {2}",
     }
-    assert Wording("", "{prompt}: {tests}").turn(benchmark, row) == "\n\nWrite {it}.: assert 1\nassert {2}"
+    assert Wording("", "{prompt}: {tests}").turn(benchmark, row) == "Write {it}.: assert 1\nassert {2}"
 
 
 def test_the_questions_of_a_published_protocol(shared, monkeypatch):
@@ -371,8 +371,9 @@ def test_the_questions_of_a_published_protocol(shared, monkeypatch):
 
 def test_every_task_has_settings_that_fit_its_yaml():
     minis = sorted(path.stem for path in Path(FOLDER).rglob("lift_*_mini.yaml"))
-    assert minis == [COUNTDOWN, SUDOKU] and set(minis) <= set(task_names())
-    for name in minis:
+    assert minis == [COUNTDOWN, "lift_parallel_mini", SUDOKU]
+    assert {COUNTDOWN, SUDOKU} <= set(task_names())
+    for name in (COUNTDOWN, SUDOKU):
         settings = decoding_settings(name)
         assert settings["gen_length"] == load_task(name).config.generation_kwargs["max_gen_toks"]
         assert settings["gen_length"] == 2 * settings["steps"]

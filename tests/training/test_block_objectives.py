@@ -19,8 +19,9 @@ from support.objectives_reference import (
 from lift_harness.analysis.passes import probabilities
 from lift_harness.errors import LiftError
 from lift_harness.models.block_causal import noisy_and_clean
-from lift_harness.models.modeling_backbone import SDARForCausalLM
+from lift_harness.models.modeling_backbone import Fast_dLLM_QwenForCausalLM, SDARForCausalLM
 from lift_harness.training import vocabulary
+from lift_harness.training.data import packed
 from lift_harness.training.objectives import NoiseKey, get_objective
 from lift_harness.training.vocabulary import token_nll
 
@@ -251,6 +252,52 @@ def test_the_initial_model_reads_the_text_itself(block_model):
         expected = get_objective("gift")(model, batch, key)
     assert torch.equal(found.inputs, expected.inputs) and torch.equal(found.weight, expected.weight)
     assert not torch.equal(found.weight, get_objective("gift")(model, batch, key).weight)
+
+
+# ---- rows that examples share
+
+
+# The release's choices are by the micro-batch, and its GIFT divides by what that masks.
+@pytest.mark.parametrize("case", [c for c in CASES if "release" not in c], indirect=True)
+@pytest.mark.parametrize("noise", ["sequence", "block"])
+def test_examples_that_share_rows_learn_as_in_rows_of_their_own(block_model, case, noise):
+    """Loss and gradients, in float64; a row of 20 columns takes two of them, and one is 5 blocks long."""
+    name, options = case
+    lengths, key, model = [(5, 9), (1, 4), (2, 11), (3, 4), (7, 13)], NoiseKey(3, 1), block_model.double()
+    objective, total = get_objective(name, noise=noise, **options), sum(answer for _, answer in lengths)
+    together = make_batch(lengths)
+    place, segment = packed(~together.padding, 20)
+    assert segment.tolist() == [
+        [1] * 14 + [2] * 5 + [0],
+        [3] * 13 + [4] * 7,
+        [5] * 20,
+    ]
+    response = together.response & ~together.padding
+    shared = replace(together, response=response, place=place, segment=segment)
+    found = objective(model, shared, key)
+    ours, alone, loss = gradients(model, found.loss), {}, 0.0
+    for i, one in enumerate(lengths):
+        own = objective(model, make_batch([one], [i]), key, total)
+        loss += own.loss.item()
+        for parameter, grad in gradients(model, own.loss).items():
+            alone[parameter] = alone.get(parameter, 0) + grad
+    assert found.loss.item() == pytest.approx(loss, rel=1e-6)
+    assert loss > 0 and ours.keys() == alone.keys()
+    for parameter, grad in alone.items():
+        torch.testing.assert_close(ours[parameter], grad, rtol=1e-5, atol=1e-7, msg=parameter)
+
+
+def test_a_shifted_model_predicts_the_first_token_of_a_text_by_itself_in_shared_rows_too(tmp_path):
+    """Fast-dLLM v2: the token at i at i - 1, but what is before a text is another one."""
+    shape = {"vocab_size": VOCAB, "bd_size": SIZE, "mask_token_id": MASK}
+    folder = write_family(tmp_path / "fast-dllm", "fast-dllm", **shape)
+    model, key = Fast_dLLM_QwenForCausalLM.from_pretrained(folder).eval().double(), NoiseKey(3, 1)
+    lengths, vanilla = [(2, 3), (0, 6), (0, 5)], get_objective("vanilla", complementary=True)
+    batch = make_batch(lengths)
+    place, segment = packed(~batch.padding, 11)
+    shared = replace(batch, response=batch.response & ~batch.padding, place=place, segment=segment)
+    alone = [vanilla(model, make_batch([one], [i]), key, 14).loss for i, one in enumerate(lengths)]
+    assert vanilla(model, shared, key).loss.item() == pytest.approx(sum(alone).item(), rel=1e-6)
 
 
 # ---- bad input

@@ -12,12 +12,14 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from support.families_reference import write_family
 from support.forking import fork, outcome
-from support.llada_reference import EOS, MASK
+from support.llada_reference import EOS, MASK, VOCAB
 
 from lift_harness.errors import LiftError, Stopped
 from lift_harness.training import LoraSettings, TrainSettings, checkpoints, get_objective, train
 from lift_harness.training.data import Example
+from lift_harness.training.stopping import StopOnSignal
 
 TOKENIZER = SimpleNamespace(eos_token_id=EOS, mask_token_id=MASK)
 SETTINGS = {
@@ -40,17 +42,22 @@ def example(i: int) -> Example:
 
 
 @pytest.fixture
-def start(llada_folder):
-    """start(output, resume=False, file_limit=None, **settings): a training in another process; its pid."""
+def start(request, llada_folder, tmp_path):
+    """start(output, resume=False, file_limit=None, **settings): a training in another process; its pid.
+
+    Of a LLaDA, or of another family by parameter.
+    """
     import peft  # noqa: F401  (here, and not again in each process)
 
-    from lift_harness.models.modeling_llada import LLaDAModelLM
+    from lift_harness.models.families import MODEL_CLASSES
     from lift_harness.training import fine_tuning  # noqa: F401
 
-    weights = llada_folder()  # made here, and not in each process
+    family = getattr(request, "param", "llada")  # weights are made here, and not in each process
+    shape = {"vocab_size": VOCAB, "block_size": 4}
+    weights = llada_folder() if family == "llada" else write_family(tmp_path / "base", family, **shape)
 
     def run(output, resume, values):
-        model = LLaDAModelLM.from_pretrained(weights)
+        model = MODEL_CLASSES[family].from_pretrained(weights)
         settings = TrainSettings(**SETTINGS | values)
         objective, texts = get_objective("lift"), [example(i) for i in range(11)]
         model, _ = train(
@@ -96,12 +103,13 @@ def assert_same(folder, whole):
 
 
 @pytest.mark.slow
-def test_killed_at_any_moment_and_resumed_it_ends_with_the_same_weights(start, whole, tmp_path):
+@pytest.mark.parametrize(("start", "times"), [("llada", 12), ("sdar", 4)], indirect=["start"])
+def test_killed_at_any_moment_and_resumed_it_ends_with_the_same_weights(start, whole, times, tmp_path):
     folder, chance = tmp_path / "killed", random.Random(0)
     assert len(whole[1].splitlines()) == 5 and json.loads(whole[1].splitlines()[-1])["step"] == STEPS
     kills = 0
     reached = set()
-    while kills < 12:
+    while kills < times:
         pid = start(folder, resume=True)
         time.sleep(chance.uniform(0.05, 0.95) * whole[3])
         os.kill(pid, signal.SIGKILL)
@@ -111,7 +119,7 @@ def test_killed_at_any_moment_and_resumed_it_ends_with_the_same_weights(start, w
         if not killed:  # it was faster: begin again
             assert_same(folder, whole)
             folder = tmp_path / f"killed-{kills}"
-    assert len(reached) > 3
+    assert len(reached) > times // 4
     assert outcome(start(folder, resume=True)) == 0
     assert_same(folder, whole)
 
@@ -122,7 +130,8 @@ def test_sigterm_and_ctrl_c_end_with_a_checkpoint_and_a_sentence(start, whole, t
         pid = start(folder, save_steps=1000)
         while not (folder / "log.jsonl").is_file() or not (folder / "log.jsonl").read_text():
             time.sleep(0.01)
-        os.kill(pid, number)
+        for _ in range(2):  # as a process gets it from Slurm and from torchrun
+            os.kill(pid, number)
         assert outcome(pid) == 128 + number
         said = (folder / "said").read_text()
         (step,) = checkpoints.steps(folder)
@@ -130,6 +139,17 @@ def test_sigterm_and_ctrl_c_end_with_a_checkpoint_and_a_sentence(start, whole, t
         assert f"{number.name} at step {step} of {STEPS}" in said and "--resume" in said
         assert outcome(start(folder, resume=True, save_steps=1000)) == 0
         assert_same(folder, whole)
+
+
+def test_a_signal_that_comes_later_ends_at_once(monkeypatch):
+    stop = StopOnSignal()
+    now = [100.0, 100.1, 110.0]
+    monkeypatch.setattr("lift_harness.training.stopping.time.monotonic", lambda: now.pop(0))
+    stop._heard(signal.SIGTERM, None)
+    stop._heard(signal.SIGTERM, None)
+    assert stop.signal == signal.SIGTERM
+    with pytest.raises(KeyboardInterrupt):
+        stop._heard(signal.SIGTERM, None)
 
 
 @pytest.mark.parametrize("how", ["cut", "gone", "changed", "no list"])

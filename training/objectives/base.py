@@ -36,7 +36,9 @@ class Batch:
         priority: bool [B, N], tokens that the density objective masks more often, or None.
         padding: bool [B, N], what fills a row up behind its text (it counts as response), or None: there is
             none.
-        segment: int64 [B, N], where a row holds several texts, which of them; or None: one.
+        segment: int64 [R, W], where several texts share a row as it passes the model, which of them; or None.
+        place: int64 [B, N], where they do, of each token in these rows: row x W + column, -1 nowhere; None:
+            rows pass as they are.
         block_size: of the model (set by the objective); None: bidirectional.
         clean: what the passes of one step share of it, for a model with blocks (`with_clean_text`).
         width: N of the text whose blocks are the rows (`in_blocks`); None: rows are texts.
@@ -49,6 +51,7 @@ class Batch:
     priority: Tensor | None = None
     padding: Tensor | None = None
     segment: Tensor | None = None
+    place: Tensor | None = None
     block_size: int | None = None
     clean: CleanText | None = None
     width: int | None = None
@@ -62,6 +65,16 @@ class Batch:
     def position(self) -> Tensor:
         """Index of each token within its response, int64 [B, N] (negative in the prompt)."""
         return self.response.long().cumsum(-1) - 1
+
+    @property
+    def first(self) -> Tensor:
+        """The first column of each text in the rows that pass the model: bool [1 or R, W]."""
+        if self.segment is None:
+            width = self.width or self.x0.shape[1]
+            return torch.arange(width, device=self.x0.device)[None] == 0
+        first = self.segment != self.segment.roll(1, dims=1)
+        first[:, 0] = True
+        return first
 
     # ------------------------------------------------------------ blocks of a model
 
@@ -83,13 +96,27 @@ class Batch:
         """x [B, N] as rows of texts, [.., width], where rows are blocks."""
         return x if self.width is None else joined(x, self.width)
 
+    def passed(self, x: Tensor) -> Tensor:
+        """x [B, N] as the rows that pass the model, [R, W]: packed where texts share rows, in their order.
+
+        Nothing (0, False) is where no text is.
+        """
+        x = self.whole_rows(x)
+        if self.place is None or self.segment is None:
+            return x
+        end = self.segment.numel()
+        place = self.place.where(self.place >= 0, end).flatten()
+        return x.new_zeros(end + 1).scatter_(0, place, x.flatten())[:end].view_as(self.segment)
+
     def twice(self) -> Batch:
         """Every row a second time, after the first ones."""
         again = self.changed(lambda x: x.repeat(2, 1), "x0", "response", "priority", "padding", "segment")
-        clean = self.clean
+        clean, place = self.clean, self.place
         if clean is not None:
             clean = clean.rows(torch.arange(len(clean.ids), device=self.x0.device).repeat(2))
-        return replace(self, **again, example_id=self.example_id.repeat(2), clean=clean)
+        if place is not None and self.segment is not None:
+            place = torch.cat((place, (place + self.segment.numel()).where(place >= 0, place)))
+        return replace(self, **again, example_id=self.example_id.repeat(2), clean=clean, place=place)
 
     def changed(self, by: Callable[[Tensor], Tensor], *names: str) -> dict[str, Any]:
         """What some of its tensors become, as arguments of `replace`; None stays None."""

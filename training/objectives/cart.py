@@ -21,7 +21,11 @@ from lift_harness.training.objectives.base import Batch, Loss, NoiseKey, blocks,
 from lift_harness.training.objectives.definition import Passes, objective
 from lift_harness.training.objectives.options import number
 
-OPTIONS = {"p": number("between 0 and 1, both excluded", lambda p: 0 < p < 1)}
+OPTIONS = {
+    "p": number("between 0 and 1, both excluded", lambda p: 0 < p < 1).means(
+        "how fast the context around a token fades: Geo(p)"
+    )
+}
 
 
 @objective(passes=Passes(trained=1), options=OPTIONS)
@@ -61,6 +65,8 @@ def context_in(batch: Batch, masked: Tensor, p: float) -> Tensor:
     if batch.block_size is None:
         return context(~masked, p)
     shown = batch.whole_rows(~masked)
+    if batch.place is not None:
+        shown = shown & (batch.place >= 0)
     inside = blocks(shown, batch.block_size)
     number = len(inside) // len(shown)
     place = torch.arange(inside.shape[1], device=shown.device)

@@ -22,7 +22,10 @@ from lift_harness.training.vocabulary import columns_of_a_block, with_clean_text
 Options = Mapping[str, Any]
 # The options that every objective has: where t is drawn from, and whether once for a sequence or a block.
 T_RANGE, NOISE = "t_range", "noise"
-COMMON: Mapping[str, Check] = {T_RANGE: time_range, NOISE: one_of("sequence", "block")}
+COMMON: Mapping[str, Check] = {
+    T_RANGE: time_range.means("where t is drawn from; null: all of (0, 1)"),
+    NOISE: one_of("sequence", "block").means("what has a t of its own; block: each of a model with blocks"),
+}
 
 
 class Passes(NamedTuple):

@@ -36,7 +36,11 @@ def refuse_w_of_hard(given: Options) -> None:
 
 @objective(
     passes=views,
-    options={"w": number("above 0", lambda w: w > 0), "hard": boolean, **OPTIONS},
+    options={
+        "w": number("above 0", lambda w: w > 0).means("how many times as often priority tokens are masked"),
+        "hard": boolean.means("priority tokens before all others: w without an end"),
+        **OPTIONS,
+    },
     together=refuse_w_of_hard,
     priority=True,
 )

@@ -54,11 +54,13 @@ def refuse_contradictions(given: Options) -> None:
 @objective(
     passes=Passes(trained=1, scored=1),
     options={
-        "weight": one_of("published", "nelbo"),
-        "reference": boolean,
-        "metric": one_of(*METRICS),
-        "form": one_of("masking", "weighting"),
-        "variant": one_of("paper", "release"),
+        "weight": one_of("published", "nelbo").means("1/t_i, or what makes it the evidence lower bound"),
+        "reference": boolean.means("ask the initial model what is important (GIFT*)"),
+        "metric": one_of(*METRICS).means("the uncertainty of a token"),
+        "form": one_of("masking", "weighting").means(
+            "what it changes: how often a token is masked, or its weight"
+        ),
+        "variant": one_of("paper", "release").means("release: what LIFT's authors compare with"),
     },
     together=refuse_contradictions,
     reference="reference",

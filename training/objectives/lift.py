@@ -45,7 +45,11 @@ def refuse_rho_of_release(given: Options) -> None:
         )
 
 
-OPTIONS = {"H": regime_count, "rho": rho_strategy, "variant": one_of("paper", "release")}
+OPTIONS = {
+    "H": regime_count.means("regimes of t: hardest tokens below 1/H, easiest from 1 - 1/H, any between"),
+    "rho": rho_strategy,
+    "variant": one_of("paper", "release").means("release: what the authors' code does"),
+}
 
 
 @objective(passes=two_of_H, options=OPTIONS, together=refuse_rho_of_release)

@@ -7,7 +7,7 @@ model finds hardest, those that it finds easiest, or some at random. A method is
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -22,9 +22,11 @@ from lift_harness.training.objectives.base import (
     lowest,
     weighted_loss,
 )
+from lift_harness.training.objectives.options import Check
 from lift_harness.training.vocabulary import token_nll
 
 HARDEST, RANDOM, EASIEST = -1, 0, 1  # which of the masked tokens are learnt
+STRATEGIES = "uniform, fixed:k and truncated:k with k from 0 to 1"  # of rho
 
 
 class Lookahead(NamedTuple):
@@ -85,16 +87,13 @@ def parse_rho(strategy: str) -> tuple[str, float]:
     except ValueError:
         k = math.nan
     if name not in ("fixed", "truncated") or not 0 <= k <= 1:
-        raise LiftError(
-            f"objective.rho={strategy!r}: known are uniform, fixed:k and truncated:k with k from 0 to 1, "
-            "e.g. fixed:0.2"
-        )
+        raise LiftError(f"known are {STRATEGIES}, e.g. fixed:0.2")
     return name, k
 
 
-def rho_strategy(option: str, value: Any) -> None:
-    """The check of an option `rho`: refuses what `parse_rho` does."""
-    parse_rho(value)
+rho_strategy = Check(STRATEGIES, lambda value: bool(parse_rho(value))).means(
+    "how much more than t is masked when the model is asked what is hard"
+)
 
 
 def how_many(t: Tensor, lengths: Tensor, masked: Tensor) -> Tensor:

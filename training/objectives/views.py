@@ -18,9 +18,11 @@ from lift_harness.training.objectives.options import boolean, one_of
 # What the sum is divided by: response tokens; masked ones; each row by its response tokens, then rows; rows.
 DIVISORS = ("response", "masked", "sequence", "batch")
 OPTIONS = {
-    "complementary": boolean,
-    "weight": one_of("one_over_t", "none"),
-    "normalise": one_of(*DIVISORS),
+    "complementary": boolean.means("learn the tokens that were shown as well, from a second view"),
+    "weight": one_of("one_over_t", "none").means("of a masked token"),
+    "normalise": one_of(*DIVISORS).means(
+        "what the sum is divided by: response tokens, masked ones, a row's response tokens and rows, rows"
+    ),
 }
 
 

@@ -77,6 +77,8 @@ function browserSection() {
     search(parts);
   };
   search(parts);
+  window.addEventListener('hashchange', () => follow(parts));
+  window.addEventListener('load', () => follow(parts));
   list.addEventListener('keydown', (event) => {
     const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
     if (!step) return;
@@ -93,6 +95,42 @@ function browserSection() {
     said,
     el('div', { class: 'browser' }, el('div', { class: 'side' }, list, pages), detail),
   );
+}
+
+// ------------------------------------------------------------ links: #problem/TASK/ID, with /replay to its replay
+
+function linkTo(item) {
+  return `#problem/${encodeURIComponent(item.task)}/${encodeURIComponent(item.id)}`;
+}
+
+// Show the problem that the address names, whatever the filters say.
+function follow(parts) {
+  const [kind, task, id, replay] = window.location.hash.slice(1).split('/').map(decoded);
+  const i = kind === 'problem' ? ITEMS.findIndex((item) => item.task === task && item.id === id) : -1;
+  if (i < 0) return;
+  if (!isFound(i)) {
+    Object.assign(view, { task: '', arm: '', verdict: '', label: '', search: '', replay: false });
+    for (const input of document.querySelectorAll('.filters select, .filters input')) {
+      input.value = '';
+      input.checked = false;
+    }
+  }
+  view.chosen = i;
+  search(parts);
+  view.page = Math.floor(view.found.indexOf(i) / PAGE);
+  showList(parts);
+  const chosen = parts.list.querySelector('[aria-current="true"]');
+  parts.list.scrollTop = chosen.offsetTop - parts.list.offsetTop;
+  const player = replay && document.getElementById('replay');
+  (player || parts.detail).scrollIntoView();
+}
+
+function decoded(part) {
+  try {
+    return decodeURIComponent(part);
+  } catch (error) {
+    return part;
+  }
 }
 
 function leftOut() {

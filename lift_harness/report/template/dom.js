@@ -129,14 +129,21 @@ function table(head, rows, attributes) {
 
 // ------------------------------------------------------------ rows
 
-// The base model is grey; methods have a colour, a marker and, past the colours, a dash each.
+// The one row that all others are compared with; of several models in a sweep there is none.
+const BASELINES = [...new Set(Object.values(DATA.baselines))];
+
+function isBaseline(row) {
+  return row === 'base' || (BASELINES.length === 1 && BASELINES[0] === row);
+}
+
+// The base model, or a sweep's baseline, is grey; methods have a colour, a marker and, past the colours, a dash each.
 const COLOURS = 7;
 const MARKERS = ['circle', 'square', 'triangle', 'diamond', 'down', 'cross'];
 const DASHES = ['', '6 3', '2 3', '8 3 2 3'];
 
 function rowStyle(row) {
-  if (row === 'base') return { colour: 'var(--s-base)', marker: 'circle', dash: '' };
-  const i = Math.max(0, DATA.rows.filter((name) => name !== 'base').indexOf(row));
+  if (isBaseline(row)) return { colour: 'var(--s-base)', marker: 'circle', dash: '' };
+  const i = Math.max(0, DATA.rows.filter((name) => !isBaseline(name)).indexOf(row));
   return {
     colour: `var(--s${i % COLOURS})`,
     marker: MARKERS[(i + 1) % MARKERS.length],

@@ -4,7 +4,9 @@ function grid(charts) {
   return el('div', { class: 'grid' }, charts);
 }
 
-const SHARE = { share: true, format: (v) => percent(v, 0), tip: percent };
+// Ticks with a digit behind the point only where they are not whole.
+const isWhole = (v) => Math.abs(v - Math.round(v)) < 1e-6;
+const SHARE = { share: true, format: (v) => percent(v, isWhole(100 * v) ? 0 : 1), tip: percent };
 
 // ------------------------------------------------------------ pass@k
 

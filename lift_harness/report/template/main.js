@@ -18,6 +18,7 @@ function notesSection() {
 
 const sections = [
   resultsSection(),
+  speedSection(),
   passSection(),
   breakdownSection(),
   costSection(),

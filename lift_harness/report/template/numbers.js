@@ -4,12 +4,23 @@
 
 const tip = document.getElementById('tip');
 
+// A pointer over a point, or arrow keys from point to point, show its numbers.
 function hover(root, spots, spec, box) {
   const ring = svg('circle', { r: 7, class: 'ring', visibility: 'hidden' });
   root.append(ring);
+  let at = -1;
   const leave = () => {
     tip.hidden = true;
     ring.setAttribute('visibility', 'hidden');
+  };
+  const show = (spot) => {
+    const place = box.getBoundingClientRect();
+    at = spots.indexOf(spot);
+    ring.setAttribute('cx', spot.x);
+    ring.setAttribute('cy', spot.y);
+    ring.setAttribute('stroke', spot.style.colour);
+    ring.setAttribute('visibility', 'visible');
+    showTip(tipLines(spot, spec), place.left + spot.x, place.top + spot.y);
   };
   const move = (event) => {
     const place = box.getBoundingClientRect();
@@ -20,17 +31,20 @@ function hover(root, spots, spec, box) {
       const far = (spot.x - x) ** 2 + (spot.y - y) ** 2;
       if (far < best) [nearest, best] = [spot, far];
     }
-    if (!nearest) return leave();
-    ring.setAttribute('cx', nearest.x);
-    ring.setAttribute('cy', nearest.y);
-    ring.setAttribute('stroke', nearest.style.colour);
-    ring.setAttribute('visibility', 'visible');
-    showTip(tipLines(nearest, spec), place.left + nearest.x, place.top + nearest.y);
-    return undefined;
+    if (nearest) show(nearest);
+    else leave();
   };
   root.addEventListener('pointermove', move);
   root.addEventListener('pointerdown', move);
   root.addEventListener('pointerleave', leave);
+  root.setAttribute('tabindex', 0);
+  root.addEventListener('blur', leave);
+  root.addEventListener('keydown', (event) => {
+    const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+    if (!step || !spots.length) return;
+    event.preventDefault();
+    show(spots[Math.min(spots.length - 1, Math.max(0, at + step))]);
+  });
 }
 
 function tipLines({ series, point }, spec) {
@@ -84,4 +98,31 @@ function numbers(spec) {
     details.append(table(['', spec.x.label, spec.y.label, '95 % interval', ''], rows));
   });
   return details;
+}
+
+// ------------------------------------------------------------ the plot as a file
+
+const PAINT = ['fill', 'stroke', 'stroke-width', 'stroke-dasharray', 'stroke-linejoin', 'opacity'];
+const LETTERS = ['paint-order', 'font-family', 'font-size'];
+
+// A button that saves the plot as it is, with the colours of this theme written into it.
+function saveButton(title, box) {
+  const save = () => {
+    const drawn = box.querySelector('svg');
+    const copy = drawn.cloneNode(true);
+    const copies = [copy, ...copy.querySelectorAll('*')];
+    [drawn, ...drawn.querySelectorAll('*')].forEach((node, i) => {
+      const style = getComputedStyle(node);
+      for (const name of node.tagName === 'text' ? [...PAINT, ...LETTERS] : PAINT)
+        copies[i].setAttribute(name, style.getPropertyValue(name));
+    });
+    const back = getComputedStyle(document.body).backgroundColor;
+    copy.prepend(svg('rect', { width: '100%', height: '100%', fill: back }));
+    const text = new XMLSerializer().serializeToString(copy);
+    const url = URL.createObjectURL(new Blob([text], { type: 'image/svg+xml' }));
+    el('a', { href: url, download: `${title.replace(/[^\w@.-]+/g, '-')}.svg` }).click();
+    setTimeout(() => URL.revokeObjectURL(url), 10000);
+  };
+  const name = `Save ${title} as SVG`;
+  return el('button', { type: 'button', class: 'save', 'aria-label': name, onclick: save }, 'SVG');
 }

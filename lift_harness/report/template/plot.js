@@ -1,19 +1,20 @@
 // Plots as SVG, drawn for the width they have, so that texts are as large on a phone as on a screen.
 //
-// chart({title, sub, x, y, series, height}):
+// chart({title, sub, x, y, series, tall}):
 //   x, y     {label, kind: 'linear' | 'log' | 'band', names (of bands), ticks, domain, whole (numbers), share,
 //            zero (to be on the axis), format (of ticks), tip (of the same elsewhere)}
-//   series   {name, row, points: [{x, y, low, high, note}], line, band, marks, raw, dash, label, step}
+//   series   {name, row, points: [{x, y, low, high, note}], line, band, marks, ring, raw, dash, label, step}
 //            `row` gives colour, marker and dash; `raw` are points drawn thin and faint behind the line.
 
 const HEIGHT = 250;
+const TALL = 320;
 
 function chart(spec) {
-  const box = el('div', { class: 'plot' });
+  const box = el('div', { class: spec.tall ? 'plot tall' : 'plot' });
   const figure = el(
     'figure',
     { class: 'chart' },
-    el('figcaption', {}, spec.title, spec.sub ? el('span', { class: 'sub' }, spec.sub) : null),
+    caption(spec.title, spec.sub, box),
     spec.key || null,
     box,
     numbers(spec),
@@ -36,12 +37,22 @@ function chart(spec) {
   return figure;
 }
 
+function caption(title, sub, box) {
+  return el(
+    'figcaption',
+    {},
+    title,
+    saveButton(sub ? `${title}, ${sub}` : title, box),
+    sub ? el('span', { class: 'sub' }, sub) : null,
+  );
+}
+
 function shown(spec) {
   return spec.series.filter((series) => series.row === undefined || !hidden.has(series.row));
 }
 
 function drawing(spec, width, box) {
-  const height = spec.height || HEIGHT;
+  const height = spec.tall ? TALL : HEIGHT;
   const all = shown(spec);
   const frame = axes(spec, all, width, height);
   const root = svg(
@@ -162,7 +173,8 @@ function drawSeries(series, i, n, frame, spots) {
       )
       .join('');
   if (series.raw) group.append(svg('path', { d: path(series.raw), class: 'raw', stroke: style.colour }));
-  const banded = points.filter((p) => Number.isFinite(p.low) && Number.isFinite(p.high));
+  const certain = series.silent ? [] : points; // of stairs the points are those of other series
+  const banded = certain.filter((p) => Number.isFinite(p.low) && Number.isFinite(p.high));
   if (series.band && banded.length > 1) {
     const edge = [
       ...banded.map((p) => ({ x: p.x, y: p.high })),
@@ -187,7 +199,7 @@ function drawSeries(series, i, n, frame, spots) {
   if (series.line)
     group.append(
       svg('path', {
-        d: series.step ? stairs(points, frame) : path(points),
+        d: series.step ? stairs(points, frame, series.step === 'down') : path(points),
         class: 'line',
         stroke: style.colour,
         'stroke-dasharray': dash,
@@ -195,17 +207,22 @@ function drawSeries(series, i, n, frame, spots) {
     );
   for (const p of points) {
     const [px, py] = frame.at(p, dodge);
+    if (series.ring) {
+      group.append(svg('circle', { cx: px, cy: py, r: 10, class: 'ring', stroke: style.colour }));
+    }
     if (series.marks) group.append(marker(style, px, py, series.size || 4));
     if (!series.silent) spots.push({ x: px, y: py, series, point: p, style });
   }
   return group;
 }
 
-function stairs(points, frame) {
+// From the left: to what costs more and scores higher, or (`down`) what is faster and scores lower.
+function stairs(points, frame, down) {
   return points
     .map((p, k) => {
-      const [px, py] = frame.at(p);
-      return k ? `H${px.toFixed(1)}V${py.toFixed(1)}` : `M${px.toFixed(1)} ${py.toFixed(1)}`;
+      const [px, py] = frame.at(p).map((v) => v.toFixed(1));
+      if (!k) return `M${px} ${py}`;
+      return down ? `V${py}H${px}` : `H${px}V${py}`;
     })
     .join('');
 }
@@ -215,8 +232,10 @@ function stairs(points, frame) {
 function labels(spots, width, frame) {
   const taken = spots.map((spot) => ({ x: spot.x - 7, y: spot.y + 5, size: 14 }));
   const group = svg('g', {});
+  const most = width > 480 ? 36 : 18; // letters of a name
   for (const spot of [...spots].sort((a, b) => a.y - b.y)) {
-    const text = spot.series.name.length > 18 ? `${spot.series.name.slice(0, 17)}\u2026` : spot.series.name;
+    const { name } = spot.series;
+    const text = name.length > most ? `${name.slice(0, most - 1)}\u2026` : name;
     const size = textWidth(text);
     const away = (other, [x, y]) =>
       Math.hypot(Math.max(x - other.x, 0, other.x - x - size), Math.max(y - 8 - other.y, 0, other.y - y));
@@ -336,7 +355,7 @@ function stacked({ title, sub, x, xs, parts }) {
   return el(
     'figure',
     { class: 'chart' },
-    el('figcaption', {}, title, sub ? el('span', { class: 'sub' }, sub) : null),
+    caption(title, sub, box),
     key,
     box,
     numbers(spec),

@@ -1,28 +1,58 @@
 // The decoding of one answer, step by step: which positions were committed when, and how sure the model was.
 
 const CLASSES = 5; // of confidence, each a fifth
-let playing = null;
+const playing = new Set(); // what stops each replay that is playing
 
 function stopReplay() {
-  if (playing) clearInterval(playing);
-  playing = null;
+  for (const stop of [...playing]) stop();
 }
 
+// The replay of an answer, and beside it that of another to the same problem.
 function replaySection(i) {
   const traces = DATA.browser.traces.filter((trace) => trace.item === i);
   if (!traces.length) return null;
   const name = (trace) =>
     `${DATA.arms[trace.arm].name}, ${trace.label === 0 ? 'one answer' : `answer ${trace.sample + 1} of n`}`;
-  const place = el('div', {});
-  const preferred = Math.max(
-    0,
-    traces.findIndex((trace) => trace.arm === (sides.right === null ? DATA.arms.length - 1 : sides.right)),
-  );
-  const draw = (k) => {
-    stopReplay();
-    put(place, player(traces[k]));
+  const of = (arm, otherwise) => {
+    const found = traces.findIndex((trace) => trace.arm === arm);
+    return found < 0 ? otherwise : found;
   };
-  draw(preferred);
+  const chosen = [of(sides.right === null ? DATA.arms.length - 1 : sides.right, 0), -1];
+  if (DATA.sweep && traces.length > 1) {
+    chosen[0] = of(sides.left === null ? 0 : sides.left, 0);
+    chosen[1] = of(sides.right === null ? DATA.arms.length - 1 : sides.right, traces.length - 1);
+  }
+  const place = el('div', { class: 'pair' });
+  let players = [];
+  const draw = () => {
+    stopReplay();
+    players = chosen.filter((k) => k >= 0).map((k, side) => player(traces[k], side ? '-2' : ''));
+    put(
+      place,
+      players.map((one) => el('div', {}, one.nodes)),
+    );
+    both.disabled = players.length < 2;
+  };
+  const both = el('button', { type: 'button', id: 'play-both', onclick: () => together() }, 'Play both');
+  // Both from the beginning, a step of the one for a step of the other.
+  function together() {
+    const pace = paceOf(Math.max(...players.map((one) => one.steps)));
+    stopReplay();
+    players.forEach((one) => one.play(pace));
+  }
+  const names = traces.map((trace, k) => [k, name(trace)]);
+  const pick = (side, label, options, id) =>
+    choice(
+      label,
+      options,
+      chosen[side],
+      (k) => {
+        chosen[side] = Number(k);
+        draw();
+      },
+      id,
+    );
+  draw();
   return [
     el('h4', {}, 'Replay of the decoding'),
     el(
@@ -31,13 +61,9 @@ function replaySection(i) {
       el(
         'div',
         { class: 'controls' },
-        choice(
-          'Decoded by',
-          traces.map((trace, k) => [k, name(trace)]),
-          preferred,
-          (k) => draw(Number(k)),
-          'replay-trace',
-        ),
+        pick(0, 'Decoded by', names, 'replay-trace'),
+        traces.length > 1 ? pick(1, 'Beside it', [[-1, 'nothing'], ...names], 'replay-beside') : null,
+        traces.length > 1 ? both : null,
       ),
       place,
     ),
@@ -52,7 +78,8 @@ function sure(confidence) {
   return confidence === null ? 'unknown' : confidence.toFixed(3);
 }
 
-function player(trace) {
+// One replay: {nodes, play}; `mark` ends the ids of the second.
+function player(trace, mark) {
   const { tokens, step, confidence } = trace;
   const last = Math.max(...step);
   const total = step.filter((s) => s >= 0).length;
@@ -66,7 +93,7 @@ function player(trace) {
     'div',
     {
       class: 'canvas',
-      id: 'canvas',
+      id: `canvas${mark}`,
       tabindex: '0',
       role: 'group',
       'aria-label': 'The answer as it is decoded; arrow keys step, space plays',
@@ -75,15 +102,15 @@ function player(trace) {
   );
   const slider = el('input', {
     type: 'range',
-    id: 'step',
+    id: `step${mark}`,
     min: 0,
     max: last + 1,
     value: last + 1,
     'aria-label': 'Step',
     oninput: () => show(Number(slider.value)),
   });
-  const play = el('button', { type: 'button', id: 'play', onclick: () => toggle() }, 'Play');
-  const said = el('p', { class: 'muted', id: 'step-said' });
+  const play = el('button', { type: 'button', id: `play${mark}`, onclick: () => toggle() }, 'Play');
+  const said = el('p', { class: 'muted', id: `step-said${mark}` });
   const map = commitMap(trace, last, (to) => show(to));
   let now = -1;
 
@@ -118,23 +145,30 @@ function player(trace) {
     if (/\n/.test(tokens[i])) cell.classList.add('breaks');
   }
 
-  function toggle() {
-    if (playing) {
-      stopReplay();
-      play.textContent = 'Play';
-      return;
-    }
+  let timer = null;
+  const stop = () => {
+    clearInterval(timer);
+    timer = null;
+    playing.delete(stop);
+    play.textContent = 'Play';
+  };
+
+  function start(pace) {
     if (now > last) show(0);
     play.textContent = 'Pause';
-    playing = setInterval(
+    playing.add(stop);
+    timer = setInterval(
       () => {
-        if (!canvas.isConnected || now > last) {
-          stopReplay();
-          play.textContent = 'Play';
-        } else show(now + 1);
+        if (!canvas.isConnected || now > last) stop();
+        else show(now + 1);
       },
-      Math.max(60, Math.min(250, 12000 / (last + 1))),
+      pace,
     );
+  }
+
+  function toggle() {
+    if (timer) stop();
+    else start(paceOf(last + 1));
   }
 
   const keys = (event) => {
@@ -152,7 +186,7 @@ function player(trace) {
   const step1 = (by, text, name) =>
     el('button', { type: 'button', 'aria-label': name, onclick: () => show(now + by) }, text);
   show(last + 1);
-  return [
+  const nodes = [
     el(
       'div',
       { class: 'transport' },
@@ -166,6 +200,16 @@ function player(trace) {
     canvas,
     map.node,
   ];
+  const again = (pace) => {
+    show(0);
+    start(pace);
+  };
+  return { nodes, steps: last + 1, play: again };
+}
+
+// Milliseconds a step.
+function paceOf(steps) {
+  return Math.max(60, Math.min(250, 12000 / steps));
 }
 
 // White space as it is, other than a line's end, which shows, too.

@@ -50,12 +50,12 @@ function themeButton() {
   return button;
 }
 
-function copyButton(line) {
+function copyButton(line, name = 'Copy') {
   const button = el(
     'button',
     {
       type: 'button',
-      'aria-label': `Copy: ${line}`,
+      'aria-label': `${name}: ${line}`,
       onclick: async () => {
         try {
           await navigator.clipboard.writeText(line);
@@ -64,11 +64,11 @@ function copyButton(line) {
           button.textContent = 'Select it instead';
         }
         setTimeout(() => {
-          button.textContent = 'Copy';
+          button.textContent = name;
         }, 1500);
       },
     },
-    'Copy',
+    name,
   );
   return button;
 }
@@ -85,6 +85,12 @@ function resultsSection() {
     role: 'group',
     'aria-label': 'Table of results',
   });
+  const beside = el('div', {
+    class: 'scroll',
+    tabindex: '0',
+    role: 'group',
+    'aria-label': 'Table of differences',
+  });
   const note = el('p', { class: 'note', id: 'best-note' });
   const draw = () => {
     place.replaceChildren(
@@ -96,6 +102,9 @@ function resultsSection() {
       }),
     );
     note.textContent = bestNote(state.metric);
+    const differences = differencesTable(state.metric);
+    beside.hidden = !differences;
+    beside.replaceChildren(...(differences ? [differences] : []));
   };
   draw();
   return section(
@@ -117,8 +126,9 @@ function resultsSection() {
         'metric',
       ),
     ),
-    place,
+    el('div', { class: 'beside' }, place, beside),
     note,
+    Object.keys(DATA.differences).length ? differencesNote() : null,
     intervalNote(),
   );
 }
@@ -159,7 +169,7 @@ function resultsTable(state, sortBy) {
     );
   return el(
     'table',
-    { class: 'results' },
+    { class: 'results', id: 'results-table' },
     el('caption', {}, `${state.metric}, percent, with 95 % intervals`),
     el(
       'thead',
@@ -167,7 +177,7 @@ function resultsTable(state, sortBy) {
       el(
         'tr',
         {},
-        head('', 'method'),
+        head('', DATA.sweep ? 'setting' : 'method'),
         tasks.map((task) => head(task, task)),
       ),
     ),
@@ -178,7 +188,7 @@ function resultsTable(state, sortBy) {
         el(
           'tr',
           {},
-          el('th', { scope: 'row' }, row),
+          el('th', { scope: 'row' }, breakable(row)),
           tasks.map((task) =>
             resultCell(cell(row, task), DATA.summary[task][state.metric].best === row, lines[task]),
           ),
@@ -188,9 +198,9 @@ function resultsTable(state, sortBy) {
   );
 }
 
-// A name that may be broken after an underscore.
+// A name that may be broken after an underscore, a comma or an equals sign.
 function breakable(text) {
-  return text.split(/(?<=_)/).flatMap((part, i) => (i ? [el('wbr'), part] : [part]));
+  return text.split(/(?<=[_,=])/).flatMap((part, i) => (i ? [el('wbr'), part] : [part]));
 }
 
 function resultCell(cell, best, [from, to]) {
@@ -220,12 +230,14 @@ function lineOf(cells) {
   return [Math.floor(low * 20) / 20, Math.ceil(high * 20) / 20];
 }
 
-function whisker(cell, from, to) {
+// The interval as a line on the column's; `zero`: with a mark where there is no difference.
+function whisker(cell, from, to, zero) {
   const at = (share) => (1 + (98 * (share - from)) / (to - from)).toFixed(1);
   return svg(
     'svg',
     { class: 'whisker-line', viewBox: '0 0 100 8', preserveAspectRatio: 'none', 'aria-hidden': 'true' },
     svg('line', { x1: 1, x2: 99, y1: 4, y2: 4, class: 'track' }),
+    zero ? svg('line', { x1: at(0), x2: at(0), y1: 0, y2: 8, class: 'track' }) : null,
     svg('line', { x1: at(cell.low), x2: at(cell.high), y1: 4, y2: 4, class: 'span' }),
     svg('line', { x1: at(cell.value), x2: at(cell.value), y1: 0, y2: 8, class: 'middle' }),
   );
@@ -241,7 +253,7 @@ function bestNote(metric) {
     without.length === tasks.length
       ? 'Here no row is, on any task'
       : `Here no row is on ${without.join(', ')}`;
-  return `${rule} ${where}: the highest may be so by chance. All rows answer the same problems, so paired tests see smaller differences: lift-harness compare.`;
+  return `${rule} ${where}: the highest may be so by chance. All rows answer the same problems, so the paired differences are surer.`;
 }
 
 function intervalNote() {

@@ -1,0 +1,1 @@
+"""Sharing what was trained: its card, and the way to the Hub."""

@@ -1,0 +1,4 @@
+// The replay on a page of its own (report/replay.py).
+
+put(document.getElementById('page'), player(DATA));
+document.documentElement.dataset.ready = 'yes';

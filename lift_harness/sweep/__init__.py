@@ -1,0 +1,1 @@
+"""`lift-harness sweep`: one or several models under many decoding settings, on the same problems."""
