@@ -151,6 +151,8 @@ def briefly(words: list[str]) -> list[str]:
         words += ["--limit", "8"]
     if words[0] == "eval":
         words = short_answers(words)
+    if words[0] == "sweep":
+        words += ["--limit", "1", *(["--gen_kwargs", "gen_length=32"] if "gsm8k" in words else [])]
     return words + (["--examples", "8", "--bootstrap", "20"] if words[0] == "analyze" else [])
 
 

@@ -51,6 +51,7 @@ if lm.rank == 0:
         "refused": refused,
         "texts": [sample["resps"][0] for sample in samples],
         "requests": results["config"]["decoding_statistics"]["requests"],
+        "counts": results["config"]["decoding_statistics"]["tasks"],
     }
     with open(sys.argv[1], "w") as file:
         json.dump(found, file)

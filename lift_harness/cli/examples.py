@@ -12,6 +12,11 @@ EXAMPLES = {
         "eval --model FOLDER --tasks aime24 --samples 16",
         "eval --model FOLDER --tasks gsm8k --gen-kwargs gen_length=512",
     ),
+    "sweep": (
+        "sweep --model lift-tiny --tasks mini --grid cache=none,dual",
+        "sweep -m FOLDER --tasks gsm8k --grid tokens_per_step=1,2,4",
+        "sweep my-sweep.yaml --limit 64 --dry-run",
+    ),
     "score": ("score results/mine/samples.jsonl --task lift_gsm8k",),
     "generate": (
         "generate --task sudoku_mini --problem 3 --show",

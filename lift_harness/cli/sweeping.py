@@ -7,11 +7,13 @@ from typing import Annotated, Any
 
 import typer
 
-from lift_harness.cli.options import DryRun, Overwrite, Resume, check_one_of
+from lift_harness.cli.app import App
+from lift_harness.cli.options import DryRun, GenKwargs, ModelArgs, Overwrite, Resume, Seed, check_one_of
+from lift_harness.console import say_where, typed
 from lift_harness.errors import LiftError
 from lift_harness.files import check_writable
 
-app = typer.Typer()
+app = App()
 
 
 @app.command("sweep")
@@ -21,18 +23,18 @@ def sweep_command(
     ] = None,
     model: Annotated[
         list[str] | None,
-        typer.Option(
-            "--model", "-m", help="Folder, Hub id, or a model inside the package; several: one each."
-        ),
+        typer.Option("--model", "-m", help="Folder, Hub id, or a model inside the package; once for each."),
     ] = None,
     peft: Annotated[
-        list[str] | None, typer.Option(help="Folder of an adapter; several: one each, none: without one.")
+        list[str] | None,
+        typer.Option(help="Folder or Hub id of an adapter; once for each, none: without one."),
     ] = None,
     tasks: Annotated[str | None, typer.Option(help="Names with commas between, as for eval.")] = None,
+    preset: Annotated[str | None, typer.Option(help="A published protocol by name.")] = None,
     grid: Annotated[
         list[str] | None,
         typer.Option(
-            "--grid", metavar="KEY=A,B", help="Values of a decoding setting, e.g. cache=none,prefix."
+            metavar="KEY=A,B", help="Values of a decoding setting, e.g. cache=none,dual; once for each."
         ),
     ] = None,
     baseline: Annotated[
@@ -43,41 +45,40 @@ def sweep_command(
         int | None, typer.Option(min=0, help="Answers a problem, for pass@k (default: no pass@k).")
     ] = None,
     num_fewshot: Annotated[
-        int | None, typer.Option("--num_fewshot", min=0, help="Worked examples before each question.")
+        int | None, typer.Option(min=0, help="Worked examples before each question.")
     ] = None,
-    model_args: Annotated[str, typer.Option("--model_args", help="As lm_eval's: KEY=VALUE,...")] = "",
-    gen_kwargs: Annotated[str, typer.Option("--gen_kwargs", help="Decoding of all settings.")] = "",
-    batch_size: Annotated[
-        str | None, typer.Option("--batch_size", help="Requests in a pass, or auto.")
-    ] = None,
-    seed: Annotated[int | None, typer.Option(help="Of sampling, where the temperature is above 0.")] = None,
+    model_args: ModelArgs = None,
+    gen_kwargs: GenKwargs = None,
+    batch_size: Annotated[str | None, typer.Option(help="Requests in a pass, or auto.")] = None,
+    seed: Seed = None,
     output: Annotated[Path | None, typer.Option(help="Folder for the run (default: runs/NAME).")] = None,
     resume: Resume = False,
     overwrite: Overwrite = False,
     dry_run: DryRun = False,
 ) -> None:
-    """Go through decoding settings on the same problems: accuracy against speed, and which are worth it."""
+    """Go through decoding settings on the same problems: accuracy against speed."""
     from lift_harness.pipeline.evaluation import quiet
     from lift_harness.sweep.schema import grid_of, load_sweep
 
     quiet()  # before anything imports tqdm
     check_one_of(resume, overwrite)
+    if file is None and not ((tasks or preset) and grid):
+        raise LiftError("a sweep needs --tasks (or --preset) and --grid, or a YAML file with both")
     given = {
         "model": model,
         "peft": peft,
+        "preset": preset,
         "tasks": tasks and [name.strip() for name in tasks.split(",")],
         "grid": grid and grid_of(grid),
         "baseline": baseline,
         "limit": limit,
         "samples": samples,
         "num_fewshot": num_fewshot,
-        "model_args": named_values(model_args),
+        **loading_of(model_args),
         "gen_kwargs": named_values(gen_kwargs),
         "batch_size": batch_size,
         "seed": seed,
     }
-    if file is None and not (tasks and grid):
-        raise LiftError("a sweep needs --tasks and --grid, or a YAML file with both")
     sweep = load_sweep(file, {key: value for key, value in given.items() if value not in (None, [], {})})
     folder = output or Path("runs") / sweep.name
     check_writable(folder, folder=True)
@@ -89,10 +90,19 @@ def sweep_command(
         from lift_harness.sweep.run import run_sweep
 
         run_sweep(sweep, folder, resume=resume, overwrite=overwrite)
+        compare = typed("compare", "--across", "decoding", folder)
+        say_where(results=folder, page=folder / "report.html", compare=compare)
 
 
-def named_values(text: str) -> dict[str, Any]:
-    """The settings of "KEY=VALUE,...", as lm-eval reads them."""
-    from lm_eval.utils import simple_parse_args_string
+def named_values(texts: list[str] | None) -> dict[str, Any]:
+    """The settings of several "KEY=VALUE", as lm-eval reads them."""
+    from lift_harness.lm.evaluation import by_name
 
-    return dict(simple_parse_args_string(text)) if text else {}
+    return by_name(",".join(texts)) if texts else {}
+
+
+def loading_of(texts: list[str] | None) -> dict[str, Any]:
+    """The model args as a sweep has them, with the size of blocks beside the others."""
+    args = named_values(texts)
+    size = {"block_size": args.pop("block_size")} if "block_size" in args else {}
+    return {**size, "model_args": args}

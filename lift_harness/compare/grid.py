@@ -11,7 +11,7 @@ from lift_harness.results.statistics import Interval
 
 @dataclass(frozen=True)
 class Entry:
-    """A cell: what counts, and what stands smaller below or beside it."""
+    """A cell: what counts, what stands smaller below or beside it, and the number that it is, if one."""
 
     main: str = ""
     small: tuple[str, ...] = ()

@@ -25,7 +25,7 @@ def compared(run: Run) -> Comparison | None:
         groups.setdefault(baseline, []).append(row)
     whole: Comparison | None = None
     for baseline, names in groups.items():
-        rows = [row for row in run.rows if row.name in names]
+        rows = [row for row in run.rows if row.name in (baseline, *names)]
         try:
             part = compare(rows, baseline=baseline, across="decoding" if run.is_sweep else None)
         except LiftError:  # no value of any metric: evaluations that were interrupted
@@ -43,12 +43,14 @@ def baselines(run: Run) -> dict[str, str]:
     """Row -> the row that it is compared with: of a sweep its own, else the base model or the first."""
     names = [row.name for row in run.rows if row.tasks]
     usual = next((name for name in ("base", *names) if name in names), "")
-    of_sweep = {
-        str(row.get("name")): str(row.get("baseline"))
-        for row in map(mapping, listed(run.results.get("rows")))
-    }
+    of_sweep = {str(row.get("name")): str(row.get("baseline")) for row in swept(run)}
     wanted = {name: of_sweep.get(name, usual) for name in names}
     return {name: baseline if baseline in names else name for name, baseline in wanted.items()}
+
+
+def swept(run: Run) -> list[dict[str, Any]]:
+    """What the results of a sweep say of its rows."""
+    return list(map(mapping, listed(run.results.get("rows"))))
 
 
 def notes_of(comparison: Comparison) -> Iterator[str]:
@@ -84,9 +86,8 @@ def speeds(run: Run, comparison: Comparison | None) -> dict[str, Any]:
     """Of a sweep {task: {"metric", "rows": {row: what is known of its speed}}}, else {}."""
     if comparison is None or not run.is_sweep:
         return {}
-    words = {
-        str(row.get("name")): row.get("decoding") for row in map(mapping, listed(run.results.get("rows")))
-    }
+    words = {str(row.get("name")): row.get("decoding") for row in swept(run)}
+    fronts = {task: comparison.fronts(task) for task in comparison.tasks}
     tables: dict[str, Any] = {}
     for (row, task), known in comparison.speeds.items():
         same, of = comparison.same.get((row, task), (None, None))
@@ -98,9 +99,9 @@ def speeds(run: Run, comparison: Comparison | None) -> dict[str, Any]:
             "passes": known.passes,
             "tokens": known.tokens,
             "peak_memory_bytes": known.peak_memory_bytes,
-            "decoding": words.get(row) or exact,
+            "decoding": word if isinstance(word := words.get(row), str) else exact,
             "same": same,
             "of": of,
-            "front": comparison.fronts(task).get(row, []),
+            "front": fronts[task].get(row, []),
         }
     return tables

@@ -8,6 +8,8 @@ from typing import Any
 
 from lift_harness.results.logs import Evaluation, mapping, number, whole
 
+MOST = 1e15  # of passes, tokens or bytes
+
 
 def read_results(data: Mapping[str, Any], file: Path, label: str) -> Iterator[Evaluation]:
     """The tasks of a results_*.json, without their items."""
@@ -63,9 +65,15 @@ def statistics_of(data: Mapping[str, Any], task: str) -> dict[str, float]:
     """What the answers to a task took (`Evaluation.statistics`)."""
     run = mapping(mapping(data.get("config")).get("decoding_statistics"))
     counts = mapping(mapping(run.get("tasks")).get(task))
-    known = {name: number(counts.get(name)) for name in ("requests", "forward_passes", "tokens")}
-    known["tokens_per_second"] = number(run.get("tokens_per_second"))
+    known = {name: amount(counts.get(name)) for name in ("requests", "forward_passes", "tokens")}
+    known["tokens_per_second"] = amount(run.get("tokens_per_second"))
     return {name: value for name, value in known.items() if value is not None}
+
+
+def amount(value: Any) -> float | None:
+    """A number that something can be counted with, None for anything else."""
+    known = number(value)
+    return known if known is not None and 0 <= known < MOST else None
 
 
 def model_of(data: Mapping[str, Any]) -> tuple[str | None, str | None]:

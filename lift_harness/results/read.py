@@ -27,7 +27,7 @@ def load(
         paths: run folders, folders of them, lm-eval output folders, results_*.json, sample logs.
         names: name -> path: what to call the row, or to put before its rows' names. A path that is not among
             `paths` is added.
-        by_settings: call rows without such a name by the decoding settings in which they differ.
+        by_settings: call rows without such a name, and not of a run, by the settings in which they differ.
 
     Raises:
         LiftError: a path is not there, or holds nothing that can be compared, or has two names.
@@ -45,7 +45,7 @@ def load(
     unnamed: list[Row] = []
     for path in wanted:
         of_path = rows_of(path)
-        unnamed += [] if path in called else of_path
+        unnamed += [row for row in of_path if path not in called and not row.folders]
         if path in called:
             for row in of_path:
                 row.name = called[path] if len(of_path) == 1 else f"{called[path]}/{row.name}"

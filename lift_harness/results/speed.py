@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from statistics import fmean
 
-from lift_harness.results.logs import Evaluation, mapping, number, read_object
+from lift_harness.results.aggregates import amount
+from lift_harness.results.logs import Evaluation, mapping, read_object
 from lift_harness.results.scores import RowOnTask
 
 
@@ -49,7 +50,7 @@ def speed_of(row: RowOnTask) -> Speed | None:
     tokens, passes = (fmean(each[name] for each in statistics) for name in ("tokens", "forward_passes"))
     rates = [each["tokens_per_second"] for each in statistics if "tokens_per_second" in each]
     peaks = [peak for seed in counted for peak in peak_memory(row, seed)]
-    first = next(iter(counted.values()))
+    exact = mapping(next(iter(counted.values())).settings.get("decoding")).get("exact")
     return Speed(
         row=row.name,
         task=row.task,
@@ -58,18 +59,18 @@ def speed_of(row: RowOnTask) -> Speed | None:
         tokens_per_pass=tokens / passes,
         tokens_per_second=fmean(rates) if rates else None,
         peak_memory_bytes=fmean(peaks) if peaks else None,
-        exact=mapping(first.settings.get("decoding")).get("exact"),
+        exact=exact if isinstance(exact, bool) else None,
     )
 
 
 def is_counted(evaluation: Evaluation) -> bool:
     """Whether it is known what its answers took."""
-    return "tokens" in evaluation.statistics and evaluation.statistics.get("forward_passes", 0) > 0
+    return "tokens" in evaluation.statistics and evaluation.statistics.get("forward_passes", 0) >= 1
 
 
 def peak_memory(row: RowOnTask, seed: str) -> Iterator[float]:
     """The peak of a seed's evaluation in bytes, where its stage wrote a record."""
     if folder := row.row.folders.get(seed):
         cost = mapping(read_object(folder / "eval.json", row.row.notes).get("cost"))
-        if peak := number(cost.get("peak_memory_bytes")):
+        if peak := amount(cost.get("peak_memory_bytes")):
             yield peak

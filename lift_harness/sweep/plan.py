@@ -16,7 +16,7 @@ from lift_harness.results.read import load
 from lift_harness.results.scores import RowOnTask
 from lift_harness.results.speed import speed_of
 from lift_harness.sweep.schema import Sweep
-from lift_harness.sweep.settings import Rows, baseline_of, rows_of
+from lift_harness.sweep.settings import Rows, rows_of
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ def show_plan(sweep: Sweep, output: Path, console: Console | None = None) -> Non
     """Print what a sweep would do."""
     console = console or Console()
     rows = rows_of(sweep)
-    baseline = baseline_of(rows.settings[0], sweep, rows.names)
+    baseline = rows.baselines[rows.settings[0].name]
     planned = plan(sweep, rows)
     seconds = seconds_a_pass(output, baseline)
     table = Table(title=f"{sweep.name}: {len(planned)} settings", title_justify="left")

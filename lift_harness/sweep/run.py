@@ -21,12 +21,12 @@ from lift_harness.pipeline.manifest import environment, stage_rows, task_sources
 from lift_harness.pipeline.stages import Progress, no_trace_of_bad_input, prepare_output, run_stage
 from lift_harness.report import write_report
 from lift_harness.results.lock import sole_writer
+from lift_harness.sweep.plan import plan
 from lift_harness.sweep.schema import Sweep
 from lift_harness.sweep.settings import (
     Checkpoint,
     Rows,
     Setting,
-    baseline_of,
     checkpoints,
     rows_of,
     with_values,
@@ -58,7 +58,6 @@ def run_sweep(
     quiet()
     # 1. Whatever is wrong is said, and what is left out named, before anything is loaded.
     rows = rows_of(sweep)
-    baselines = {setting.name: baseline_of(setting, sweep, rows.names) for setting in rows.settings}
     models = {checkpoint: identity(checkpoint, sweep) for checkpoint in checkpoints(sweep)}
     with Display(console or Console()) as display, ExitStack() as cleanup:
         # 2. The folder, which is this run's alone.
@@ -70,19 +69,17 @@ def run_sweep(
         for note in rows.notes:
             display.console.print(f"  {note}", soft_wrap=True, highlight=False)
         # 3. Each setting, those of one model after the other.
+        passes = {f"{one.name}/eval": float(one.passes) for one in plan(sweep, rows)}
+        display.pace.expect(passes)
         loaded = Loaded(sweep)
         stages: dict[str, Any] = {}
         for setting in rows.settings:
             name, settings = setting.name, with_values(sweep, setting.values)
             key = evaluation_key(setting.checkpoint, settings, str(models[setting.checkpoint]))
             work = partial(loaded.evaluate, setting)
-            stages[name] = run_stage(output / name, "eval", key, display, name, work)
+            stages[name] = run_stage(output / name, "eval", key, display, f"{name}/eval", work)
         # 4. What it comes to.
-        outcome = outcome_of(output, rows, baselines)
-        results = summary(sweep, rows, stages, outcome)
-        made_of = manifest(sweep, stages, list(models.values()))
-        display.lead(lambda: finish(output, sweep, results, made_of, outcome))
-    display.console.print(table(outcome, display.console.width))
+        results: dict[str, Any] = display.ask(partial(finish, output, sweep, rows, models, stages, display))
     return results
 
 
@@ -98,8 +95,7 @@ class Loaded:
         """Evaluate a model under a setting (`evaluate_model`)."""
         if self.checkpoint != setting.checkpoint:
             self.lm = None  # before the next one takes its place
-            peft = setting.checkpoint.peft
-            self.lm = open_checkpoint(setting.checkpoint, self.sweep, Path(peft) if peft else None)
+            self.lm = open_checkpoint(setting.checkpoint, self.sweep, setting.checkpoint.adapter)
             self.checkpoint = setting.checkpoint
         settings = with_values(self.sweep, setting.values)
         return evaluate_model(self.lm, setting.checkpoint, settings, folder, progress)
@@ -108,10 +104,10 @@ class Loaded:
 def identity(checkpoint: Checkpoint, sweep: Sweep) -> dict[str, Any]:
     """A model for keys and the manifest: what `model_identity` says, and its adapter."""
     folder = find_folder(checkpoint.model, sweep.model_args.get("revision"))
-    model = model_identity(folder, checkpoint.model)
-    if checkpoint.peft is None:
-        return model
-    return {**model, "peft": checkpoint.peft, "peft_sha256": weights_hash(checkpoint.peft)}
+    model = {**model_identity(folder, checkpoint.model), **checkpoint.loading}
+    if adapter := checkpoint.adapter:
+        model |= {"peft": checkpoint.peft, "peft_sha256": weights_hash(adapter)}
+    return model
 
 
 def sweep_text(sweep: Sweep) -> str:
@@ -120,6 +116,27 @@ def sweep_text(sweep: Sweep) -> str:
 
 
 # ---------------------------------------------------------------- results
+
+
+def finish(
+    output: Path,
+    sweep: Sweep,
+    rows: Rows,
+    models: dict[Checkpoint, dict[str, Any]],
+    stages: dict[str, Any],
+    display: Display,
+) -> dict[str, Any]:
+    """Write and print what sums the run up; what `results.json` holds."""
+    outcome = outcome_of(output, rows)
+    results = summary(sweep, rows, stages, outcome)
+    write_json(output / "results.json", results)
+    made_of = manifest(sweep, stages, list(models.values()))
+    made_of["results_sha256"] = files_sha256(output / "results.json")
+    write_json(output / "manifest.json", made_of)
+    write_whole(output / "report.md", visible(markdown(sweep, rows.notes, outcome)))
+    write_report(output)
+    display.console.print(table(outcome, display.console.width))
+    return results
 
 
 def summary(sweep: Sweep, rows: Rows, stages: dict[str, Any], outcome: Outcome) -> dict[str, Any]:
@@ -156,14 +173,3 @@ def manifest(sweep: Sweep, stages: dict[str, Any], models: list[dict[str, Any]])
         "seeds": [sweep.seed],
         "stages": stage_rows({f"{name}/eval": stage for name, stage in stages.items()}, made_in["hardware"]),
     }
-
-
-def finish(
-    output: Path, sweep: Sweep, results: dict[str, Any], made_of: dict[str, Any], outcome: Outcome
-) -> None:
-    """Write what sums the run up."""
-    write_json(output / "results.json", results)
-    made_of["results_sha256"] = files_sha256(output / "results.json")
-    write_json(output / "manifest.json", made_of)
-    write_whole(output / "report.md", visible(markdown(sweep, results["notes"], outcome)))
-    write_report(output)

@@ -23,6 +23,7 @@ class Sweep(EvalSettings):
     model: list[str] = Field(["lift-tiny"], min_length=1, description="one, or several to compare")
     peft: list[str | None] = Field([], description="adapters of the only model; null: the model without one")
     tasks: list[str] = Field(min_length=1, description="tasks or groups, as in a recipe")
+    block_size: int | None = Field(None, ge=1, description="of checkpoints whose files name none")
     seed: int = Field(0, ge=0, lt=2**31)
     samples: int = Field(0, ge=0, description="answers a problem for pass@k; 0: no pass@k")
     grid: dict[str, list[Any]] = Field(min_length=1, description="decoding setting: its values")

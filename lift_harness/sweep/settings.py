@@ -3,27 +3,29 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import product
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from lift_harness.decoding import DecodingConfig
 from lift_harness.decoding.config import unread
 from lift_harness.decoding.resolve import asked_for, exactness, settings_for
+from lift_harness.decoding.schedules import OPTIONS
 from lift_harness.errors import LiftError, did_you_mean
 from lift_harness.lm.before_loading import Unloaded, check_requests, check_sandbox
 from lift_harness.lm.requests import spelled
 from lift_harness.models.adapters import check_adapter
-from lift_harness.models.checkpoint import find_folder
+from lift_harness.models.checkpoint import find_adapter, find_folder
 from lift_harness.models.loading import empty_model
-from lift_harness.pipeline.evaluation import Evaluation, evaluations, load_tasks
+from lift_harness.pipeline.evaluation import Evaluation, evaluations, load_tasks, model_args
 from lift_harness.results.layout import is_plain
 from lift_harness.sweep.schema import Sweep
-from lift_harness.tasks.catalog import decoding_settings
+
+if TYPE_CHECKING:
+    from lift_harness.tasks.protocol import ProtocolTask
 
 PROTOCOL = "protocol"  # the row with nothing changed
 UNSAID = object()  # of a setting that another row takes
@@ -39,13 +41,24 @@ class Checkpoint:
         model: folder, Hub id or a model inside the package.
         peft: folder of an adapter.
         seed: of sampling.
+        block_size: of a checkpoint whose files name none.
     """
 
     label: str
     model: str
     peft: str | None
     seed: int
-    loading: ClassVar[Mapping[str, Any]] = {}  # said with model_args
+    block_size: int | None
+
+    @property
+    def loading(self) -> dict[str, Any]:
+        """How it is loaded: arguments of `load_model`."""
+        return {} if self.block_size is None else {"block_size": self.block_size}
+
+    @property
+    def adapter(self) -> Path | None:
+        """The folder of its adapter."""
+        return None if self.peft is None else find_adapter(self.peft)
 
 
 @dataclass(frozen=True)
@@ -69,23 +82,25 @@ class Setting:
 
 @dataclass(frozen=True)
 class Rows:
-    """The rows of a sweep, in order, and what is to be said of the combinations that are none."""
+    """The rows of a sweep, in order.
+
+    Attributes:
+        settings: the rows.
+        baselines: name of a row -> that of the row that it is compared with.
+        notes: what is to be said of the combinations that are none.
+    """
 
     settings: list[Setting]
+    baselines: dict[str, str]
     notes: list[str]
-
-    @property
-    def names(self) -> list[str]:
-        """The names of the rows."""
-        return [setting.name for setting in self.settings]
 
 
 def rows_of(sweep: Sweep) -> Rows:
     """The rows: of each model the protocol, unless another row is the baseline, then the grid's.
 
     Raises:
-        LiftError: whatever is wrong for all of them (tasks, models, the settings that they share), or no
-            combination can be decoded.
+        LiftError: whatever is wrong for all of them (tasks, models, the settings that they share), no
+            combination can be decoded, or no row is called as the baseline.
     """
     settings: list[Setting] = []
     notes: list[str] = []
@@ -99,7 +114,8 @@ def rows_of(sweep: Sweep) -> Rows:
         named.append(replace(setting, name=labelled(setting.checkpoint, name)))
         if not is_plain(named[-1].name):
             raise LiftError(f"the row {name!r:.300} cannot name a folder; sweep fewer settings at a time")
-    return Rows(named, notes)
+    taken = [setting.name for setting in named]
+    return Rows(named, {setting.name: baseline_of(setting, sweep, taken) for setting in named}, notes)
 
 
 def names_of(rows: Sequence[Values]) -> list[str]:
@@ -115,8 +131,13 @@ def names_of(rows: Sequence[Values]) -> list[str]:
         pairs = {(name, repr(values)) for name, values in zip(names, rows, strict=True)}
         return len({name for name, _ in pairs}) == len(pairs)
 
+    schedules = {values["schedule"] for values in changed if "schedule" in values}
+    options = [option for schedule in schedules for option in OPTIONS.get(schedule, ())]
     without = named([key for key in varying if key != "schedule"])
-    names = without if tells(without) else named(varying) if tells(named(varying)) else named(list(keys))
+    if len(set(options)) == len(options) and tells(without):
+        names = without
+    else:
+        names = named(varying) if tells(named(varying)) else named(list(keys))
     return [name or PROTOCOL for name in names]
 
 
@@ -124,7 +145,8 @@ def checkpoints(sweep: Sweep) -> list[Checkpoint]:
     """The models: each of `model`, or the only one with each of `peft`."""
     pairs = [(model, peft) for model in sweep.model for peft in sweep.peft or [None]]
     labels = short_names([peft or model for model, peft in pairs])
-    return [Checkpoint(label, *pair, sweep.seed) for label, pair in zip(labels, pairs, strict=True)]
+    named = zip(labels, pairs, strict=True)
+    return [Checkpoint(label, *pair, sweep.seed, sweep.block_size) for label, pair in named]
 
 
 def short_names(paths: Sequence[str]) -> list[str]:
@@ -168,12 +190,19 @@ class Combinations:
     @cached_property
     def model(self) -> Unloaded:
         """Stands for the model whose weights are not loaded yet."""
-        args, name = self.sweep.model_args, self.checkpoint.model
-        model = Unloaded({**args, "batch_size": self.sweep.batch_size, "pretrained": name})
-        if self.checkpoint.peft is not None:
+        args, name = model_args(self.checkpoint, self.sweep), self.checkpoint.model
+        model = Unloaded({**args, "batch_size": self.sweep.batch_size})
+        if hasattr(model.model, "own_settings"):
+            raise LiftError(f"{name} is decoded by transformers, which has none of these settings; use eval")
+        if adapter := self.checkpoint.adapter:
             folder = find_folder(name, args.get("revision"), weights=False)
-            check_adapter(empty_model(folder, name, args.get("block_size"))[1], self.checkpoint.peft)
+            check_adapter(empty_model(folder, name, args.get("block_size"))[1], str(adapter))
         return model
+
+    @cached_property
+    def tasks(self) -> dict[str, list[ProtocolTask]]:
+        """The tasks of each lm-eval run by its label, which are the same under every combination."""
+        return {run.label: load_tasks(run, self.sweep) for run in self.runs({})}
 
     def rows(self) -> tuple[list[Setting], list[str]]:
         """The rows of the model, and what is said of what is left out."""
@@ -212,17 +241,21 @@ class Combinations:
         """What of a combination is read, and of the others beside what they are not."""
         idle: dict[str, str] = {}
         for name in values:
-            besides = [unread(name, settings) for settings in self.asked(values)]
+            besides = [
+                unread(name, asked_for(self.model.model, *sources, task=own))
+                for _, sources, own in self.sources(values)
+            ]
             if all(besides):
                 idle[name] = str(besides[0])
         return {name: value for name, value in values.items() if name not in idle}, idle
 
-    def asked(self, values: Values) -> Iterator[dict[str, Any]]:
-        """What is asked for of each task under a combination, unchecked."""
+    def sources(self, values: Values) -> Iterator[tuple[tuple[str, str], Sequence[Values], Values]]:
+        """(label of the run, task), what is asked for under a combination, the task's own settings."""
         for run in self.runs(values):
-            for task in run.tasks:
-                own = decoding_settings(task)
-                yield asked_for(self.model.model, self.weaker, spelled(run.gen_kwargs), task=own)
+            for task in self.tasks[run.label]:
+                preset = task.preset.decoding if task.preset else {}
+                asked = (preset, self.weaker, spelled(run.gen_kwargs))
+                yield (run.label, task.task_name), asked, task.decoding
 
     def setting(self, values: Values) -> Setting:
         """A combination as a row, which is called something when all of them are known.
@@ -231,12 +264,8 @@ class Combinations:
             LiftError: it cannot be decoded.
         """
         configs: dict[tuple[str, str], DecodingConfig] = {}
-        for run in self.runs(values):
-            for task in run.tasks:
-                own = decoding_settings(task)
-                configs[run.label, task] = settings_for(
-                    self.model.model, self.weaker, spelled(run.gen_kwargs), task=own
-                )
+        for key, sources, own in self.sources(values):
+            configs[key] = settings_for(self.model.model, *sources, task=own)
         kind = exactness(next(iter(configs.values())), self.model.model)
         return Setting("", self.checkpoint, values, configs, kind)
 
@@ -251,8 +280,8 @@ class Combinations:
 
     def check_tasks(self) -> None:
         """Refuse tasks whose problems or sandbox cannot be had, under whatever settings."""
-        for run in self.runs({}):
-            check_sandbox(load_tasks(run, self.sweep), False)
+        for tasks in self.tasks.values():
+            check_sandbox(tasks, False)
 
     def check(self, setting: Setting) -> None:
         """Refuse what only the requests show: prompts that do not fit, samples that would be one text."""
@@ -283,12 +312,19 @@ def word(value: Any) -> str:
 
 def left_out(refused: Mapping[str, Sequence[Values]], combinations: Sequence[Values]) -> Iterator[str]:
     """What is left out and why: by the values that only those have in common, else one by one."""
+    everywhere = in_common(combinations)
     for reason, those in refused.items():
-        counts = Counter(item for values in those for item in described(values))
-        shared = [item for item, count in counts.items() if count == len(those)]
+        shared = [item for item in in_common(those) if item not in everywhere] or in_common(those)
         having = [values for values in combinations if {*shared} <= {*described(values)}]
         names = [", ".join(shared)] if len(having) == len(those) else map(", ".join, map(described, those))
         yield f"left out: {'; '.join(names)}: {reason}"
+
+
+def in_common(combinations: Sequence[Values]) -> list[str]:
+    """The values that all of some combinations have."""
+    return [
+        item for item in described(combinations[0]) if all(item in described(one) for one in combinations)
+    ]
 
 
 def described(values: Values) -> list[str]:

@@ -43,17 +43,15 @@ class Outcome:
 
     Attributes:
         rows: of the sweep.
-        baselines: row -> the row that it is compared with.
         comparisons: by baseline.
     """
 
     rows: Rows
-    baselines: Mapping[str, str]
     comparisons: Mapping[str, Comparison]
 
     def of_row(self, name: str) -> dict[str, Any]:
         """A row for results.json; what depends on the machine stands under "measured"."""
-        comparison = self.comparisons[self.baselines[name]]
+        comparison = self.comparisons[self.rows.baselines[name]]
         tasks, measured = {}, {}
         for task in comparison.tasks:
             speed, fronts = comparison.speeds[name, task], comparison.fronts(task)[name]
@@ -75,21 +73,21 @@ class Outcome:
             }
         exactness = next(one.exactness for one in self.rows.settings if one.name == name)
         return {
-            "baseline": self.baselines[name],
+            "baseline": self.rows.baselines[name],
             "decoding": exactness,
             "tasks": tasks,
             "measured": measured,
         }
 
 
-def outcome_of(output: Path, rows: Rows, baselines: Mapping[str, str]) -> Outcome:
+def outcome_of(output: Path, rows: Rows) -> Outcome:
     """Read what the settings left in the run's folder, and compare them."""
     read = {row.name: row for row in load([output])}
     comparisons = {}
-    for baseline in dict.fromkeys(baselines.values()):
-        ours = [read[name] for name in rows.names if baselines[name] == baseline]
+    for baseline in dict.fromkeys(rows.baselines.values()):
+        ours = [read[name] for name, theirs in rows.baselines.items() if theirs == baseline]
         comparisons[baseline] = compare(ours, baseline=baseline, across="decoding")
-    return Outcome(rows, baselines, comparisons)
+    return Outcome(rows, comparisons)
 
 
 def metric_of(comparison: Comparison, row: str, task: str, metric: str) -> dict[str, Any]:

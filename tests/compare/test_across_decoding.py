@@ -8,6 +8,7 @@ import re
 import pytest
 import yaml
 from support.eval_files import DECODING, answered, line, write_eval
+from support.report_runs import SWEPT, write_sweep
 
 from lift_harness.compare import compare, load
 from lift_harness.compare.command import run_compare
@@ -167,3 +168,11 @@ def test_rows_without_counts_have_no_speed_table(tmp_path):
 def test_what_cannot_be_is_refused_before_anything_is_read(tmp_path, options, message):
     with pytest.raises(LiftError, match=message):
         run_compare([tmp_path / "missing"], **options)
+
+
+def test_a_sweep_keeps_the_names_of_its_settings(tmp_path):
+    folder = write_sweep(tmp_path / "swept")
+    comparison = compare(load([folder], by_settings=True), across="decoding")
+    assert comparison.rows == list(SWEPT) and comparison.baseline == "protocol"
+    assert comparison.same["cache=dual", "lift_gsm8k"] == (3, 10)
+    assert comparison.aup() == {("lift-tiny", "lift_gsm8k"): pytest.approx(80)}  # the fast one loses too much

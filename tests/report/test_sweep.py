@@ -77,6 +77,20 @@ def test_models_of_a_sweep_are_compared_each_with_its_own_baseline(tmp_path):
     assert data["speeds"][TASK]["rows"]["protocol"]["front"] == ["tokens_per_pass"]  # among all
 
 
+def test_a_sweep_of_which_the_file_says_nonsense(tmp_path):
+    folder = write_sweep(tmp_path / "run")
+    results = json.loads((folder / "results.json").read_text())
+    first, second, third = results["rows"]
+    first |= {"baseline": "cache=dual", "decoding": {"a": 1}}
+    second |= {"baseline": "protocol"}  # of each other
+    third |= {"baseline": "gone"}
+    results["rows"] = [first, second, third, 7, {}]
+    (folder / "results.json").write_text(json.dumps(results))
+    data = page_data(folder)
+    assert set(data["differences"][TASK]["acc"]) == {"protocol", "cache=dual"}
+    assert data["speeds"][TASK]["rows"]["protocol"]["decoding"] == "exact"
+
+
 def test_a_sweep_that_was_interrupted_has_a_page(tmp_path):
     folder = write_sweep(tmp_path / "run")
     (folder / "results.json").unlink()

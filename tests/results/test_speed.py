@@ -9,6 +9,7 @@ from lift_harness.results.scores import on_task
 from lift_harness.results.speed import speed_of
 
 TASK = "lift_sudoku_mini"
+HUGE = {"forward_passes": 1, "tokens": 1e308}
 FAST = {**DECODING, "cache": "dual", "steps": 64, "exact": False}
 
 
@@ -28,7 +29,12 @@ def test_where_nothing_was_counted_there_is_no_speed(tmp_path):
     assert speed(load([folder])) is None
     (file,) = folder.glob("results_*.json")
     data = json.loads(file.read_text())
-    for counts in ({"forward_passes": 0, "tokens": 0}, {"tokens": 9}, {"forward_passes": "x", "tokens": 9}):
+    for counts in (
+        {"forward_passes": 0, "tokens": 0},
+        {"tokens": 9},
+        {"forward_passes": "x", "tokens": 9},
+        HUGE,
+    ):
         data["config"]["decoding_statistics"] = {"tasks": {TASK: counts}, "tokens_per_second": 5}
         file.write_text(json.dumps(data))
         assert speed(load([folder])) is None

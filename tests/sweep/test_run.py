@@ -208,7 +208,7 @@ GIVEN = ["--tasks", "countdown_mini", "--limit", "1"]
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (GIVEN, "a sweep needs --tasks and --grid"),
+        (GIVEN, "a sweep needs --tasks (or --preset) and --grid"),
         ([*GIVEN, "--grid", "cash=none"], "did you mean cache"),
         ([*GIVEN, "--grid", "cache=blocks"], "none of the 1 combinations of the grid can be decoded: cache="),
         ([*GIVEN, "--grid", "tokens_per_step=3,5"], "tokens_per_step=3 does not divide block_length=32"),

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from lift_harness.errors import LiftError
 from lift_harness.results.layout import is_plain
 from lift_harness.sweep.schema import Sweep, grid_of, load_sweep
-from lift_harness.sweep.settings import baseline_of, rows_of, short_names
+from lift_harness.sweep.settings import rows_of, short_names
 
 COMMON = {"tasks": ["sudoku_mini"], "limit": 1}
 # Of lift-tiny on Sudokus of 40 tokens, in one block of 40, two tokens a step.
@@ -34,6 +34,10 @@ def rows(grid, **keys):
     return rows_of(Sweep(**COMMON | {"grid": grid} | keys))
 
 
+def names(found):
+    return [setting.name for setting in found.settings]
+
+
 def decoded(values):
     """How a combination is decoded, by hand; None where it cannot be."""
     schedule, cache = values.get("schedule", "fixed"), values.get("cache", "none")
@@ -53,7 +57,7 @@ def decoded(values):
     return (schedule, cache, block, remasking, values[schedule])
 
 
-@hypothesis_settings(max_examples=15, deadline=None)
+@hypothesis_settings(max_examples=12, deadline=None)
 @given(grids)
 def test_every_combination_that_can_be_decoded_is_one_row(grid):
     combinations = [dict(zip(grid, values, strict=True)) for values in product(*grid.values())]
@@ -65,8 +69,8 @@ def test_every_combination_that_can_be_decoded_is_one_row(grid):
     found = rows(grid)
     assert len(found.settings) == len({*filter(None, wanted), decoded({})})
     assert {decoded(setting.values) for setting in found.settings} == {*filter(None, wanted), decoded({})}
-    assert len(set(found.names)) == len(found.names) and all(map(is_plain, found.names))
-    assert found.names[0] == "protocol"
+    assert len(set(names(found))) == len(names(found)) and all(map(is_plain, names(found)))
+    assert names(found)[0] == "protocol"
     if None in wanted:
         assert any("left out: " in note for note in found.notes)
 
@@ -74,7 +78,7 @@ def test_every_combination_that_can_be_decoded_is_one_row(grid):
 def test_names_say_what_differs_and_only_what_is_read():
     found = rows({"cache": ["none", "dual"], "schedule": ["fixed", "threshold"], "threshold": [0.7, 0.9],
                   "tokens_per_step": [1, 2], "block_length": [40]})  # fmt: skip
-    assert found.names == [
+    assert names(found) == [
         "protocol",
         "cache=none, tokens_per_step=1",
         "cache=none, threshold=0.7",
@@ -91,9 +95,24 @@ def test_names_say_what_differs_and_only_what_is_read():
     ]
     kinds = [setting.exactness for setting in found.settings]
     assert kinds == ["exact"] * 2 + ["other schedule"] * 2 + ["approximate"] * 4
-    assert rows({"cache": ["dual"]}).names == ["protocol", "cache=dual"]
+    assert names(rows({"cache": ["dual"]})) == ["protocol", "cache=dual"]
     schedules = {"schedule": ["fixed", "threshold"], "threshold": [0.9], "block_length": [8, 16]}
-    assert rows(schedules).names == ["protocol", "schedule=fixed", "schedule=threshold, threshold=0.9"]
+    assert names(rows(schedules)) == ["protocol", "schedule=fixed", "schedule=threshold, threshold=0.9"]
+
+
+def test_of_a_model_with_blocks_other_settings_can_be_decoded():
+    grid = {"cache": ["none", "dual"], "schedule": ["threshold", "sdar_dynamic"], "threshold": [0.7]}
+    found = rows({**grid, "tokens_per_step": [1, 2]}, model=["lift-tiny-block"])
+    assert names(found) == [
+        "protocol",
+        "schedule=threshold",
+        "schedule=sdar_dynamic, tokens_per_step=1",
+        "schedule=sdar_dynamic, tokens_per_step=2",
+    ]
+    kinds = [setting.exactness for setting in found.settings]  # sdar_dynamic is the published one
+    assert kinds == ["exact", "other schedule", "exact", "exact"]
+    (left,) = [note for note in found.notes if note.startswith("left out")]
+    assert left.startswith("left out: cache=dual: cache='dual' is for bidirectional models")
 
 
 def test_what_is_left_out_is_named_by_what_only_that_has():
@@ -106,12 +125,12 @@ def test_what_is_left_out_is_named_by_what_only_that_has():
         "is bidirectional; use cache=none, prefix or dual",
     ]
     several = rows({"gen_length": [40, 100_000]})
-    assert several.names == ["protocol"] and "no room for a prompt" in several.notes[-1]
+    assert names(several) == ["protocol"] and "no room for a prompt" in several.notes[-1]
 
 
 def test_one_bad_row_of_samples_at_temperature_0_is_left_out():
     found = rows({"temperature": [0.0, 0.5]}, samples=2)
-    assert found.names == ["protocol", "temperature=0.5"]
+    assert names(found) == ["protocol", "temperature=0.5"]
     labels = {label for label, _ in found.settings[1].configs}
     assert labels == {"one", "samples"}
     assert {config.temperature for config in found.settings[1].configs.values()} == {0.5}
@@ -129,11 +148,10 @@ def test_several_models_have_rows_each_and_a_baseline_of_their_own():
 def test_a_baseline_is_a_row_of_each_model_or_one_of_all():
     sweep = Sweep(**COMMON, grid={"cache": ["none", "dual"]}, baseline="cache=dual")
     found = rows_of(sweep)
-    assert found.names == ["cache=none", "cache=dual"]
-    assert {baseline_of(setting, sweep, found.names) for setting in found.settings} == {"cache=dual"}
-    other = sweep.model_copy(update={"baseline": "cache=duel"})
+    assert names(found) == ["cache=none", "cache=dual"]
+    assert set(found.baselines.values()) == {"cache=dual"} and list(found.baselines) == names(found)
     with pytest.raises(LiftError, match="baseline: no row 'cache=duel'; did you mean cache=dual"):
-        baseline_of(found.settings[0], other, found.names)
+        rows_of(sweep.model_copy(update={"baseline": "cache=duel"}))
 
 
 @pytest.mark.parametrize(
