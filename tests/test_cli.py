@@ -245,7 +245,8 @@ def test_results_have_a_place_and_every_way_of_asking_its_own(monkeypatch, capsy
     log = next(files[0].parent.glob("samples_*.jsonl"))
     assert not run_main(monkeypatch, "score", str(log), "--task", "lift_sudoku_mini")
     out, err = capsys.readouterr()
-    scored = out.splitlines()
+    first, *scored = out.splitlines()
+    assert first == "lift_sudoku_mini: 2 problems, answers a problem: 1"
     assert scored[0] == compared[0] == "Accuracy, percent, with 95 % intervals"
     # acc and solved with their ends; of a log that is scored again format, too
     tables = ("\n".join(lines).split("\n\n") for lines in (compared, scored))

@@ -262,13 +262,10 @@ def head_memory(shape: Shape, how: Training) -> float:
     """The projection onto the vocabulary with its backward pass: logits of a piece, gradients."""
     c, positions = product_width(shape, how), how.rows * how.supervised
     at_once = max(1, LOGITS_AT_ONCE[how.kind] // shape.vocabulary)
-    one_piece, narrow = positions <= at_once, c < 4
-    # Logits and their softmax, of bf16 ones a float32 copy; from the second piece on the last one's error.
-    if one_piece:
-        each = 10 if narrow else 8
-    else:
-        each = (16 if how.lora else 12) if narrow else 12
-    piece = min(positions, at_once) * shape.vocabulary * each
+    first, second = min(positions, at_once), max(0, min(positions - at_once, at_once))
+    # Of a piece its logits and their softmax, of bf16 ones a float32 copy; of the piece before it p - onehot.
+    of_piece, of_last = (8, 4) if c == 4 else (10, 6 if how.lora else 2)
+    piece = shape.vocabulary * max(first * of_piece, first * of_last + second * of_piece)
     states = 2 * positions * shape.hidden * c  # hidden states, and their gradient
     if how.lora:
         return piece + states

@@ -163,8 +163,9 @@ def decoding_operations(shape: Shape, config: Any, prompt: float) -> float:
         prompt: tokens.
     """
     blocks = -(-config.gen_length // config.block_length)
-    each = config.most_passes / blocks  # passes of a block
+    each = max(1.0, config.most_passes / blocks)  # passes of a block
     whole, size = prompt + config.gen_length, config.block_length
+    masked = size * (1 + 1 / each) / 2  # on average: all at first, as many fewer after each pass
     total = 0.0
     for block in range(blocks):
         begin = prompt + block * size
@@ -175,6 +176,6 @@ def decoding_operations(shape: Shape, config: Any, prompt: float) -> float:
             "blocks": (begin + size if block == 0 else 2 * size, size),
             "sub_blocks": (begin + size if block == 0 else 2 * size, size),
         }.get(config.cache, (seen, seen))
-        for columns, times in ((first, min(1.0, each)), (rest, max(0.0, each - 1))):
-            total += times * forward(shape, columns, size, seen, size / 2).total
+        for columns, times in ((first, 1.0), (rest, each - 1)):
+            total += times * forward(shape, columns, size, seen, masked).total
     return total * (2 if config.cfg_scale else 1)

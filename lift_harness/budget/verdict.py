@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
-from itertools import islice
 
 from lift_harness.budget.machines import GIB, Machine
 from lift_harness.budget.memory import Memory, Training, training_memory
@@ -29,14 +27,12 @@ def verdict(memory: Memory, machine: Machine, remedy: str = "") -> str:
         return f"does not fit: {of}; {remedy}" if remedy else f"does not fit: {of}"
     if memory.activations is None:
         return f"unknown: without activations {of}, and theirs are not known for this family"
-    if needed * (1 + MARGIN) > machine.memory:
-        return f"tight: {of}"
-    return f"fits: {of}"
+    return f"{'fits' if fits(memory, machine, MARGIN) else 'tight'}: {of}"
 
 
-def fits(memory: Memory, machine: Machine) -> bool:
-    """Whether it does, by the formula."""
-    return memory.total + machine.reserved <= machine.memory
+def fits(memory: Memory, machine: Machine, margin: float = 0.0) -> bool:
+    """Whether it does by the formula, even if that is off by a margin."""
+    return (memory.total + machine.reserved) * (1 + margin) <= machine.memory
 
 
 def training_verdict(shape: Shape, how: Training, machine: Machine) -> str:
@@ -46,27 +42,39 @@ def training_verdict(shape: Shape, how: Training, machine: Machine) -> str:
 
 
 def remedy(shape: Shape, how: Training, machine: Machine) -> str:
-    """What to change, the first two ways of `changes` that were computed to fit."""
-    found = (said for said, other in changes(how) if fits(training_memory(shape, other), machine))
-    return ", or ".join(islice(found, 2)) or "no number of rows, checkpoints, adapters or shards helps"
+    """What to change: one thing if one is enough, and with a margin if that can be had."""
+    for margin in (MARGIN, 0.0):
+        for ways in (single_changes(how), several_changes(how)):
+            known = ((said, training_memory(shape, other)) for said, other in ways.items())
+            if found := [said for said, memory in known if fits(memory, machine, margin)]:
+                return ", or ".join(found[:2])
+    return "no number of rows, checkpoints, adapters or shards helps"
 
 
-def changes(how: Training) -> Iterator[tuple[str, Training]]:
-    """Other ways to train, those first that change least."""
-    least = replace(how, checkpointing=True, rows=1)
-    rows, checkpoints = "training.batch_size=1", "training.gradient_checkpointing=true"
-    both = " and ".join((rows,) * (how.rows > 1) + (checkpoints,) * (not how.checkpointing))
+def single_changes(how: Training) -> dict[str, Training]:
+    """Other ways to train by what is changed, those first that change least."""
+    ways = {}
     if not how.checkpointing:
-        yield checkpoints, replace(how, checkpointing=True)
+        ways["training.gradient_checkpointing=true"] = replace(how, checkpointing=True)
     if how.rows > 1:
-        yield rows, replace(how, rows=1)
+        ways["training.batch_size=1"] = replace(how, rows=1)
     if how.strategy == "ddp" and how.processes > 1:
-        yield "--strategy fsdp", replace(how, strategy="fsdp")
-        yield f"--strategy fsdp with {both}", replace(least, strategy="fsdp")
-    yield both, least
+        ways["--strategy fsdp"] = replace(how, strategy="fsdp")
     if how.lora is None:
-        yield "adapters (training.lora={})", replace(how, lora=LoraSettings())
-        yield f"adapters (training.lora={{}}) with {both}", replace(least, lora=LoraSettings())
+        ways["adapters (training.lora={})"] = replace(how, lora=LoraSettings())
+    return ways
+
+
+def several_changes(how: Training) -> dict[str, Training]:
+    """As `single_changes`, several at once: first rows and checkpoints, then more."""
+    least = replace(how, checkpointing=True, rows=1)
+    said = "training.batch_size=1 with training.gradient_checkpointing=true"
+    ways = {said: least}
+    if how.strategy == "ddp" and how.processes > 1:
+        ways[f"--strategy fsdp and {said}"] = replace(least, strategy="fsdp")
+    if how.lora is None:
+        ways[f"adapters (training.lora={{}}) and {said}"] = replace(least, lora=LoraSettings())
+    return ways
 
 
 def duration(seconds: float | None) -> str:

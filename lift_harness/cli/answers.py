@@ -140,12 +140,18 @@ def score_command(
 ) -> None:
     """Score a log of samples again, without a model."""
     from lift_harness.pipeline.report import score_tables
+    from lift_harness.results.logs import without_collector
     from lift_harness.results.read import load
     from lift_harness.tasks.scoring.rescore import score_file
 
     found = score_file(task, samples, output, allow_unisolated=confirm_run_unsafe_code)
     console, scored = Console(), found["output"]
-    console.print(score_tables(load([scored], {"this log": scored}), console.width, everything=True))
+    console.print(
+        f"{task}: {found['problems']:,} problems, answers a problem: {found['samples']}", highlight=False
+    )
+    with without_collector():
+        rows = load([scored], {"this log": scored})
+    console.print(score_tables(rows, console.width, everything=True))
     say_where(scored=scored, sandbox=found.get("sandbox"), compare=typed("compare", scored))
 
 
@@ -190,10 +196,8 @@ def generate_command(
     if task is not None:
         from lift_harness.interactive.problem import find_problem
 
-        given = given_settings(decoding, seed)
         loaded_as = parse_settings([loading] if loading else [])
-        shape = {name: loaded_as[name] for name in ("revision", "block_size") if name in loaded_as}
-        posed = find_problem(task, problem or 0, {"pretrained": model, **shape}, given)
+        posed = find_problem(task, problem or 0, model, loaded_as, given_settings(decoding, seed))
         session = open_session(model, **options)
         session.task, session.key = posed.task.decoding, posed.request.key
         print_verdict(session, posed, show=show, as_json=json_, delay=delay)

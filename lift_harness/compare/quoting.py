@@ -119,7 +119,13 @@ def unlike_the_preset(evaluation: Evaluation, number: Quoted) -> Iterator[str]:
         yield f"subset {shown(subset)}, not {wanted.subset}"
     if evaluation.samples != (samples := wanted.samples or config["repeats"]):
         yield f"{evaluation.samples} answers a problem, not {samples}"
-    yield from differing(mapping(settings.get("decoding")), wanted.decoding)
+    decoding, length = mapping(settings.get("decoding")), wanted.decoding.get("gen_length")
+    stops = wanted.until if wanted.until is not None else config.get("generation_kwargs", {}).get("until", ())
+    if tuple(decoding.get("until", stops)) != tuple(stops):
+        yield f"other texts end an answer than under preset {number.preset}"
+    if length is not None and (limit := decoding.get("max_gen_toks", length)) < length:
+        yield f"at most {limit} tokens an answer, not {length}"
+    yield from differing(decoding, wanted.decoding)
 
 
 def other_decoding(task: str, decoding: Mapping[str, Any]) -> Iterator[str]:

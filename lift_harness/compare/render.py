@@ -201,8 +201,9 @@ def csv_rows(comparison: Comparison) -> Iterator[tuple[Any, ...]]:
         for name, value in statistics_of_difference(difference):
             if value is not None:
                 yield *which, name, value
+    fronts = {task: comparison.fronts(task) for task in comparison.tasks} if comparison.across else {}
     for (row, task), known in comparison.speeds.items():
-        for name, value in statistics_of_speed(comparison, known):
+        for name, value in statistics_of_speed(comparison, known, fronts):
             if value is not None:
                 yield task, "speed", row, "", name, value
     for (model, task), area in comparison.aup().items() if comparison.across else ():
@@ -239,13 +240,15 @@ def statistics_of_difference(difference: Difference) -> Iterator[tuple[str, Any]
         yield "caveats", "; ".join(map(str, difference.caveats))
 
 
-def statistics_of_speed(comparison: Comparison, known: Speed) -> Iterator[tuple[str, Any]]:
+def statistics_of_speed(
+    comparison: Comparison, known: Speed, fronts: dict[str, dict[str, list[str]]]
+) -> Iterator[tuple[str, Any]]:
     """Name and value of all that is known of a row's speed on a task."""
     yield from list(asdict(known).items())[2:]  # without row and task
     if comparison.across:
         same, of = comparison.same.get((known.row, known.task), (None, None))
         yield from (("same_answers", same), ("same_answers_of", of))
-        yield "pareto", " ".join(comparison.fronts(known.task).get(known.row, ()))
+        yield "pareto", " ".join(fronts[known.task].get(known.row, ()))
 
 
 def ends(prefix: str, interval: Interval | None) -> Iterator[tuple[str, Any]]:

@@ -40,6 +40,11 @@ class Training:
         return self.recipe.training_of(self.method).lora is None
 
     @property
+    def loading(self) -> list[str]:
+        """What loading an adapter's base needs beside its name; whole weights have it in their files."""
+        return [] if self.whole else [f"{name}={value}" for name, value in self.recipe.loading.items()]
+
+    @property
     def own_recipe(self) -> str:
         """The recipe of this training alone, in YAML."""
         own = {"methods": [self.method], "seed": self.seed, "seeds": 1}
@@ -81,8 +86,9 @@ def commands(training: Training, repo: str) -> Iterator[str]:
     """What one types to use it."""
     model = repo if training.whole else training.base
     adapter = "" if training.whole else f" --peft {repo}"
+    adapter += "".join(f" --model_args {one}" for one in training.loading)
     yield f"lift-harness chat --model {model}{adapter}"
-    peft = "" if training.whole else f",peft={repo}"
+    peft = "" if training.whole else ",".join(["", f"peft={repo}", *training.loading])
     tasks = training.recipe.eval.tasks if training.recipe.eval else ["lift_mini"]
     names = ",".join(dict.fromkeys(task.partition("@")[0] for task in tasks))
     yield f"lm_eval --model lift_dlm --model_args pretrained={model}{peft} --tasks {names}"
@@ -92,7 +98,8 @@ def commands(training: Training, repo: str) -> Iterator[str]:
 
 def python(training: Training, repo: str) -> str:
     """The same from Python."""
-    arguments = f'"{repo}"' if training.whole else f'"{training.base}", peft="{repo}"'
+    names = [f'"{repo}"'] if training.whole else [f'"{training.base}"', f'peft="{repo}"', *training.loading]
+    arguments = ", ".join(names)
     return f'import lift_harness\n\nmodel = lift_harness.load({arguments})\nprint(model.generate("..."))'
 
 

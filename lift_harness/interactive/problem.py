@@ -58,14 +58,15 @@ class Problem:
 
 
 def find_problem(
-    name: str, number: int, model_args: Mapping[str, Any], settings: Mapping[str, Any]
+    name: str, number: int, model: str, model_args: Mapping[str, Any], settings: Mapping[str, Any]
 ) -> Problem:
     """A problem of a task, ready to be asked; nothing needs the model's weights.
 
     Args:
         name: of the task, with or without `lift_`.
         number: from 0.
-        model_args: of `LiftDLM`: "pretrained" and what changes the prompt or the shape.
+        model: that is to answer: folder, Hub id, or a model inside the package.
+        model_args: of loading it.
         settings: of decoding, above the task's.
 
     Raises:
@@ -81,7 +82,8 @@ def find_problem(
     docs = list(task.eval_docs)
     if number >= len(docs):
         raise LiftError(f"--problem {number}: {names[0]} has {len(docs)} problems, 0 to {len(docs) - 1}")
-    doc, asked = docs[number], Unloaded(model_args)
+    shape = {key: model_args[key] for key in ("revision", "block_size") if key in model_args}
+    doc, asked = docs[number], Unloaded({"pretrained": model, **shape})
     task.set_config("generation_kwargs", dict(settings), update=True)
     task.bind(asked, False)
     context = task.fewshot_context(doc, gen_prefix=task.doc_to_prefix(doc))

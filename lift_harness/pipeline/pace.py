@@ -6,7 +6,7 @@ has seen none of the kind, nothing is said.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 
 
@@ -27,8 +27,8 @@ class Pace:
         self.clock = clock
         self.to_come: dict[str, float] = {}
         self.count = 0
-        self.seconds: Counter[str] = Counter()  # by kind, of whole stages
-        self.amounts: Counter[str] = Counter()
+        self.seconds: defaultdict[str, float] = defaultdict(float)  # by kind, of whole stages
+        self.amounts: defaultdict[str, float] = defaultdict(float)
         self.begin("")
 
     def expect(self, amounts: Mapping[str, float]) -> None:

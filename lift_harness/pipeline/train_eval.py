@@ -308,5 +308,7 @@ def what_next(run: Run, results: dict[str, Any]) -> dict[str, object]:
         where, trained = list(results["training"].items())[-1]
         tasks = ",".join(map(str, run.recipe.eval.tasks)) if run.recipe.eval else "mini"
         loaded = options_of(run.recipe.model, checkpoint_of(run, where, trained))
+        for name, value in run.recipe.loading.items():
+            loaded += ["--model_args", f"{name}={value}"]
         places[f"evaluate {where}"] = typed("eval", *loaded, "--tasks", tasks)
     return places

@@ -87,6 +87,7 @@ def speeds(run: Run, comparison: Comparison | None) -> dict[str, Any]:
     if comparison is None or not run.is_sweep:
         return {}
     words = {str(row.get("name")): row.get("decoding") for row in swept(run)}
+    fronts = {task: comparison.fronts(task) for task in comparison.tasks}
     tables: dict[str, Any] = {}
     for (row, task), known in comparison.speeds.items():
         same, of = comparison.same.get((row, task), (None, None))
@@ -101,6 +102,6 @@ def speeds(run: Run, comparison: Comparison | None) -> dict[str, Any]:
             "decoding": word if isinstance(word := words.get(row), str) else exact,
             "same": same,
             "of": of,
-            "front": comparison.fronts(task).get(row, []),
+            "front": fronts[task].get(row, []),
         }
     return tables

@@ -69,6 +69,15 @@ def test_a_base_of_the_hub_is_named_to_the_hub(model, metadata):
     )
 
 
+def test_a_base_whose_files_name_no_blocks_is_loaded_with_them():
+    recipe = load_recipe("a2d-qwen3-0.6b-gsm8k")
+    text, whole = card(Training(recipe, recipe.methods[0], 0), "me/x"), {"training.lora": None}
+    assert "--peft me/x --model_args block_size=32\n" in text
+    assert ",peft=me/x,block_size=32 --tasks" in text and 'peft="me/x", block_size=32)' in text
+    recipe = load_recipe("a2d-qwen3-0.6b-gsm8k", values=whole)  # in the files of the checkpoint
+    assert "block_size=32" not in card(Training(recipe, recipe.methods[0], 0), "me/x")
+
+
 def test_texts_of_a_recipe_end_no_block_and_make_no_html():
     bad = "```\n\n<script>x</script> | [a](b)\u202e\x1b[31m\n---\n````yaml"
     recipe = load_recipe("quickstart", values={"description": bad, "model": "a`b\nc"})

@@ -6,6 +6,7 @@ import tempfile
 
 import pytest
 import torch
+from lm_eval import evaluator
 from support import rendered
 from transformers import GPT2Config, GPT2LMHeadModel
 
@@ -18,6 +19,7 @@ from lift_harness.lm import LiftDLM, evaluation
 from lift_harness.models import load_model
 from lift_harness.pipeline.report import score_tables
 from lift_harness.pipeline.train_eval import mean_scores
+from lift_harness.plugin import startup
 from lift_harness.tasks import mini_data, sandbox
 from lift_harness.tasks.catalog import expand
 from lift_harness.tasks.protocol import load_task
@@ -141,6 +143,15 @@ def test_an_engine_that_fixes_its_seed_has_no_pass_at_k(monkeypatch, capsys, tmp
         noted = {key: metric[key] for key in metric if key not in ("value", "stderr")}
         assert noted == ({"answers": 12, "distinct_texts": 3} if name in ("pass@2", "pass@4") else {})
     assert mean_scores([{"t": {"pass@4": scores["pass@4"]}}] * 2)["t"]["pass@4"]["distinct_texts"] == 3
+
+
+def test_results_say_which_device_was_used_and_not_which_was_asked_for():
+    """lm-eval's command asks for cuda:0 unless told otherwise, on every machine."""
+    lm = LiftDLM("lift-tiny", device="cpu")
+    startup.install()
+    options = {"limit": 1, "gen_kwargs": {"steps": 4}, "device": "cuda:0", "bootstrap_iters": 0}
+    results = evaluator.simple_evaluate(model=lm, tasks=[load_task("lift_sudoku_mini")], **options)
+    assert results["config"]["device"] == "cpu"
 
 
 def test_a_tasks_rows_are_made_once(monkeypatch, tmp_path):

@@ -8,7 +8,8 @@ import pytest
 from support.families_reference import write_family
 from support.training_rows import write_rows
 
-from lift_harness.pipeline.plan import plan
+from lift_harness.budget.machines import machine
+from lift_harness.pipeline.plan import Where, plan
 from lift_harness.pipeline.recipe import load_recipe, recipe_names
 from lift_harness.training.sources import published
 
@@ -138,6 +139,9 @@ def test_every_recipe_plans_its_trainings(stand_ins, name):
         )
         clean = 1 if blocks else 0  # the clean text is a pass
         assert stage.passes == round(rows * (sum(cost) + clean)) and stage.tokens > stage.passes
+    eight = Where(machine("h100:8", None), "fsdp")
+    for stage in plan(recipe.model_copy(update={"eval": None, "seeds": 1}), "train", eight):
+        assert stage.verdict.startswith("fits: 1.") and 0 < stage.seconds < 3600  # of a small model
 
 
 @pytest.fixture(scope="module")
@@ -155,3 +159,5 @@ def test_every_kind_of_evaluation_is_planned_after_its_trainings(benchmarks, sta
     assert len(stages) - len(evaluations) == trainings
     assert len(evaluations) == 1 + trainings
     assert all(stage.passes > 0 and stage.items == evaluations[0].items for stage in evaluations)
+    eight = next(plan(recipe, "eval", Where(machine("h100:8", None))))
+    assert eight.verdict.startswith("fits: 1.0 of 80") and 0 < eight.seconds < 3600

@@ -1,4 +1,4 @@
-"""`python tests/support/presets_page.py` writes docs/presets.md anew: its text up to MADE, then a part a preset."""
+"""`python tests/support/presets_page.py` writes docs/presets.md anew: what follows MADE."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,8 +21,8 @@ def part(found: Preset) -> str:
     sources = "\n".join(f"| {value} | {source(text)} |" for value, text in found.sources.items())
     return (
         f"### {found.name}\n\n{found.title}. Numbers: {found.paper}.\n\n"
-        "| task | examples | decoding | answers | metric | published, in percent |\n|---|---|---|---|---|---|\n"
-        f"{rows}\n\n| value | source |\n|---|---|\n{sources}\n"
+        "| task | examples | decoding | answers | metric | published, in percent |\n"
+        f"|---|---|---|---|---|---|\n{rows}\n\n| value | source |\n|---|---|\n{sources}\n"
     )
 
 

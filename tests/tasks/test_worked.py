@@ -239,8 +239,8 @@ def test_where_there_are_none_it_is_one_line_that_says_who_has_some(shared, monk
     monkeypatch.setenv("LIFT_DATA_DIR", str(shared / "data"))
     message = (
         f"{name}: num_fewshot=5: there are no training questions for it, only for lift_countdown, "
-        "lift_countdown_mini, lift_gsm8k, lift_gsm8k_plain, lift_math500_plain, lift_mbpp_plain, lift_sudoku, "
-        "lift_sudoku_mini; give your own, --metadata examples="
+        "lift_countdown_mini, lift_gsm8k, lift_gsm8k_plain, lift_math500_plain, lift_mbpp_plain, "
+        "lift_sudoku, lift_sudoku_mini; give your own, --metadata examples="
     )
     with pytest.raises(LiftError) as error:
         evaluate(model := Asked(), [name], num_fewshot=5)
