@@ -1,4 +1,4 @@
-"""Training text that the project generates: Sudoku, Countdown and arithmetic with worked answers, lists to sort.
+"""Training text that the project generates: Sudoku, Countdown and arithmetic with reasoning, lists to sort.
 
 Each generator yields records of one exchange, built by the functions that build the evaluation prompts. Only
 the train splits of the tasks' generators are used.
