@@ -209,7 +209,7 @@ def test_what_it_has_not_is_refused_before_its_weights_are_read(folder, monkeypa
 
 
 def test_only_evaluations_take_it(folder, monkeypatch):
-    with pytest.raises(LiftError, match="DiffusionGemma is for evaluations only"):
+    with pytest.raises(LiftError, match="DiffusionGemma is only evaluated"):
         load_model(str(folder))
     lm = LiftDLM(pretrained=str(folder))
     for kind, arguments in (("loglikelihood", ("1 +", " 2")), ("loglikelihood_rolling", ("1 + 2",))):
