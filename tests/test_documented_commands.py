@@ -60,7 +60,7 @@ RECIPES = {  # what is changed, by the recipe's name
 
 
 def blocks(page: Path) -> list[tuple[str, str]]:
-    """(language, text) of the blocks of code and of commands in a table of their own ("| what | `command` |").
+    """(language, text) of the blocks of code, and of the commands in a table ("| what | `command` |").
 
     What is shown inside of a longer fence is none.
     """
