@@ -160,7 +160,8 @@ def evaluate(
     peft: str | None = None,
     samples: int | None = None,
     limit: int | None = None,
-    num_fewshot: int = 0,
+    preset: str | None = None,
+    num_fewshot: int | None = None,
     batch_size: int | str = "auto",
     model_args: dict[str, Any] | None = None,
     output: str | Path | None = None,
@@ -175,7 +176,8 @@ def evaluate(
         peft: folder or Hub id of an adapter.
         samples: answers a problem, for pass@k; None: as many as the task says.
         limit: problems a task; None: all.
-        num_fewshot: worked examples before each question.
+        preset: a published protocol (docs/presets.md).
+        num_fewshot: worked examples before each question; None: as the preset or the task's file says.
         batch_size: requests in a pass, or "auto".
         model_args: of `lift_dlm`.
         output: folder for lm-eval's results and sample logs; None: they are not kept.
@@ -198,6 +200,7 @@ def evaluate(
         peft=peft,
         samples=samples,
         limit=limit,
+        preset=preset,
         num_fewshot=num_fewshot,
         batch_size=str(batch_size),
         model_args=model_args or {},

@@ -36,6 +36,7 @@ class Training:
         lora: adapters; None: all weights are trained.
         bf16: autocast.
         checkpointing: of gradients.
+        scored: whether the objective has passes without gradient, which come first.
         reference: whether a frozen copy of the model is kept.
         processes: that share the work.
         strategy: how (`pipeline.launch.STRATEGIES`).
@@ -49,6 +50,7 @@ class Training:
     lora: LoraSettings | None = None
     bf16: bool = False
     checkpointing: bool = False
+    scored: bool = False
     reference: bool = False
     processes: int = 1
     strategy: str = "ddp"
@@ -90,6 +92,7 @@ def training_memory(shape: Shape, how: Training) -> Memory:
     layer, passing = recomputed(shape, how), in_backward(shape, how)
     embedding = 0.0 if how.lora else float(shape.head * width(shape, how))  # its gradient comes whole
     moments = (
+        held._replace(gradients=earlier, activations=0.0, logits=scored_logits(shape, how)),
         held._replace(gradients=earlier, activations=kept, logits=head_memory(shape, how)),
         held._replace(gradients=earlier, activations=kept + layer + passing),
         held._replace(activations=kept / shape.layers + layer + passing, logits=embedding * how.accumulated),
@@ -176,7 +179,7 @@ def kept_for_backward(shape: Shape, how: Training) -> float:
     kept = 0.0
     for columns, last, seen in passes:
         if how.checkpointing:  # the input of each layer; of blocks the clean keys and values too
-            of_layer = columns * shape.hidden * width(shape, how)
+            of_layer = float(columns * shape.hidden * width(shape, how))
             of_layer += columns * 2 * shape.keys * product_width(shape, how) * bool(shape.block_size)
             kept += how.rows * shape.layers * of_layer
         else:
@@ -202,7 +205,7 @@ def kept_by_layer(shape: Shape, how: Training, columns: int, wanted: int, seen: 
     keys = 2 * shape.keys * c
     of_heads = (4 + w * full) * shape.head_norms
     of_all = norm + inputs[0] + keys + of_heads * shape.keys
-    of_wanted = 2 * shape.queries * c + of_heads * shape.queries + 4 * shape.heads
+    of_wanted: float = 2 * shape.queries * c + of_heads * shape.queries + 4 * shape.heads
     of_wanted += norm + inputs[1] + 3 * F * c
     taken, out_of = shape.routed
     if taken:
@@ -273,6 +276,13 @@ def head_memory(shape: Shape, how: Training) -> float:
     return piece + states + shape.head * (4 + cast)
 
 
+def scored_logits(shape: Shape, how: Training) -> float:
+    """Logits of a piece without a gradient, with their softmax and the terms of an entropy."""
+    at_once = max(1, LOGITS_AT_ONCE[how.kind] // shape.vocabulary)
+    each = product_width(shape, how) + 8
+    return float(how.scored * min(how.rows * how.supervised, at_once) * shape.vocabulary * each)
+
+
 # ---------------------------------------------------------------- decoding
 
 
@@ -303,14 +313,16 @@ def decoding_memory(
     each = size * (size < 4) + (24 if noisy else 8)  # float32 copies; noise is hashed in 64 bits
     logits = min(rows * block, max(1, at_once)) * shape.vocabulary * each
     weights = float(shape.parameters.total * size)
-    passing = (cache + working, 0.0) if working > logits else (cache, float(logits))  # one, then the other
-    return Memory(weights, 0.0, 0.0, *passing, 0.0)
+    held = Memory(weights, 0.0, 0.0, float(cache), 0.0, 0.0)
+    if working > logits:  # one, then the other
+        return held._replace(activations=cache + working)
+    return held._replace(logits=float(logits))
 
 
 def most_requests(shape: Shape, room: int, columns: int, block: int, with_cache: bool, kind: str) -> int:
     """The largest batch that fits into `room` bytes, up to 100,000; 0 if not even one request does."""
 
-    def needs(rows: int) -> float:
-        return decoding_memory(shape, rows, columns, block, with_cache, kind=kind).total
+    def needs(rows: int) -> int:
+        return round(decoding_memory(shape, rows, columns, block, with_cache, kind=kind).total)
 
     return bisect_right(range(1, 100_001), room, key=needs)

@@ -3,7 +3,7 @@
 EXAMPLES = {
     "": (
         "train-eval",
-        "generate --task sudoku_mini --problem 3 --show",
+        "generate --task sudoku_mini --problem 6 --show",
         "eval --model lift-tiny --tasks mini",
     ),
     "eval": (
@@ -19,7 +19,7 @@ EXAMPLES = {
     ),
     "score": ("score results/mine/samples.jsonl --task lift_gsm8k",),
     "generate": (
-        "generate --task sudoku_mini --problem 3 --show",
+        "generate --task sudoku_mini --problem 6 --show",
         "generate --task gsm8k --problem 0 --model FOLDER",
         "generate 'Why is the sky blue?' -m FOLDER --set temperature=0.7",
         "generate - --model FOLDER --json < question.txt",

@@ -213,6 +213,7 @@ def training_stage(
         lora=settings.lora,
         bf16=settings.bf16,
         checkpointing=settings.gradient_checkpointing,
+        scored=cost.scored > 0,
         reference=objective.needs_reference and settings.lora is None,
         processes=on.count,
         strategy=where.strategy,

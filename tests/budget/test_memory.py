@@ -21,8 +21,10 @@ STEPS = {
     "adapters": Step(rank=16),
     "adapters, checkpoints": Step(rank=16, checkpointing=True),
     "adapters, dropout": Step(rank=16, dropout=0.05),
+    "adapters, first pass": Step(rank=16, checkpointing=True, objective="gift"),
     "blocks": Step(block=32),
     "blocks, checkpoints": Step(block=32, checkpointing=True, rank=16),
+    "experts in blocks": Step(shape="experts"),
     "bf16, adapters": Step(rank=16, dropout=0.05, **BF16),
     "bf16, all weights": Step(**BF16),
     "bf16 of float32 weights": Step(autocast=True),
@@ -41,6 +43,7 @@ def reckoned(step, **changes):
         lora=step.lora,
         bf16=step.autocast,
         checkpointing=step.checkpointing,
+        scored=step.objective == "gift",
         kind="cpu",
     )
     return training_memory(shape_of(step.base("meta"), step.dtype.itemsize), Training(**{**how, **changes}))

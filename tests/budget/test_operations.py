@@ -16,6 +16,7 @@ STEPS = {
     "adapters": Step(length=64, rank=16),
     "adapters, checkpoints": Step(length=64, rank=16, checkpointing=True),
     "blocks": Step(length=64, block=16),
+    "experts in blocks": Step(length=64, shape="experts"),
     "lift": Step(length=64, objective="lift-3"),
     "lift in blocks, adapters": Step(length=64, block=16, rank=16, dropout=0.05, objective="lift-3"),
 }

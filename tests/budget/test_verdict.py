@@ -74,7 +74,16 @@ def test_llada_8b(llada_8b, rows, length, adapters, checkpoints, on, strategy, s
     """What does not fit names what was computed to fit, and nothing else."""
     target = machine(on, None)
     lora = LoraSettings() if adapters else None
-    how = Training(rows, length, length, True, lora, True, checkpoints, False, target.count, strategy)
+    how = Training(
+        rows,
+        length,
+        length,
+        lora=lora,
+        bf16=True,
+        checkpointing=checkpoints,
+        processes=target.count,
+        strategy=strategy,
+    )
     found = training_verdict(llada_8b, how, target)
     assert found.startswith(said)
     if said != "does not fit":

@@ -10,9 +10,11 @@ from torch.profiler import ProfilerActivity, profile
 sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
 
 from operations import counted
-from shapes import SHAPES, random_block_model, random_model, to_train
+from shapes import SHAPES, filled, random_block_model, random_model, to_train
 from training_step import Spread, adamw, objective_of, update
 
+from lift_harness.models.configuration_experts import SDARMoeConfig
+from lift_harness.models.modeling_experts import SDARMoeForCausalLM
 from lift_harness.training.objectives import Batch
 from lift_harness.training.objectives.base import NoiseKey
 from lift_harness.training.settings import LoraSettings
@@ -20,10 +22,14 @@ from lift_harness.training.settings import LoraSettings
 # Of benchmarks/, for tests that need the same models.
 __all__ = ["SHAPES", "Step", "counted", "counted_training", "measured_training", "peak", "random_model"]
 
+EXPERTS = dict(hidden_size=256, intermediate_size=512, num_hidden_layers=4, vocab_size=8000) | dict(
+    num_attention_heads=8, num_key_value_heads=2, head_dim=32, block_size=16
+)  # grouped queries, norms of heads, 2 of 8 experts a token
+
 
 @dataclass(frozen=True)
 class Step:
-    """A step of training: of rows whose first quarter is prompt."""
+    """A step of training; a quarter of a row is prompt. Shapes: of benchmarks/shapes.py, or "experts"."""
 
     rows: int = 4
     length: int = 128
@@ -46,6 +52,10 @@ class Step:
         return self.length - self.length // 4
 
     def base(self, device="cpu"):
+        if self.shape == "experts":
+            ids = dict(mask_token_id=7999, eos_token_id=7998, pad_token_id=7998)
+            mixture = dict(num_experts=8, num_experts_per_tok=2, moe_intermediate_size=256)
+            return filled(SDARMoeForCausalLM, SDARMoeConfig(**EXPERTS, **ids, **mixture), self.dtype, device)
         if self.block:
             return random_block_model(self.shape, self.block, self.dtype, device)
         return random_model(self.shape, self.dtype, device)
