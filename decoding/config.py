@@ -119,7 +119,7 @@ class DecodingConfig:
         self._check(name)
 
     def _set_steps(self) -> None:
-        each = self.tokens_per_step
+        each: Any = self.tokens_per_step
         if each is UNSET:
             self._set("steps", default_steps(self.gen_length, self.block_length, self.schedule))
             return

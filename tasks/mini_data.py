@@ -26,7 +26,7 @@ def countdown_items() -> list[dict[str, str]]:
 
 
 def sort_items() -> list[dict[str, str]]:
-    """256 test lists of six digits: {"kind", "list", "answer"}."""
+    """256 test lists of five digits: {"kind", "list", "answer"}."""
     return list(islice(sorting.generate("test", SEED), N_ITEMS))
 
 

@@ -79,7 +79,7 @@ def of_lm_eval(task: str, n: int) -> list[dict[str, Any]]:
             f for f in functions if isinstance(f, ast.FunctionDef) and f.name == "list_fewshot_samples"
         )
         (returned,) = (line for line in found.body if isinstance(line, ast.Return))
-        rows = ast.literal_eval(returned.value or ast.Constant([]))
+        rows = ast.literal_eval(returned.value) if returned.value else []
     except (OSError, ValueError) as error:
         raise LiftError(
             f"lm-eval {version('lm_eval')} has no worked examples in tasks/{task}/utils.py; give your own, "

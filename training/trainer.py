@@ -108,7 +108,9 @@ class ObjectiveTrainer(Trainer):
     ) -> Any:
         """The objective's loss of one micro-batch, over the response tokens of the whole step."""
         response, ids = inputs["labels"] != -100, inputs["example_id"]
-        others = {name: inputs.get(name) for name in ("priority", "padding", "segment", "place")}
+        others: dict[str, Any] = {
+            name: inputs.get(name) for name in ("priority", "padding", "segment", "place")
+        }
         batch = Batch(inputs["input_ids"], response, ids, self.mask_id, **others)
         key = NoiseKey(self.noise_seed, self.epoch())
         made: Loss = self.objective(model, batch, key, num_items_in_batch)

@@ -71,7 +71,7 @@ def eval_command(
         )
     loading, decoding = model_args or [], gen_kwargs or []
     asked = {"preset": preset, "samples": samples, "limit": limit, "num_fewshot": num_fewshot}
-    given = [(name, value) for name, value in asked.items() if value is not None]
+    given: list[tuple[str, object]] = [(name, value) for name, value in asked.items() if value is not None]
     names = [name.strip() for name in tasks.split(",")] if tasks else []
     check_ours(names, model, peft, loading, decoding, given)
     if output is None:
@@ -109,7 +109,7 @@ def check_ours(
     peft: str | None,
     model_args: list[str],
     gen_kwargs: list[str],
-    given: list[tuple[str, int]],
+    given: list[tuple[str, object]],
 ) -> None:
     """Refuse what is no task of ours; of a task of lm-eval's own with the command that runs it."""
     from lift_harness.plugin.task_names import STOCK, is_stock

@@ -245,7 +245,6 @@ def evaluation_stage(recipe: Recipe, settings: EvalSettings, shape: Shape, where
     from lift_harness.lm.requests import SETTINGS, spelled
     from lift_harness.models import without_weights
     from lift_harness.pipeline.evaluation import evaluations, load_tasks
-    from lift_harness.tasks.catalog import decoding_settings
 
     items, passes, tokens, notes = 0, 0, 0, []
     model = None
@@ -257,7 +256,7 @@ def evaluation_stage(recipe: Recipe, settings: EvalSettings, shape: Shape, where
     for run in evaluations(recipe, settings):
         for task in load_tasks(run, settings):
             docs, answers = answers_of(task, run)
-            own = decoding_settings(task.task_name)
+            own = task.config.metadata["decoding"]
             decoding = (
                 DecodingConfig.of(own, weaker, run.gen_kwargs)
                 if model is None

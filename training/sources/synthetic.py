@@ -60,7 +60,7 @@ def arithmetic_records(seed: int, largest: int = 99) -> Iterator[Record]:
 
 
 def sort_records(seed: int) -> Iterator[Record]:
-    """Six digits to sort, with the bare answer."""
+    """Five digits to sort, with the bare answer."""
     for doc in sorting.generate("train", seed):
         user = prompts.user_turn(prompts.INSTRUCTIONS["parallel"], parallel.question(doc))
         yield Record((("user", user),), f"{doc['answer']}</answer>", "<answer>", kind="math")
