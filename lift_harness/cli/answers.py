@@ -122,7 +122,7 @@ def check_ours(
         words = ["lm_eval", "--model", "lift_dlm", "--model_args", arguments, "--tasks", ",".join(names)]
         words += ["--gen_kwargs", ",".join(gen_kwargs)] if gen_kwargs else []
         for name, value in given:
-            words += [f"--{name}", str(value)] if name != "samples" else []
+            words += [f"--{name}", str(value)] if name not in ("samples", "preset") else []
         raise LiftError(
             f"{', '.join(stock)}: lm-eval's own, which its command runs on this model: {shlex.join(words)}"
         )
