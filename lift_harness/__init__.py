@@ -1,7 +1,8 @@
 """Masked diffusion language models in lm-evaluation-harness: decode, evaluate, train, compare.
 
     model = lift_harness.load("lift-tiny")
-    model.generate("Expression: 3 + 4")
+    model.solve("sudoku_mini", 3)
+    model.generate("Why is the sky blue?", temperature=0.7)
     lift_harness.evaluate("lift-tiny", ["sudoku_mini"], limit=16)
     lift_harness.train_eval("quickstart", training={"max_steps": 20})
     lift_harness.compare("runs/a", "runs/b")

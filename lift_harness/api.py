@@ -36,6 +36,8 @@ class Generated:
         step: the pass that committed each, from 0.
         confidence: with which it did.
         replaced: edits of what was committed (`decoding.Generation`).
+        target: the reference answer, where a problem of a task was posed (`LoadedModel.solve`).
+        verdict: what the answer scores there: metric -> a share, or (right, empty) cells.
     """
 
     model: str
@@ -49,6 +51,8 @@ class Generated:
     step: list[int] = field(repr=False)
     confidence: list[float] = field(repr=False)
     replaced: Any = field(repr=False)
+    target: str | None = None
+    verdict: dict[str, Any] | None = None
 
     def __str__(self) -> str:
         return self.text
@@ -68,10 +72,13 @@ class LoadedModel(Session):
 
     Attributes:
         name, model, tokenizer, settings, prefix: as `Session`.
+        task, key: as `Session`.
         turns: the conversation of `chat`, messages of "role" and "content"; `turns.clear()` forgets it.
+        loaded_as: the arguments of `load_model`.
     """
 
     turns: list[Message] = field(default_factory=list)
+    loaded_as: dict[str, Any] = field(default_factory=dict)
 
     def generate(
         self,
@@ -110,6 +117,27 @@ class LoadedModel(Session):
         self.turns += [question, {"role": "assistant", "content": answer.text}]
         return answer
 
+    def solve(self, task: str, problem: int = 0, **settings: Any) -> Generated:
+        """Answer a problem of a task, as an evaluation poses it, with its target and verdict.
+
+        Args:
+            task: its name, with or without `lift_`.
+            problem: from 0: the `doc_id` of sample logs.
+            settings: of decoding, above the task's.
+
+        Raises:
+            LiftError: no such task or problem, or a bad setting.
+        """
+        from lift_harness.interactive.problem import find_problem
+
+        own = merge(self.settings, settings)
+        posed = find_problem(task, problem, self.name, self.loaded_as, own)
+        given = {"task": posed.task.decoding, "key": posed.request.key, "prefix": posed.prefix}
+        asked = replace(self, settings=own, **given)
+        answer = asked.answer(posed.request.prompt)
+        judged = posed.verdict(self.tokenizer, answer.generation)
+        return Generated(**described(asked, answer), target=posed.target, verdict=judged)
+
 
 def load(model: str = "lift-tiny", *, prefix: str = "", **model_args: Any) -> LoadedModel:
     """Load a model to ask it.
@@ -122,7 +150,7 @@ def load(model: str = "lift-tiny", *, prefix: str = "", **model_args: Any) -> Lo
     Raises:
         LiftError: an unknown argument, or what `load_model` raises.
     """
-    return LoadedModel(**vars(load_session(model, model_args, {}, prefix)))
+    return LoadedModel(**vars(load_session(model, model_args, {}, prefix)), loaded_as=model_args)
 
 
 def evaluate(
@@ -132,7 +160,8 @@ def evaluate(
     peft: str | None = None,
     samples: int | None = None,
     limit: int | None = None,
-    num_fewshot: int = 0,
+    preset: str | None = None,
+    num_fewshot: int | None = None,
     batch_size: int | str = "auto",
     model_args: dict[str, Any] | None = None,
     output: str | Path | None = None,
@@ -147,7 +176,8 @@ def evaluate(
         peft: folder or Hub id of an adapter.
         samples: answers a problem, for pass@k; None: as many as the task says.
         limit: problems a task; None: all.
-        num_fewshot: worked examples before each question.
+        preset: a published protocol (docs/presets.md).
+        num_fewshot: worked examples before each question; None: as the preset or the task's file says.
         batch_size: requests in a pass, or "auto".
         model_args: of `lift_dlm`.
         output: folder for lm-eval's results and sample logs; None: they are not kept.
@@ -170,6 +200,7 @@ def evaluate(
         peft=peft,
         samples=samples,
         limit=limit,
+        preset=preset,
         num_fewshot=num_fewshot,
         batch_size=str(batch_size),
         model_args=model_args or {},

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from lift_harness.tasks import countdown, parallel, sudoku
+from lift_harness.tasks import countdown, parallel, sorting, sudoku
 from lift_harness.tasks.data import as_test_split
 
 if TYPE_CHECKING:
@@ -25,6 +25,11 @@ def countdown_items() -> list[dict[str, str]]:
     return list(islice(countdown.generate("test", SEED, count=3), N_ITEMS))
 
 
+def sort_items() -> list[dict[str, str]]:
+    """256 test lists of six digits: {"kind", "list", "answer"}."""
+    return list(islice(sorting.generate("test", SEED), N_ITEMS))
+
+
 def parallel_items(kind: str) -> list[dict[str, str]]:
     """128 lists or squares of a kind of `parallel.RULES`: {"kind", "list", "answer"}."""
     return list(islice(parallel.generate(kind, SEED), N_ITEMS // 2))
@@ -38,6 +43,11 @@ def sudoku_dataset(**_: Any) -> dict[str, Dataset]:
 def countdown_dataset(**_: Any) -> dict[str, Dataset]:
     """`custom_dataset` of `lift_countdown_mini`."""
     return as_test_split(countdown_items())
+
+
+def sort_dataset(**_: Any) -> dict[str, Dataset]:
+    """`custom_dataset` of `lift_sort_mini`."""
+    return as_test_split(sort_items())
 
 
 def parallel_dataset(kind: str, **_: Any) -> dict[str, Dataset]:

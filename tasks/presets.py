@@ -140,7 +140,10 @@ class OnTask:
             metadata["one_turn"] = task.one_turn
         metadata["decoding"] = {**decoding_settings(self.name), **task.decoding}
         metadata["unconfirmed"] = self.preset.unconfirmed
-        made |= {"metadata": metadata, "num_fewshot": task.num_fewshot}
+        made |= {
+            "metadata": metadata,
+            "num_fewshot": task.num_fewshot or None,
+        }  # lm-eval lets nobody change a 0
         if task.samples is not None:
             made["repeats"] = task.samples
         if task.gen_prefix is not None:

@@ -31,6 +31,10 @@ OUTPUTS = {
         "train quickstart --output PLACE",
         "lift_harness.pipeline.train_eval.train_eval",
     ),
+    ("sweep", "output"): (
+        "sweep --tasks sudoku_mini --grid cache=dual --output PLACE",
+        "lift_harness.sweep.run.run_sweep",
+    ),
     ("reproduce", "output"): (
         "reproduce run --output PLACE",
         "lift_harness.pipeline.reproduce.reproduce",
@@ -47,7 +51,13 @@ OUTPUTS = {
     ),
     ("report", "output"): ("report run --output PLACE", "lift_harness.report.page.page_data"),
 }
-INPUTS = {("score", "samples"), ("reproduce", "run"), ("compare", "paths"), ("report", "run")}
+INPUTS = {
+    ("score", "samples"),
+    ("reproduce", "run"),
+    ("compare", "paths"),
+    ("report", "run"),
+    ("sweep", "file"),
+}
 FILES = [
     ("score", "output"),
     ("compare", "output"),
@@ -138,7 +148,9 @@ def test_two_outputs_are_two_files(folder, monkeypatch, capsys):
     assert "--output and --flips both name x.md" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", ["train-eval quickstart", "train quickstart", "analyze --data sudoku"])
+@pytest.mark.parametrize(
+    "command", ["train-eval quickstart", "train quickstart", "analyze --data sudoku", "sweep"]
+)
 def test_a_folder_is_kept_or_replaced(monkeypatch, capsys, command):
     assert run(monkeypatch, f"{command} --resume --overwrite") == 2
     assert "give one of them" in capsys.readouterr().err

@@ -15,6 +15,7 @@ from support.eval_files import answered, write_eval
 from support.tiny_runs import TINY
 
 import lift_harness
+from lift_harness.cli import main
 from lift_harness.errors import LiftError
 from lift_harness.interactive.session import open_session
 from lift_harness.lm import evaluation
@@ -75,6 +76,20 @@ def test_raw_text_and_system_messages(model):
         > model.generate("Expression: 3 + 4", gen_length=16).prompt_tokens
         > raw.prompt_tokens
     )
+
+
+def test_a_problem_is_posed_and_judged_as_the_command_does(model, monkeypatch, capsys):
+    command = ["generate", "--task", "sudoku_mini", "--problem", "3", "--json"]
+    monkeypatch.setattr("sys.argv", ["lift-harness", *command])
+    with pytest.raises(SystemExit):
+        main()
+    expected = json.loads(capsys.readouterr().out)
+    answer = model.solve("sudoku_mini", 3)
+    assert (answer.ids, answer.step, answer.target) == tuple(
+        expected[key] for key in ("ids", "step", "target")
+    )
+    assert json.loads(json.dumps(answer.verdict)) == expected["verdict"]
+    assert answer.text.startswith("<reasoning>") and model.prefix == "" and model.task == {}
 
 
 def test_chat_remembers(model):

@@ -9,9 +9,9 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 def test_the_python_example_runs(capsys):
     (code,) = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
-    exec(compile(code, "README.md", "exec"), {})
+    exec(compile(code.replace("GSAI-ML/LLaDA-8B-Instruct", "lift-tiny"), "README.md", "exec"), {})
     printed = capsys.readouterr().out
-    assert "</reasoning>" in printed and printed.strip().endswith("16")
+    assert "Accuracy, percent" in printed and "sudoku_mini" in printed
 
 
 def test_the_tests_that_security_names_are_there():

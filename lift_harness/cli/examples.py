@@ -3,7 +3,7 @@
 EXAMPLES = {
     "": (
         "train-eval",
-        "generate --task sudoku_mini --problem 3 --show",
+        "generate --task sudoku_mini --problem 6 --show",
         "eval --model lift-tiny --tasks mini",
     ),
     "eval": (
@@ -19,7 +19,7 @@ EXAMPLES = {
     ),
     "score": ("score results/mine/samples.jsonl --task lift_gsm8k",),
     "generate": (
-        "generate --task sudoku_mini --problem 3 --show",
+        "generate --task sudoku_mini --problem 6 --show",
         "generate --task gsm8k --problem 0 --model FOLDER",
         "generate 'Why is the sky blue?' -m FOLDER --set temperature=0.7",
         "generate - --model FOLDER --json < question.txt",
@@ -68,8 +68,14 @@ EXAMPLES = {
     "data marks": ("data marks arithmetic --set n=20", "data marks my.jsonl --n 5"),
     "recipes": ("recipes list", "recipes show quickstart"),
     "recipes list": ("recipes list",),
+    "push": (
+        "push runs/quickstart/lift-h3 OWNER/NAME --dry-run",
+        "push runs/table1/lift-h3/seed-0 OWNER/NAME --public",
+    ),
+    "settings": ("settings training", "settings decoding"),
     "recipes show": (
         "recipes show quickstart",
+        "recipes show quickstart --comments",
         "recipes show llada-8b-s1k --set seeds=1 > my.yaml",
     ),
 }

@@ -6,7 +6,9 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer()
+from lift_harness.cli.app import App
+
+app = App()
 
 
 @app.command("settings")

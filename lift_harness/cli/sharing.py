@@ -7,9 +7,10 @@ from typing import Annotated
 
 import typer
 
+from lift_harness.cli.app import App
 from lift_harness.errors import LiftError
 
-app = typer.Typer()
+app = App()
 
 
 @app.command("push")
@@ -29,7 +30,8 @@ def push_command(
     """Send a training to the Hub: its verified weights, a model card with its scores, the run's report."""
     if public and update:
         raise LiftError("--public is of a new repository, --update of one that is there; give one of them")
-    from lift_harness.console import Console, say
+    from lift_harness.console import Console, say, say_where
+    from lift_harness.hub.card import commands
     from lift_harness.hub.push import prepare, push
 
     console = Console()
@@ -41,5 +43,4 @@ def push_command(
     if address is None:
         say(console, f"\n{pushed.card}\nnothing was sent: without --dry-run it goes to {repo}")
         return
-    model = f"--model {repo}" if pushed.training.whole else f"--model {pushed.training.base} --peft {repo}"
-    say(console, f"pushed: {address}\nload it: lift-harness chat {model}")
+    say_where(pushed=address, load_it=next(commands(pushed.training, repo)))

@@ -108,7 +108,7 @@ def spanning(columns: int, align: str, text: str) -> str:
 def best_entries(grid: Grid) -> Iterator[tuple[int, int]]:
     """(row, column) of the best values of each column; of tables in sections in each of them.
 
-    All that print alike are. Not where one value stands alone, and not among what was not compared (†).
+    Several where they print alike; none where all do, and not among what was not compared (†).
     """
     starts = sorted({0, *grid.sections})
     for start, end in zip_longest(starts, starts[1:], fillvalue=len(grid.rows)):
@@ -118,7 +118,7 @@ def best_entries(grid: Grid) -> Iterator[tuple[int, int]]:
                 entry = grid.rows[i][j]
                 if entry.cell and "†" not in entry.main and higher_is_better(entry.cell.metric):
                     values[i] = float(percent(entry.cell.value, entry.cell))
-            if len(values) > 1:
+            if len(set(values.values())) > 1:
                 yield from ((i, j) for i, value in values.items() if value == max(values.values()))
 
 

@@ -172,8 +172,8 @@ def empty_model(folder: Path, name: str, block_size: int | None = None) -> tuple
     kind, family = written.get("model_type"), family_of(written)
     if kind == DIFFUSION_GEMMA:
         raise LiftError(
-            f"{name}: DiffusionGemma is decoded by lm-eval's --model lift_dlm only; it cannot be trained, "
-            "analysed, merged or chatted with here"
+            f"{name}: DiffusionGemma is only evaluated (lm_eval --model lift_dlm, lift-harness eval): it "
+            "cannot be trained, analysed, merged or chatted with here"
         )
     if family is None and (not isinstance(kind, str) or kind not in HEADS):
         raise LiftError(

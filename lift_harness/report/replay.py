@@ -20,7 +20,13 @@ def replay(tokens: Sequence[str], step: Sequence[int], confidence: Sequence[floa
         step: the pass that committed each, from 0; negative: given.
         confidence: with which it did, from 0 to 1.
     """
-    page = document("replay", {"tokens": tokens, "step": step, "confidence": confidence}, SCRIPTS)
+    data = {
+        "tokens": tokens,
+        "step": step,
+        "confidence": confidence,
+        "baselines": {},
+    }  # dom.js asks for these
+    page = document("replay", data, SCRIPTS)
     text = "".join(tokens)
     lines = len(text) // LINE + text.count("\n") + 1
     height = HEIGHTS[0] + HEIGHTS[1] * min(lines, 12)

@@ -115,6 +115,8 @@ def rows_of(sweep: Sweep) -> Rows:
         if not is_plain(named[-1].name):
             raise LiftError(f"the row {name!r:.300} cannot name a folder; sweep fewer settings at a time")
     taken = [setting.name for setting in named]
+    if twice := next((name for name in taken if taken.count(name) > 1), None):
+        raise LiftError(f"two rows are called {twice!r}; rename the folder of one of the models")
     return Rows(named, {setting.name: baseline_of(setting, sweep, taken) for setting in named}, notes)
 
 
@@ -138,7 +140,8 @@ def names_of(rows: Sequence[Values]) -> list[str]:
         names = without
     else:
         names = named(varying) if tells(named(varying)) else named(list(keys))
-    return [name or PROTOCOL for name in names]
+    whole = named(list(keys))
+    return [name or all_of_it or PROTOCOL for name, all_of_it in zip(names, whole, strict=True)]
 
 
 def checkpoints(sweep: Sweep) -> list[Checkpoint]:

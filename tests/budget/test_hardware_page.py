@@ -15,12 +15,13 @@ from lift_harness.models.configuration_llada import LLaDAConfig
 from lift_harness.pipeline.plan import Where, plan
 from lift_harness.pipeline.recipe import load_recipe
 
-PAGE = Path(__file__).parents[2] / "docs" / "hardware.md"
+ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "docs" / "hardware.md"
 
 
-def table(first_column):
-    """The rows of the page's table with this first column, cell by cell."""
-    lines = PAGE.read_text(encoding="utf-8").splitlines()
+def table(first_column, page=PAGE):
+    """The rows of a page's table with this first column, cell by cell."""
+    lines = page.read_text(encoding="utf-8").splitlines()
     begin = next(n for n, line in enumerate(lines) if line.startswith(f"| {first_column} |")) + 2
     rows = []
     for line in lines[begin:]:
@@ -87,3 +88,9 @@ def test_the_cards():
         for name, card in CARDS.items()
     ]
     assert table("card") == figures
+
+
+def test_the_readme_has_rows_of_this_page():
+    told = [row[1:] for row in table("hardware", ROOT / "README.md")]
+    known = [row[1:] for row in table("training")]
+    assert len(told) >= 4 and all(row in known for row in told)

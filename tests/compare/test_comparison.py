@@ -327,8 +327,9 @@ def test_what_a_log_does_not_say_is_said_to_be_unchecked(tmp_path):
 # ---------------------------------------------------------------- choosing
 
 
-def test_the_baseline_is_base_or_the_first_or_the_one_asked_for(tmp_path):
-    rows = evals(tmp_path, TASK, x=SIX, y=SIX, base=SIX)
+def test_the_baseline_is_vanilla_or_base_or_the_first_or_the_one_asked_for(tmp_path):
+    *rows, vanilla = evals(tmp_path, TASK, x=SIX, y=SIX, base=SIX, vanilla=SIX)
+    assert compare([*rows, vanilla]).baseline == "vanilla"
     assert compare(rows).baseline == "base"
     assert compare(rows[:2]).baseline == "x"
     assert compare(rows, baseline="y").baseline == "y"

@@ -38,8 +38,9 @@ def test_what_arrives_is_what_was_trained(finished, hub, monkeypatch, capsys):
     }
     assert files["report.html"].startswith(b"<!DOCTYPE html>") and b"lift-h3" in files["report.html"]
     assert hub.private == {"me/tiny"}
-    assert f"{hub.endpoint}/me/tiny/commit/" in out
-    assert "load it: lift-harness chat --model lift-tiny --peft me/tiny" in out
+    assert re.search(rf"^pushed: +{hub.endpoint}/me/tiny/commit/\w+$", err, flags=re.MULTILINE)
+    assert err.endswith("load it: lift-harness chat --model lift-tiny --peft me/tiny\n")
+    assert f"{(adapter / weights[1]).stat().st_size:,} bytes  {weights[1]}\n" in out
 
 
 def test_the_card_says_what_the_results_say(finished, hub):

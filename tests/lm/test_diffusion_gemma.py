@@ -208,8 +208,8 @@ def test_what_it_has_not_is_refused_before_its_weights_are_read(folder, monkeypa
     assert "\n" not in str(error.value)
 
 
-def test_only_lm_eval_takes_it(folder, monkeypatch):
-    with pytest.raises(LiftError, match="DiffusionGemma is decoded by lm-eval's --model lift_dlm only"):
+def test_only_evaluations_take_it(folder, monkeypatch):
+    with pytest.raises(LiftError, match="DiffusionGemma is only evaluated"):
         load_model(str(folder))
     lm = LiftDLM(pretrained=str(folder))
     for kind, arguments in (("loglikelihood", ("1 +", " 2")), ("loglikelihood_rolling", ("1 + 2",))):

@@ -23,6 +23,11 @@ class Shown(NamedTuple):
         return Shown(*(None if part is None else f"{100 * part:.1f}" for part in self))
 
 
+def of_values(text):
+    """What comes before the tables of differences and of speed."""
+    return re.split(r"Difference from|^\W*Speed$", text, flags=re.MULTILINE)[0]
+
+
 def of_texts(*texts):
     """The number in a cell of a table: the value, then its intervals."""
     ranges = {bool(over): ends for text in texts for over, *ends in RANGE.findall(text)}
@@ -32,7 +37,7 @@ def of_texts(*texts):
 def of_terminal(text):
     """Of the tables of values: what stands below a head ends where it ends."""
     cells = {}
-    text = text.split("Difference from")[0]
+    text = of_values(text)
     for table in re.split(r"^(?=.*, with 95 % intervals)", text, flags=re.M)[1:]:
         head, body = re.split(r"^─+\n", table, maxsplit=1, flags=re.M)
         columns, section, row = {}, "", ""
@@ -74,8 +79,9 @@ def of_lines(lines, separator):
 
 def of_markdown(text):
     """Of the pipe tables of values, up to those of differences."""
-    text = text.split("Difference from")[0].replace("\\", "")
-    return of_lines((line.strip("| ") for line in text.splitlines() if line.startswith("| ")), " |")
+    text = of_values(text).replace("\\", "")
+    rows = (line[2:].removesuffix(" |") for line in text.splitlines() if line.startswith("| "))
+    return of_lines(rows, " |")
 
 
 def of_latex(text):

@@ -241,4 +241,4 @@ def test_the_command_prints_a_table_and_its_recipe_is_a_sweep(monkeypatch, capsy
     assert "1 / 1" in line or "0 / 1" in line
     assert yaml.safe_load((folder / "recipe.yaml").read_text())["limit"] == 1
     assert command(monkeypatch, str(folder / "recipe.yaml"), "--output", str(folder)) == 0  # nothing to do
-    assert "cache=dual: done before" in capsys.readouterr().out
+    assert "cache=dual: eval: done before" in capsys.readouterr().out

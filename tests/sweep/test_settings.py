@@ -150,6 +150,7 @@ def test_a_baseline_is_a_row_of_each_model_or_one_of_all():
     found = rows_of(sweep)
     assert names(found) == ["cache=none", "cache=dual"]
     assert set(found.baselines.values()) == {"cache=dual"} and list(found.baselines) == names(found)
+    assert names(rows({"cache": ["dual"]}, baseline="cache=dual")) == ["cache=dual"]
     with pytest.raises(LiftError, match="baseline: no row 'cache=duel'; did you mean cache=dual"):
         rows_of(sweep.model_copy(update={"baseline": "cache=duel"}))
 

@@ -197,7 +197,7 @@ def test_a_request_asks_for_what_the_file_says(data_dir, models, name, task):
             assert (list(shown) if isinstance(shown, tuple) else shown) == value, key
         assert until == tuple(wanted.until if wanted.until is not None else made.asked.get("until", ()))
         assert limit == config.gen_length
-        assert made.config.num_fewshot == wanted.num_fewshot
+        assert (made.config.num_fewshot or 0) == wanted.num_fewshot
         assert made.config.repeats == (wanted.samples or task_config(task)["repeats"])
         assert made.config.metadata["preset"] == name
         assert made.config.metadata["unconfirmed"] == preset(name).unconfirmed

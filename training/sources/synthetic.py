@@ -1,4 +1,4 @@
-"""Training text that the project generates: Sudoku, Countdown and arithmetic with worked answers.
+"""Training text that the project generates: Sudoku, Countdown and arithmetic with reasoning, lists to sort.
 
 Each generator yields records of one exchange, built by the functions that build the evaluation prompts. Only
 the train splits of the tasks' generators are used.
@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from lift_harness.errors import LiftError, did_you_mean
-from lift_harness.tasks import countdown, prompts, sudoku
+from lift_harness.tasks import countdown, parallel, prompts, sorting, sudoku
 from lift_harness.tasks.worked import countdown_response, sudoku_response
 from lift_harness.training.sources.records import Record
 
@@ -59,6 +59,13 @@ def arithmetic_records(seed: int, largest: int = 99) -> Iterator[Record]:
             yield exchange(user, prompts.response(countdown.reasoning(expression), answer))
 
 
+def sort_records(seed: int) -> Iterator[Record]:
+    """Six digits to sort, with the bare answer."""
+    for doc in sorting.generate("train", seed):
+        user = prompts.user_turn(prompts.INSTRUCTIONS["parallel"], parallel.question(doc))
+        yield Record((("user", user),), f"{doc['answer']}</answer>", "<answer>", kind="math")
+
+
 def whole_number(source: str, option: str, value: Any, least: int, most: int) -> None:
     """Refuse an option that is no whole number in a range."""
     if type(value) is not int or not least <= value <= most:
@@ -71,6 +78,7 @@ SOURCES: dict[str, Callable[..., Iterator[Record]]] = {
     "sudoku": sudoku_records,
     "countdown": countdown_records,
     "arithmetic": arithmetic_records,
+    "sort": sort_records,
 }
 
 

@@ -67,7 +67,7 @@ function differenceCell(one, most) {
     'td',
     {},
     el('span', { class: 'value' }, signedPoints(one.value)),
-    el('span', { class: one.p < 0.05 ? 'tag' : 'range inline' }, pValue(one.p)),
+    el('span', { class: one.p < 0.05 ? 'tag sure' : 'range inline' }, pValue(one.p)),
     whisker(one, -most, most, true),
     el('span', { class: 'range' }, `${signedPoints(one.low)} to ${signedPoints(one.high)}`),
     one.gained === null

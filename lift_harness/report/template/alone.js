@@ -1,4 +1,4 @@
 // The replay on a page of its own (report/replay.py).
 
-put(document.getElementById('page'), player(DATA));
+put(document.getElementById('page'), player(DATA, '').nodes);
 document.documentElement.dataset.ready = 'yes';
