@@ -28,8 +28,8 @@ STEPS = {
     "bf16, adapters": Step(rank=16, dropout=0.05, **BF16),
     "bf16, all weights": Step(**BF16),
     "bf16 of float32 weights": Step(autocast=True),
-    "mid": Step(shape="mid", rows=1),
-    "mid, adapters": Step(shape="mid", rank=16, rows=1),
+    "mid": Step(shape="mid", rows=1, length=64),
+    "mid, adapters": Step(shape="mid", rank=16, rows=1, length=64),
 }
 
 

@@ -32,7 +32,7 @@ class Step:
     """A step of training; a quarter of a row is prompt. Shapes: of benchmarks/shapes.py, or "experts"."""
 
     rows: int = 4
-    length: int = 128
+    length: int = 96
     shape: str = "small"
     rank: int = 0
     dropout: float = 0.0
