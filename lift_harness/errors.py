@@ -28,11 +28,11 @@ class Stopped(LiftError):
         self.exit_code = 128 + signal
 
 
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """The known names closest to `word`, as text to end an error message with."""
+def did_you_mean(word: str, known: Iterable[str], otherwise: str | None = None) -> str:
+    """The known names closest to `word`, or `otherwise`, or all: text to end an error message with."""
     names = sorted(known)
     near = difflib.get_close_matches(word, names, n=3, cutoff=0.5)
-    return f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(names)}"
+    return f"did you mean {' or '.join(near)}?" if near else otherwise or f"known: {', '.join(names)}"
 
 
 NO_MEMORY = (

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated, Any
 
 import typer
@@ -21,22 +23,43 @@ from lift_harness.cli import (
     sweeping,
     training,
 )
-from lift_harness.cli.app import App, Group
-from lift_harness.console import one_line, plain_output
+from lift_harness.cli.app import App, Group, words_of
+from lift_harness.console import one_line, plain_output, typed
 from lift_harness.errors import LiftError, Stopped, first_line, out_of_memory
 from lift_harness.pipeline.launch import complain
 
+UsageError: Any = typer.BadParameter.__mro__[1]  # of the Click that Typer has; 0.29 brings its own
+
 
 class Commands(Group):
-    """The commands. Typer ends at Ctrl-C without a word (0.29)."""
+    """The commands. Typer puts a wrong word into a box, and ends at Ctrl-C without one (0.29)."""
+
+    def make_context(self, *args: Any, **options: Any) -> Any:
+        """Read what stands before the command."""
+        with one_line_each():
+            return super().make_context(*args, **options)
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command that was named."""
         try:
-            return super().invoke(ctx)
+            with one_line_each():
+                return super().invoke(ctx)
         except KeyboardInterrupt:
             left = "where a folder was written, the same command goes on in it"
             raise Stopped(f"Ctrl-C; {left}", signal.SIGINT) from None
+
+
+@contextmanager
+def one_line_each() -> Iterator[None]:
+    """Tell of a wrong command or option as of all that is wrong."""
+    try:
+        yield
+    except UsageError as error:
+        if error.ctx is None or "NoArgs" in type(error).__name__:  # the help was asked for
+            raise
+        said = error.format_message().rstrip(".")
+        asked = typed(*words_of(error.ctx).split(), "--help")
+        raise LiftError(f"{said[:1].lower()}{said[1:]} ({asked} says what there is)") from None
 
 
 app = App(

@@ -105,7 +105,7 @@ def data_marks(
     set_: SourceKeys = None,
     n: Annotated[int, typer.Option("--n", min=1, help="Examples to show.")] = 3,
 ) -> None:
-    """Show in [[brackets]] what the rules mark in a source's answers, and what its `priority_spans` do."""
+    """Show in brackets what the rules mark in a source's answers, and what its `priority_spans` do."""
     from lift_harness.pipeline.annotate import show_marks, source_of
 
     show_marks(source_of(data, set_ or []), n)

@@ -48,6 +48,10 @@ EXAMPLES = {
         "train lift-tiny-base",
         "train my.yaml --set training.learning_rate=1e-4 --nproc 4",
     ),
+    "merge-runs": (
+        "merge-runs runs/vanilla runs/lift-h3 --output runs/both",
+        "merge-runs parts/0 parts/1 parts/2 --output runs/table1",
+    ),
     "reproduce": ("reproduce runs/quickstart", "reproduce runs/quickstart --output runs/again"),
     "compare": (
         "compare runs/quickstart",
@@ -65,7 +69,7 @@ EXAMPLES = {
         "data annotate gsm8k --endpoint http://HOST:8000/v1 --model NAME",
         "data annotate my.jsonl --show 2",
     ),
-    "data marks": ("data marks arithmetic --set n=20", "data marks my.jsonl --n 5"),
+    "data marks": ("data marks gsm8k", "data marks my.jsonl --n 5"),
     "recipes": ("recipes list", "recipes show quickstart"),
     "recipes list": ("recipes list",),
     "push": (

@@ -60,7 +60,7 @@ def sweep_command(
     from lift_harness.pipeline.evaluation import quiet
     from lift_harness.sweep.schema import grid_of, load_sweep
 
-    quiet()  # before anything imports tqdm
+    quiet()
     check_one_of(resume, overwrite)
     if file is None and not ((tasks or preset) and grid):
         raise LiftError("a sweep needs --tasks (or --preset) and --grid, or a YAML file with both")

@@ -8,6 +8,7 @@ it took under config / decoding_statistics.
 
 from __future__ import annotations
 
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -289,7 +290,8 @@ class LiftDLM(LM):
     def bar(self, what: str, unit: str, total: int, disable_tqdm: bool) -> Iterator[Callable[..., None]]:
         """A progress bar; gives `show(done, note="", kept=False)`: so many are done (`kept`: before)."""
         hidden = disable_tqdm or self.on_progress is not None or self.ranks.rank > 0
-        with tqdm(total=total, desc=what, unit=unit, disable=hidden) as bar:
+        seconds = 0.1 if sys.stderr.isatty() else 30  # a log has a line now and then
+        with tqdm(total=total, desc=what, unit=unit, disable=hidden, mininterval=seconds) as bar:
 
             def show(done: int, note: str = "", kept: bool = False) -> None:
                 bar.set_postfix_str(note, refresh=False)

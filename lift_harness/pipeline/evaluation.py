@@ -303,11 +303,13 @@ def trace(tokenizer: Any, run: Evaluation, asked: Any, out: Any) -> dict[str, An
 
 def quiet() -> None:
     """Leave the terminal to our own progress display."""
-    os.environ.setdefault("TQDM_DISABLE", "1")  # read when tqdm is first imported
     warnings.filterwarnings("ignore", category=FutureWarning, module=r"(transformers|peft)\.")
     import datasets
     import transformers
+    from lm_eval.api import task
+    from tqdm import tqdm
 
+    task.tqdm = partial(tqdm, disable=True)  # of the prompts it builds; TQDM_DISABLE would come too late
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     datasets.disable_progress_bars()

@@ -88,9 +88,8 @@ def read(name: str, below: tuple[str, ...] = ()) -> dict[str, Any]:
     except OSError as error:
         if file.exists():
             raise LiftError(f"recipe {name!r} cannot be read: {error.strerror}") from error
-        raise LiftError(
-            f"no recipe {name!r} ({did_you_mean(name, recipe_names())}), nor such a file"
-        ) from error
+        near = did_you_mean(name, recipe_names(), "lift-harness recipes list names them")
+        raise LiftError(f"no recipe {name!r} ({near}), nor such a file") from error
     if not isinstance(raw, dict):
         raise LiftError(f"{file}: a recipe is a mapping of keys, not {type(raw).__name__}")
     base = raw.pop("base", None)
