@@ -72,6 +72,9 @@ def test_an_unknown_recipe_is_one_line(monkeypatch, capsys):
         capsys.readouterr().err
         == "error: no recipe 'quikstart' (did you mean quickstart or quickstart-block?), nor such a file\n"
     )
+    assert run_main(monkeypatch, "data", "preview", "of-mine.yaml") == 2
+    said = "error: no recipe 'of-mine.yaml' (lift-harness recipes list names them), nor such a file\n"
+    assert capsys.readouterr().err == said
 
 
 def test_ctrl_c_is_one_line(monkeypatch, capsys):
@@ -228,6 +231,15 @@ def test_a_task_of_lm_evals_is_told_with_the_command_that_runs_it(monkeypatch, c
     assert "did you mean lift_gsm8k" in capsys.readouterr().err
 
 
+def test_a_comma_at_the_end_names_no_task(monkeypatch, capsys):
+    assert run_main(monkeypatch, "eval", "-m", "lift-tiny", "--tasks", "gms8k, ") == 2
+    assert capsys.readouterr().err.startswith("error: no task 'gms8k': did you mean lift_gsm8k")
+    assert run_main(monkeypatch, "eval", "-m", "lift-tiny", "--tasks", ",") == 2
+    assert capsys.readouterr().err.startswith("error: nothing to evaluate")
+    assert run_main(monkeypatch, "sweep", "--tasks", "gms8k,", "--grid", "steps=4,8") == 2
+    assert "no task 'gms8k': did you mean lift_gsm8k" in capsys.readouterr().err
+
+
 def test_results_have_a_place_and_every_way_of_asking_its_own(monkeypatch, capsys, tmp_path):
     monkeypatch.chdir(tmp_path)
     asked = ["eval", "-m", "lift-tiny", "--tasks", "sudoku_mini", "--limit", "2"]
@@ -251,7 +263,7 @@ def test_results_have_a_place_and_every_way_of_asking_its_own(monkeypatch, capsy
     assert scored[0] == compared[0] == "Accuracy, percent, with 95 % intervals"
     # acc and solved with their ends; of a log that is scored again format, too
     tables = ("\n".join(lines).split("\n\n") for lines in (compared, scored))
-    shown = [re.findall(r"\d+\.\d", " ".join(parts[1::2])) for parts in tables]
+    shown = [re.findall(r"\d+\.\d", parts[1]) for parts in tables]
     assert len(shown[0]) == 6 and len(shown[1]) == 9
     assert (shown[1][:2], shown[1][3:7]) == (shown[0][:2], shown[0][2:])
     assert str(log.with_suffix(".scored.jsonl")) in err and "compare: lift-harness compare " in err

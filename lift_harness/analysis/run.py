@@ -17,7 +17,7 @@ from lift_harness.analysis.arguments import STATE, SUMMARY, Options, check_outpu
 from lift_harness.analysis.examples import Corpus, load_corpus
 from lift_harness.analysis.passes import batches, masked_confidences, pass_tokens
 from lift_harness.analysis.trend import Trend, find_trend
-from lift_harness.console import Console, say
+from lift_harness.console import Console, say, say_where
 from lift_harness.errors import LiftError
 from lift_harness.results.lock import clear, sole_writer
 
@@ -257,4 +257,5 @@ def show(analysis: Analysis, console: Console) -> None:
     console.print(tables.trend_table(analysis.trend))
     for sentence in analysis.sentences:
         say(console, sentence)
-    say(console, "files: " + ", ".join(file.name for file in analysis.files) + f" in {analysis.output}")
+    pictures = (file for file in analysis.files if file.suffix == ".png")
+    say_where(tables=analysis.output, picture=next(pictures, None))

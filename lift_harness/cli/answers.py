@@ -20,6 +20,7 @@ from lift_harness.cli.options import (
     Seed,
     System,
     Unsafe,
+    names_of,
 )
 from lift_harness.console import Console, say_where, typed
 from lift_harness.errors import LiftError
@@ -65,14 +66,14 @@ def eval_command(
         raise LiftError(
             "--model is missing: a folder, a Hub id or a model inside the package, e.g. --model lift-tiny"
         )
-    if tasks is None and preset is None:
+    names = names_of(tasks)
+    if not names and preset is None:
         raise LiftError(
             "nothing to evaluate: give --tasks, e.g. --tasks gsm8k, or --preset (docs/presets.md)"
         )
     loading, decoding = model_args or [], gen_kwargs or []
     asked = {"preset": preset, "samples": samples, "limit": limit, "num_fewshot": num_fewshot}
     given: list[tuple[str, object]] = [(name, value) for name, value in asked.items() if value is not None]
-    names = [name.strip() for name in tasks.split(",")] if tasks else []
     check_ours(names, model, peft, loading, decoding, given)
     if output is None:
         short = [name.removeprefix("lift_") for name in names]

@@ -35,6 +35,11 @@ def listed_values(param: typer.CallbackParam, texts: list[str] | None) -> list[s
     return one_value_each(param, [part for text in texts or () for part in COMMA.split(text)])
 
 
+def names_of(text: str | None) -> list[str]:
+    """The names of "a,b"; after the last comma there need be none."""
+    return list(filter(None, map(str.strip, (text or "").split(","))))
+
+
 def several(help: str, name: str = "--set") -> Any:
     """An option of `KEY=VALUE`, given once for each."""
     return typer.Option(name, metavar="KEY=VALUE", help=help, callback=one_value_each)

@@ -8,7 +8,16 @@ from typing import Annotated, Any
 import typer
 
 from lift_harness.cli.app import App
-from lift_harness.cli.options import DryRun, GenKwargs, ModelArgs, Overwrite, Resume, Seed, check_one_of
+from lift_harness.cli.options import (
+    DryRun,
+    GenKwargs,
+    ModelArgs,
+    Overwrite,
+    Resume,
+    Seed,
+    check_one_of,
+    names_of,
+)
 from lift_harness.console import say_where, typed
 from lift_harness.errors import LiftError
 from lift_harness.files import check_writable
@@ -68,7 +77,7 @@ def sweep_command(
         "model": model,
         "peft": peft,
         "preset": preset,
-        "tasks": tasks and [name.strip() for name in tasks.split(",")],
+        "tasks": names_of(tasks),
         "grid": grid and grid_of(grid),
         "baseline": baseline,
         "limit": limit,

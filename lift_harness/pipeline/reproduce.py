@@ -66,8 +66,9 @@ def read_run(folder: Path) -> dict[str, Any]:
         try:
             run[name] = read_json(folder / f"{name}.json")
         except (OSError, ValueError) as error:
+            why = getattr(error, "strerror", None) or error
             raise LiftError(
-                f"{folder}: no readable {name}.json ({error}); give the folder of a finished train-eval run"
+                f"{folder}: no readable {name}.json ({why}); give the folder of a finished train-eval run"
             ) from error
     if isinstance(run["manifest"], dict) and "sweep" in run["manifest"]:
         raise LiftError(

@@ -257,7 +257,7 @@ def test_long_responses_are_cut_and_that_is_said(tokenizer, data):
     assert any("cut at 40 tokens" in note for note in corpus.notes)
 
 
-def test_the_files(checkpoint, data, tmp_path):
+def test_the_files(checkpoint, data, tmp_path, capsys):
     from pyarrow import parquet
 
     wanted = options(checkpoint(LLADA), data, parquet=True, tokens=["=", "id:5"])
@@ -286,7 +286,9 @@ def test_the_files(checkpoint, data, tmp_path):
     screen = Console(width=120, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
     show(found, screen)
     text = screen.export_text()
-    assert "Spearman" in text and "all t" in text and "tokens.csv" in text
+    assert "Spearman" in text and "all t" in text
+    tables, picture = tmp_path / "out", tmp_path / "out" / "confidence-by-frequency.png"
+    assert capsys.readouterr().err.endswith(f"tables:  {tables}\npicture: {picture}\n")
 
 
 # ---------------------------------------------------------------- what is refused

@@ -4,10 +4,13 @@ import io
 
 import pytest
 from support.tiny_runs import run
+from tqdm import tqdm
 
 from lift_harness.console import Console
 from lift_harness.pipeline.display import Display
+from lift_harness.pipeline.evaluation import quiet
 from lift_harness.pipeline.pace import Pace
+from lift_harness.tasks.protocol import load_task
 
 # base is evaluated, a is trained and evaluated, b too; a step of b is half as much again.
 WORK = {"base/eval": 1, "a/train": 100, "a/eval": 1, "b/train": 150, "b/eval": 1}
@@ -177,3 +180,13 @@ class recording:
 
     def __exit__(self, *exc):
         return self.stage.__exit__(*exc)
+
+
+def test_a_run_leaves_no_bar_of_lm_evals(monkeypatch, capsys):
+    monkeypatch.setattr("lm_eval.api.task.tqdm", tqdm)  # and puts ours back at the end
+    task = load_task("lift_sudoku_mini")
+    task.build_all_requests(limit=1, rank=0, world_size=1)
+    assert "it/s" in capsys.readouterr().err
+    quiet()
+    task.build_all_requests(limit=1, rank=0, world_size=1)
+    assert capsys.readouterr().err == "" and len(task.instances) == 1
