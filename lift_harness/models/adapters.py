@@ -106,7 +106,9 @@ def read_adapter_config(folder: str) -> dict[str, Any]:
     """The adapter's adapter_config.json."""
     file = Path(folder) / "adapter_config.json"
     if not file.is_file():
-        raise LiftError(f"no adapter in {folder!r}: it has no adapter_config.json")
+        trained = Path(folder, "train", "adapter")  # where a run keeps it
+        hint = f"; give {trained}" if (trained / file.name).is_file() else ""
+        raise LiftError(f"no adapter in {folder!r}: it has no adapter_config.json{hint}")
     config = read_json(member(Path(folder), file.name))
     if not isinstance(trained_on := config.get("base_model_name_or_path"), str | None):
         raise LiftError(f"{file}: base_model_name_or_path={trained_on!r:.60} is no name")

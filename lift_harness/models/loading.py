@@ -167,6 +167,8 @@ def empty_model(folder: Path, name: str, block_size: int | None = None) -> tuple
         LiftError: no config.json, an unknown model type, or values that make no model.
     """
     if not (folder / "config.json").is_file():
+        if (folder / "adapter_config.json").is_file():
+            raise LiftError(f"model {name!r} is an adapter; give its base as the model, and it as peft")
         raise LiftError(f"model {name!r} has no config.json; give the folder of a checkpoint")
     written = read_json(member(folder, "config.json"))
     kind, family = written.get("model_type"), family_of(written)

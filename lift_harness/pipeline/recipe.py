@@ -92,6 +92,8 @@ def read(name: str, below: tuple[str, ...] = ()) -> dict[str, Any]:
         raise LiftError(f"no recipe {name!r} ({near}), nor such a file") from error
     if not isinstance(raw, dict):
         raise LiftError(f"{file}: a recipe is a mapping of keys, not {type(raw).__name__}")
+    if "grid" in raw:
+        raise LiftError(f"{file} is a sweep, which trains nothing; lift-harness sweep {file} runs it")
     base = raw.pop("base", None)
     if base is None:
         return raw

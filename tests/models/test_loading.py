@@ -90,6 +90,16 @@ def test_no_tokenizer(checkpoint):
     assert "no tokenizer" in error_of(checkpoint)
 
 
+def test_an_adapter_in_the_place_of_another(tmp_path):
+    adapter = tmp_path / "train" / "adapter"
+    adapter.mkdir(parents=True)
+    (adapter / "adapter_config.json").write_text("{}")
+    with pytest.raises(LiftError, match="is an adapter; give its base as the model, and it as peft"):
+        load_model(str(adapter))
+    with pytest.raises(LiftError, match=rf"no adapter_config.json; give {adapter}$"):
+        load_model("lift-tiny", peft=str(tmp_path))
+
+
 def test_an_adapter_folder_that_is_none(tmp_path):
     with pytest.raises(LiftError, match="no adapter in .*adapter_config.json"):
         load_model("lift-tiny", peft=str(tmp_path))

@@ -105,6 +105,7 @@ def test_select_keeps_methods_in_its_order(write):
         ({"base": "quickstart", "select": 4}, "select=4: give a list of methods: vanilla, lift-h3"),
         ({"base": "quickstart", "sweep": {"objective.H": 3}}, "give lists of values"),
         ({"base": "quickstart", "sweep": [1]}, "give lists of values"),
+        ({"tasks": ["mini"], "grid": {"steps": [4]}}, "is a sweep, which trains nothing; lift-harness sweep"),
     ],
 )
 def test_what_is_wrong_is_one_line(write, content, said):
