@@ -114,6 +114,8 @@ def test_chat_remembers(model):
         (lambda model: model.generate("x", raw=True, system="y"), "raw=True takes a text"),
         (lambda model: model.chat("x" * 4000), "more than the model's context"),
         (lambda model: lift_harness.evaluate("lift-tiny", "sudokku_mini"), "did you mean"),
+        (lambda model: lift_harness.evaluate("lift-tiny", "sudoku_mini", limit=0), "limit=0 must be a"),
+        (lambda model: lift_harness.evaluate("lift-tiny", "sudoku_mini", samples=0), "samples=0 must be a"),
         (lambda model: lift_harness.compare(), "nothing to compare"),
         (lambda model: lift_harness.compare("nowhere"), "no file or folder 'nowhere'"),
         (lambda model: lift_harness.train_eval("quikstart"), "did you mean quickstart"),

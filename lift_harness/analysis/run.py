@@ -256,6 +256,6 @@ def show(analysis: Analysis, console: Console) -> None:
     console.print(tables.frequency_table(rows, analysis.times))
     console.print(tables.trend_table(analysis.trend))
     for sentence in analysis.sentences:
-        say(console, sentence)
+        console.print(sentence, highlight=False)
     pictures = (file for file in analysis.files if file.suffix == ".png")
     say_where(tables=analysis.output, picture=next(pictures, None))

@@ -11,6 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+from lift_harness.errors import LiftError
 from lift_harness.results.lock import sole_writer
 from lift_harness.results.metrics import is_pass
 from lift_harness.results.read import load
@@ -127,6 +128,10 @@ def evaluate_model(
     from lift_harness.lm.model import LiftDLM
     from lift_harness.tasks.protocol import load_task
 
+    counts = {name: options.get(name) for name in ("samples", "limit")}
+    for name, count in counts.items():
+        if count is not None and count < 1:
+            raise LiftError(f"{name}={count} must be a whole number of at least 1")
     asked = [name.strip() for name in tasks]
     names = expand(asked) if preset is None else presets.preset(preset).names(asked)
     shots = {} if num_fewshot is None else {"num_fewshot": num_fewshot}
@@ -137,7 +142,6 @@ def evaluate_model(
     arguments |= by_name(model_args)
     settings = by_name(gen_kwargs)
     check_sandbox(loaded, options.get("confirm_run_unsafe_code", False))
-    counts = {name: options.get(name) for name in ("samples", "limit")}
     check_requests(loaded, Unloaded(arguments), gen_kwargs=settings, **counts)
     label = peft or model
     with ExitStack() as stack:
