@@ -250,7 +250,7 @@ def test_results_have_a_place_and_every_way_of_asking_its_own(monkeypatch, capsy
     assert scored[0] == compared[0] == "Accuracy, percent, with 95 % intervals"
     # acc and solved with their ends; of a log that is scored again format, too
     tables = ("\n".join(lines).split("\n\n") for lines in (compared, scored))
-    shown = [re.findall(r"\d+\.\d", " ".join(parts[1::2])) for parts in tables]
+    shown = [re.findall(r"\d+\.\d", parts[1]) for parts in tables]
     assert len(shown[0]) == 6 and len(shown[1]) == 9
     assert (shown[1][:2], shown[1][3:7]) == (shown[0][:2], shown[0][2:])
     assert str(log.with_suffix(".scored.jsonl")) in err and "compare: lift-harness compare " in err
