@@ -54,7 +54,7 @@ OUTPUTS = {
 }
 INPUTS = {
     ("score", "samples"),
-    ("push", "run"),
+    ("push", "training"),
     ("merge-runs", "runs"),
     ("reproduce", "run"),
     ("compare", "paths"),
