@@ -22,6 +22,7 @@ from lift_harness.cli import main
 from lift_harness.compare import compare, load
 from lift_harness.compare.render import FORMATS, render
 from lift_harness.console import Console, csv_cell, one_line, visible
+from lift_harness.results.parallelism import leaderboard_yaml
 
 NAME = "close [/x] [red]\x1b]0;t\x07\x1b[666m\x9b2J\u202eabc\u2066\u200b:bomb:"
 STEERS = ("Cc", "Cf", "Cs", "Zl", "Zp")
@@ -97,10 +98,18 @@ def hostile_run(tmp_path_factory):
     return run
 
 
-@pytest.mark.parametrize("form", FORMATS)
+TABLES = [form for form in FORMATS if form != "leaderboard"]  # which has names and pairs of numbers only
+
+
+@pytest.mark.parametrize("form", TABLES)
 def test_no_format_of_a_comparison_holds_what_steers(hostile_run, form):
     text = render(compare(load([hostile_run])), form)
     assert steering(text) == [] and "close" in text
+
+
+def test_no_name_in_a_leaderboard_steers():
+    text = leaderboard_yaml({NAME: {NAME: [(1.5, 50.0)]}})
+    assert steering(text) == [] and yaml.safe_load(text) == {NAME: {NAME: [[1.5, 50.0]]}}
 
 
 def test_names_in_markdown_stay_in_their_cell_and_are_no_links(hostile_run, tmp_path):
@@ -220,7 +229,7 @@ def test_no_command_lets_a_name_steer(hostile, monkeypatch, name, terminal):
 
 
 @pytest.mark.parametrize("terminal", [False, True], ids=["pipe", "terminal"])
-@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("form", TABLES)
 def test_a_hostile_run_is_compared(hostile_run, form, terminal):
     arguments = ("compare", hostile_run, "--anyway", "--format", form)
     code, text = in_a_terminal(*arguments) if terminal else command(*arguments)

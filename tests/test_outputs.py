@@ -35,6 +35,7 @@ OUTPUTS = {
         "sweep --tasks sudoku_mini --grid cache=dual --output PLACE",
         "lift_harness.sweep.run.run_sweep",
     ),
+    ("merge-runs", "output"): ("merge-runs run --output PLACE", "lift_harness.pipeline.merging.merge_runs"),
     ("reproduce", "output"): (
         "reproduce run --output PLACE",
         "lift_harness.pipeline.reproduce.reproduce",
@@ -53,6 +54,8 @@ OUTPUTS = {
 }
 INPUTS = {
     ("score", "samples"),
+    ("push", "training"),
+    ("merge-runs", "runs"),
     ("reproduce", "run"),
     ("compare", "paths"),
     ("report", "run"),

@@ -69,4 +69,4 @@ def leaderboard_yaml(curves: dict[str, dict[str, list[Point]]]) -> str:
         for model, points in of_models.items():
             pairs = [[round(rho, 4), round(y, 4)] for rho, y in sorted(points)]
             plain.setdefault(task, {})[model] = pairs
-    return yaml.safe_dump(plain, sort_keys=False, allow_unicode=True)
+    return yaml.safe_dump(plain, sort_keys=False)  # escaped: a name may hold signs that turn text around
