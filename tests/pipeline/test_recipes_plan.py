@@ -161,3 +161,11 @@ def test_every_kind_of_evaluation_is_planned_after_its_trainings(benchmarks, sta
     assert all(stage.passes > 0 and stage.items == evaluations[0].items for stage in evaluations)
     eight = next(plan(recipe, "eval", Where(machine("h100:8", None))))
     assert eight.verdict.startswith("fits: 1.0 of 80") and 0 < eight.seconds < 3600
+
+
+def test_a_plan_reads_a_preset_above_how_the_model_is_decoded_by_itself(benchmarks, stand_ins):
+    asked = "eval={preset: d1, tasks: [gsm8k], limit: 2, samples: 0}"
+    recipe = load_recipe("quickstart", ["model=inclusionAI/LLaDA2.0-mini", "block_size=32", asked])
+    stage = next(plan(recipe, "eval"))
+    # 128 steps for 256 tokens are 16 a block, and a prompt's tail may make a ninth block.
+    assert stage.items == 2 and stage.passes == 2 * 9 * 16
