@@ -201,10 +201,6 @@ def training_stage(
         together = max(1, int(settings.pack_to // texts.mean))
         rows, texts = ceil(rows / together), packed(texts, together, settings.pack_to)
     cost = objective.passes
-    trained, scored = cost
-    if shape.block_size is not None:  # the clean text is a pass too, and one for each that cannot share it
-        trained += 1
-        scored += scored * bool(settings.lora and settings.lora.dropout)
     how = Training(
         rows=ceil(ceil(settings.batch_size / together) * cost.trained),
         length=texts.longest,
@@ -219,6 +215,10 @@ def training_stage(
         strategy=where.strategy,
         kind=on.kind,
     )
+    trained, scored = cost
+    if shape.block_size is not None:  # the clean text is a pass too, and one for each that cannot share it
+        trained += 1
+        scored *= 1 if how.one_clean_text else 2
     flops = rows * training_operations(shape, how, texts.mean, texts.response, cost)
     if settings.eval_steps:
         bounds = (steps // settings.eval_steps) * held_out * settings.eval_samples
