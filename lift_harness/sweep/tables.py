@@ -89,7 +89,8 @@ class Outcome:
 def outcome_of(output: Path, rows: Rows) -> Outcome:
     """Read what the settings left in the run's folder, and compare them."""
     read = {row.name: row for row in load([output])}
-    comparisons, fronts = {}, {}
+    comparisons: dict[str, Comparison] = {}
+    fronts: dict[tuple[str, str], dict[str, list[str]]] = {}
     for baseline in dict.fromkeys(rows.baselines.values()):
         ours = [read[name] for name, theirs in rows.baselines.items() if theirs == baseline]
         comparison = compare(ours, baseline=baseline, across="decoding")
