@@ -105,9 +105,8 @@ class LoadedModel(Session):
                 raise LiftError("raw=True takes a text, and leaves system out: both need the chat template")
             ids = asked.raw_prompt(prompt)
         else:
-            messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else list(prompt)
-            before = [] if system is None else [{"role": "system", "content": system}]
-            ids = asked.chat_prompt([*before, *messages])
+            messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
+            ids = asked.chat_prompt(messages, system)
         return Generated(**described(asked, asked.answer(ids)))
 
     def chat(self, text: str, **settings: Any) -> Generated:

@@ -56,6 +56,11 @@ class Training:
     strategy: str = "ddp"
     kind: str = "cuda"
 
+    @property
+    def one_clean_text(self) -> bool:
+        """Whether the passes of a step share a clean text's keys: not with a dropout, or sharded weights."""
+        return not (self.lora and self.lora.dropout) and self.strategy not in ("fsdp", "zero3")
+
 
 class Memory(NamedTuple):
     """Bytes of one process at its peak, by what they are of.

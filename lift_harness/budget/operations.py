@@ -94,9 +94,8 @@ def training_operations(shape: Shape, how: Training, length: float, supervised: 
     scored = repeated(noised(shape, length, supervised, supervised, asked, adapters), cost.scored)
     if shape.block_size is not None:
         clean = clean_text(shape, length, adapters)
-        shared = not (how.lora and how.lora.dropout) and how.strategy not in ("fsdp", "zero3")
-        graph, scored = graph + clean, scored + repeated(clean, 0 if shared else cost.scored)
-    return graph.total + backward(graph, shape, how, length, supervised) + scored.total
+        graph, scored = graph + clean, scored + repeated(clean, 0 if how.one_clean_text else cost.scored)
+    return graph.total + backward(graph, shape, how, supervised) + scored.total
 
 
 def scoring_operations(shape: Shape, length: float, supervised: float) -> float:
@@ -105,7 +104,7 @@ def scoring_operations(shape: Shape, length: float, supervised: float) -> float:
     return (found + clean_text(shape, length, 0.0) if shape.block_size is not None else found).total
 
 
-def backward(graph: Forward, shape: Shape, how: Training, length: float, supervised: float) -> float:
+def backward(graph: Forward, shape: Shape, how: Training, supervised: float) -> float:
     """The backward pass of what was computed with gradient, and what is computed again for it."""
     towards = 1 if how.lora else 2  # the input; the weight too
     operations = towards * (graph.products + graph.head) + 2.5 * graph.attention + 2 * graph.adapters

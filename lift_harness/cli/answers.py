@@ -13,11 +13,13 @@ from lift_harness.cli.app import App
 from lift_harness.cli.options import (
     DecodingSet,
     GenKwargs,
+    Limit,
     Model,
     ModelArgs,
     Peft,
     Prefix,
     Seed,
+    Shots,
     System,
     Unsafe,
     names_of,
@@ -46,10 +48,8 @@ def eval_command(
     samples: Annotated[
         int | None, typer.Option(min=1, help="Answers a problem, for pass@k (default: the task's).")
     ] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Problems a task (default: all).")] = None,
-    num_fewshot: Annotated[
-        int | None, typer.Option(min=0, help="Worked examples before each question.")
-    ] = None,
+    limit: Limit = None,
+    num_fewshot: Shots = None,
     model_args: ModelArgs = None,
     gen_kwargs: GenKwargs = None,
     batch_size: Annotated[str, typer.Option(help="Requests in a pass, or auto.")] = "auto",

@@ -62,6 +62,8 @@ Peft = Annotated[str | None, typer.Option(help="Folder or Hub id of an adapter."
 Seed = Annotated[int | None, typer.Option(help="Of sampling, where the temperature is above 0.")]
 System = Annotated[str | None, typer.Option(help="The system's message.")]
 Prefix = Annotated[str, typer.Option(help="What answers are made to begin with, e.g. '<reasoning>'.")]
+Limit = Annotated[int | None, typer.Option(min=1, help="Problems a task (default: all).")]
+Shots = Annotated[int | None, typer.Option(min=0, help="Worked examples before each question.")]
 Unsafe = Annotated[
     bool,
     typer.Option("--confirm-run-unsafe-code", help="Run generated code even where no sandbox can be had."),

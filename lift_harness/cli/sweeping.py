@@ -11,10 +11,12 @@ from lift_harness.cli.app import App
 from lift_harness.cli.options import (
     DryRun,
     GenKwargs,
+    Limit,
     ModelArgs,
     Overwrite,
     Resume,
     Seed,
+    Shots,
     check_one_of,
     names_of,
 )
@@ -49,13 +51,11 @@ def sweep_command(
     baseline: Annotated[
         str | None, typer.Option(metavar="ROW", help="The setting to compare with (default: protocol).")
     ] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Problems a task (default: all).")] = None,
+    limit: Limit = None,
     samples: Annotated[
         int | None, typer.Option(min=0, help="Answers a problem, for pass@k (default: no pass@k).")
     ] = None,
-    num_fewshot: Annotated[
-        int | None, typer.Option(min=0, help="Worked examples before each question.")
-    ] = None,
+    num_fewshot: Shots = None,
     model_args: ModelArgs = None,
     gen_kwargs: GenKwargs = None,
     batch_size: Annotated[str | None, typer.Option(help="Requests in a pass, or auto.")] = None,

@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import operator
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict
 from itertools import zip_longest
 from typing import Any
@@ -141,15 +141,24 @@ def aligned(cells: Sequence[str], sizes: Sequence[int]) -> str:
 
 def as_markdown(comparison: Comparison, everything: bool = False) -> str:
     """Pipe tables."""
-    parts = []
+    parts: list[str] = []
     for grid in grids(comparison, everything=everything):
-        parts.append(f"### {markdown_text(grid.title)}")
-        parts.append("\n".join(f"| {' | '.join(line)} |" for line in markdown_lines(grid)))
-        if grid.caption:
-            parts.append(" ".join(map(markdown_text, grid.caption)))
+        parts += markdown_parts(grid, "###")
     if below := notes(comparison):
         parts.append("\n".join(f"- {markdown_text(line)}" for line in below))
     return "\n\n".join(parts) + "\n"
+
+
+def markdown_parts(grid: Grid, level: str) -> list[str]:
+    """A table's heading (level "##"), the table, and its caption if it has one."""
+    caption = " ".join(map(markdown_text, grid.caption))
+    parts = [f"{level} {markdown_text(grid.title)}", pipe_table(markdown_lines(grid)), caption]
+    return list(filter(None, parts))
+
+
+def pipe_table(lines: Iterable[Sequence[str]]) -> str:
+    """A Markdown table of its lines, that below the header among them."""
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def markdown_lines(grid: Grid) -> Iterator[list[str]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from lift_harness.compare.comparison import Comparison
 from lift_harness.compare.grid import Entry, Grid, counted, percent, short
@@ -55,6 +55,17 @@ def figure(value: float | None) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
+def same_answers(comparison: Comparison, known: Speed) -> str:
+    """How many answers are the baseline's; "" of the baseline itself."""
+    counts = comparison.same.get((known.row, known.task))
+    return f"{counts[0]:,} / {counts[1]:,}" if counts else ""
+
+
+def front(speeds: Iterable[str]) -> str:
+    """The marks of a row that is on the Pareto fronts of these speeds (`Comparison.fronts`)."""
+    return ", ".join(FRONTS[name] for name in speeds)
+
+
 def of_decoding(comparison: Comparison) -> dict[str, Callable[[Speed], str]]:
     """The columns of a comparison of decoding settings."""
     fronts = {task: comparison.fronts(task) for task in comparison.tasks}
@@ -64,11 +75,10 @@ def of_decoding(comparison: Comparison) -> dict[str, Callable[[Speed], str]]:
         return percent(cell.value, cell) if cell else ""
 
     def same(known: Speed) -> str:
-        counts = comparison.same.get((known.row, known.task))
-        return f"{counts[0]:,} / {counts[1]:,}" if counts else ""
+        return same_answers(comparison, known)
 
     def pareto(known: Speed) -> str:
-        return ", ".join(FRONTS[name] for name in fronts[known.task].get(known.row, ()))
+        return front(fronts[known.task].get(known.row, ()))
 
     def exact(known: Speed) -> str:
         return "" if known.exact is None else "exact" if known.exact else "approx."

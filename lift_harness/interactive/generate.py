@@ -52,10 +52,8 @@ def print_answer(
     """
     console = console or Console()
     check_options(raw=raw, system=system, show=show, as_json=as_json, delay=delay)
-    messages = [{"role": "user", "content": text}]
-    if system is not None:
-        messages.insert(0, {"role": "system", "content": system})
-    prompt = session.raw_prompt(text) if raw else session.chat_prompt(messages)
+    said = [{"role": "user", "content": text}]
+    prompt = session.raw_prompt(text) if raw else session.chat_prompt(said, system)
     answer = answered(session, prompt, show, delay, console)
     if as_json:
         say_json(console, described(session, answer))

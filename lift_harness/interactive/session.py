@@ -80,14 +80,15 @@ class Session:
             if beside := unread(name, whole):
                 yield f"note: {name}={value} changes nothing with {beside}"
 
-    def chat_prompt(self, messages: Sequence[Message]) -> list[int]:
-        """Ids of a conversation, ready for the assistant's next turn."""
+    def chat_prompt(self, messages: Sequence[Message], system: str | None = None) -> list[int]:
+        """Ids of a conversation, after the system's message if there is one, ready for the next answer."""
         if not self.tokenizer.chat_template:
             raise LiftError(
                 f"{self.name} has no chat template; lift-harness generate --raw (in Python generate(..., "
                 "raw=True)) sends the prompt as it is"
             )
-        return encode_prompt(self.tokenizer, render_chat(self.tokenizer, list(messages)) + self.prefix)
+        before = [] if system is None else [{"role": "system", "content": system}]
+        return encode_prompt(self.tokenizer, render_chat(self.tokenizer, [*before, *messages]) + self.prefix)
 
     def raw_prompt(self, text: str) -> list[int]:
         """Ids of a text as it is."""

@@ -83,22 +83,6 @@ class Encoded(NamedTuple):
     offsets: list[tuple[int, int]] | None = None
 
 
-def encode_example(
-    tokenizer: Any, user: str | list[dict[str, str]], prefix: str, response: str
-) -> tuple[list[int], list[int]]:
-    """Prompt and response ids of one training example.
-
-    Args:
-        tokenizer: with a chat template.
-        user: the user's text, or all messages before the response.
-        prefix: what the assistant's text is made to begin with.
-        response: the assistant's text after that.
-    """
-    messages = [{"role": "user", "content": user}] if isinstance(user, str) else user
-    (encoded,) = encode_examples(tokenizer, [messages], [prefix], [response])
-    return encoded.prompt, encoded.response
-
-
 def encode_released(
     tokenizer: Any, messages: list[dict[str, str]], response: str, offsets: bool = False
 ) -> Encoded:

@@ -10,9 +10,9 @@ from typing import Any
 from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn
 from rich.table import Column
 
+from lift_harness.budget.verdict import duration
 from lift_harness.console import Console
 from lift_harness.pipeline.pace import Pace, kind_of
-from lift_harness.pipeline.plan import duration
 
 EVERY = 30.0  # seconds from line to line where there is no terminal
 UNITS = {"train": "step", "eval": "token"}

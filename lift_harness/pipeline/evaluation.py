@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TextIO
 
 from lift_harness.errors import LiftError
 from lift_harness.lm.evaluation import Scores, evaluate
-from lift_harness.lm.requests import configure
+from lift_harness.lm.requests import configure, spelled
 from lift_harness.pipeline.schema import EvalSettings, NewModel
 from lift_harness.pipeline.stages import KEY, RESPONSES, Progress, stage_key
 from lift_harness.results import layout
@@ -110,6 +110,18 @@ def tasks_by_length(entries: Sequence[str]) -> dict[int | None, list[str]]:
         tasks = by_length.setdefault(int(length) if at else None, {})
         tasks.update(dict.fromkeys(expand([name])))
     return {length: list(tasks) for length, tasks in by_length.items()}
+
+
+def asked_of(task: ProtocolTask, run: Evaluation, weaker: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    """What a run asks of a task's decoding, the weakest first: by its preset, the model args, gen_kwargs.
+
+    Args:
+        task: whose own settings (`decoding`) are weaker still.
+        run: that it is part of.
+        weaker: the decoding settings among the model args.
+    """
+    preset = task.preset.decoding if task.preset else {}
+    return preset, spelled(weaker), spelled(run.gen_kwargs)
 
 
 def check_evaluation(recipe: Asked, settings: EvalSettings) -> None:

@@ -37,11 +37,16 @@ def manifest(recipe: Recipe, stages: dict[str, Any], data: Any, model: dict[str,
 def environment() -> dict[str, Any]:
     """When, with what code and where a run was made."""
     return {
-        "made": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "made": now(),
         "code": {"version": __version__, **git_state()},
         "packages": packages(),
         "hardware": hardware(),
     }
+
+
+def now() -> str:
+    """The time, UTC, to a second."""
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
 
 
 def stage_rows(stages: dict[str, Any], machine: dict[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,6 @@ import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from lift_harness.errors import LiftError
 from lift_harness.files import read_json, read_text, write_whole
 from lift_harness.pipeline.display import Display
 from lift_harness.pipeline.evaluation import quiet
+from lift_harness.pipeline.manifest import now
 from lift_harness.pipeline.recipe import load_recipe
 from lift_harness.pipeline.reproduce import differences, relevant
 from lift_harness.pipeline.stages import RECIPE, Work, find_stage, prepare_output
@@ -167,5 +167,4 @@ def joined(merged: Merged, manifests: Mapping[Path, dict[str, Any]]) -> dict[str
     """The manifest of a merged run: the first one's, the stages as their runs told them, and those runs."""
     stages = {name: manifests[part]["stages"][name] for name, part in merged.origins.items()}
     parts = [{"run": str(run), **relevant(manifest)} for run, manifest in manifests.items()]
-    made = datetime.now(timezone.utc).isoformat(timespec="seconds")
-    return {**next(iter(manifests.values())), "made": made, "stages": stages, "merged": parts}
+    return {**next(iter(manifests.values())), "made": now(), "stages": stages, "merged": parts}

@@ -201,10 +201,6 @@ def training_stage(
         together = max(1, int(settings.pack_to // texts.mean))
         rows, texts = ceil(rows / together), packed(texts, together, settings.pack_to)
     cost = objective.passes
-    trained, scored = cost
-    if shape.block_size is not None:  # the clean text is a pass too, and one for each that cannot share it
-        trained += 1
-        scored += scored * bool(settings.lora and settings.lora.dropout)
     how = Training(
         rows=ceil(ceil(settings.batch_size / together) * cost.trained),
         length=texts.longest,
@@ -219,6 +215,10 @@ def training_stage(
         strategy=where.strategy,
         kind=on.kind,
     )
+    trained, scored = cost
+    if shape.block_size is not None:  # the clean text is a pass too, and one for each that cannot share it
+        trained += 1
+        scored *= 1 if how.one_clean_text else 2
     flops = rows * training_operations(shape, how, texts.mean, texts.response, cost)
     if settings.eval_steps:
         bounds = (steps // settings.eval_steps) * held_out * settings.eval_samples
@@ -242,9 +242,9 @@ def training_stage(
 def evaluation_stage(recipe: Recipe, settings: EvalSettings, shape: Shape, where: Where) -> Stage:
     """The evaluation of a checkpoint, whichever it is."""
     from lift_harness.decoding import DecodingConfig, settings_for
-    from lift_harness.lm.requests import SETTINGS, spelled
+    from lift_harness.lm.requests import SETTINGS
     from lift_harness.models import without_weights
-    from lift_harness.pipeline.evaluation import evaluations, load_tasks
+    from lift_harness.pipeline.evaluation import asked_of, evaluations, load_tasks
 
     items, passes, tokens, notes = 0, 0, 0, []
     model = None
@@ -252,15 +252,15 @@ def evaluation_stage(recipe: Recipe, settings: EvalSettings, shape: Shape, where
         model = without_weights.shape_of(recipe.model, **recipe.loading)
     shape, on = replace(shape, dtype_bytes=loaded_bytes(settings, shape)), where.machine
     flops, seconds, needed = 0.0, 0.0, []
-    weaker = spelled({name: value for name, value in settings.model_args.items() if name in SETTINGS})
+    weaker = {name: value for name, value in settings.model_args.items() if name in SETTINGS}
     for run in evaluations(recipe, settings):
         for task in load_tasks(run, settings):
             docs, answers = answers_of(task, run)
-            own = task.config.metadata["decoding"]
+            asked = asked_of(task, run, weaker)
             decoding = (
-                DecodingConfig.of(own, weaker, run.gen_kwargs)
+                DecodingConfig.of(task.decoding, *asked)
                 if model is None
-                else settings_for(model, weaker, run.gen_kwargs, task=own)
+                else settings_for(model, *asked, task=task.decoding)
             )
             first = range(min(docs, 8))
             characters = sum(len(task.doc_to_text(task.eval_docs[i])) for i in first) / len(first)

@@ -9,7 +9,7 @@ from rich.console import RenderableType
 from rich.table import Table
 
 from lift_harness.compare.comparison import compare
-from lift_harness.compare.render import as_markdown, as_rich, markdown_text
+from lift_harness.compare.render import as_markdown, as_rich, markdown_text, pipe_table
 from lift_harness.console import titled
 from lift_harness.pipeline.schema import EvalSettings, Recipe
 from lift_harness.results.rows import Row
@@ -54,9 +54,9 @@ def markdown(recipe: Recipe, rows: Sequence[Row], results: dict[str, Any], stage
         "## Scores",
         as_markdown(compare(rows, differences=False)).rstrip(),
         "## Wall time, seconds",
-        pipe_table(["method", "train", "eval"], times),
+        pipe_table([["method", "train", "eval"], ["---"] * 3, *times]),
         "## Weights",
-        pipe_table(["method", "sha256"], weights),
+        pipe_table([["method", "sha256"], ["---"] * 2, *weights]),
         "The recipe as run is in `recipe.yaml`; the same recipe, machine and versions give these numbers.",
     ]
     return "\n\n".join(filter(None, parts)) + "\n"
@@ -81,9 +81,3 @@ def protocol(settings: EvalSettings) -> str:
             f"({settings.sample_limit or settings.limit or 'all'} problems a task), unbiased estimator."
         )
     return text
-
-
-def pipe_table(header: list[str], rows: list[list[str]]) -> str:
-    """A Markdown table."""
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)

@@ -7,11 +7,12 @@ from pathlib import Path
 
 from rich.table import Table
 
+from lift_harness.budget.verdict import duration
 from lift_harness.compare.speed_tables import figure
 from lift_harness.console import Console
 from lift_harness.errors import LiftError
 from lift_harness.pipeline.evaluation import evaluations, load_tasks
-from lift_harness.pipeline.plan import answers_of, duration
+from lift_harness.pipeline.plan import answers_of
 from lift_harness.results.read import load
 from lift_harness.results.scores import RowOnTask
 from lift_harness.results.speed import speed_of
@@ -39,8 +40,8 @@ def show_plan(sweep: Sweep, output: Path, console: Console | None = None) -> Non
     for column in ("setting", "answers", "passes", "time"):
         table.add_column(column, justify="left" if column == "setting" else "right")
     for one in planned:
-        time = "unknown" if seconds is None else duration(one.passes * seconds)
-        table.add_row(one.name, f"{one.answers:,}", f"{one.passes:,}", time)
+        time = None if seconds is None else one.passes * seconds
+        table.add_row(one.name, f"{one.answers:,}", f"{one.passes:,}", duration(time))
     console.print(table)
     for note in rows.notes:
         console.print(note, soft_wrap=True, highlight=False)

@@ -16,11 +16,10 @@ from lift_harness.decoding.resolve import asked_for, exactness, settings_for
 from lift_harness.decoding.schedules import OPTIONS
 from lift_harness.errors import LiftError, did_you_mean
 from lift_harness.lm.before_loading import Unloaded, check_requests, check_sandbox
-from lift_harness.lm.requests import spelled
 from lift_harness.models.adapters import check_adapter
 from lift_harness.models.checkpoint import find_adapter, find_folder
 from lift_harness.models.loading import empty_model
-from lift_harness.pipeline.evaluation import Evaluation, evaluations, load_tasks, model_args
+from lift_harness.pipeline.evaluation import Evaluation, asked_of, evaluations, load_tasks, model_args
 from lift_harness.results.layout import is_plain
 from lift_harness.sweep.schema import Sweep
 
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
 PROTOCOL = "protocol"  # the row with nothing changed
 UNSAID = object()  # of a setting that another row takes
 Values = dict[str, Any]  # a combination: decoding setting -> value
+Asked = Mapping[str, Any]  # decoding settings from somewhere
 
 
 @dataclass(frozen=True)
@@ -252,12 +252,11 @@ class Combinations:
                 idle[name] = str(besides[0])
         return {name: value for name, value in values.items() if name not in idle}, idle
 
-    def sources(self, values: Values) -> Iterator[tuple[tuple[str, str], Sequence[Values], Values]]:
+    def sources(self, values: Values) -> Iterator[tuple[tuple[str, str], Sequence[Asked], Values]]:
         """(label of the run, task), what is asked for under a combination, the task's own settings."""
         for run in self.runs(values):
             for task in self.tasks[run.label]:
-                preset = task.preset.decoding if task.preset else {}
-                asked = (preset, self.weaker, spelled(run.gen_kwargs))
+                asked = asked_of(task, run, self.model.settings)
                 yield (run.label, task.task_name), asked, task.decoding
 
     def setting(self, values: Values) -> Setting:
@@ -271,11 +270,6 @@ class Combinations:
             configs[key] = settings_for(self.model.model, *sources, task=own)
         kind = exactness(next(iter(configs.values())), self.model.model)
         return Setting("", self.checkpoint, values, configs, kind)
-
-    @property
-    def weaker(self) -> dict[str, Any]:
-        """The decoding settings among the model args."""
-        return spelled(self.model.settings)
 
     def runs(self, values: Values) -> list[Evaluation]:
         """The lm-eval runs under a combination."""

@@ -16,15 +16,14 @@ from rich.text import Text
 from lift_harness.compare.comparison import Comparison, compare
 from lift_harness.compare.differences import Difference
 from lift_harness.compare.grid import Entry, Grid, p_value, percent, problems, short, signed, span
-from lift_harness.compare.render import drawn, markdown_lines, markdown_text, split
-from lift_harness.compare.speed_tables import MEASURES
+from lift_harness.compare.render import drawn, markdown_parts, markdown_text, split
+from lift_harness.compare.speed_tables import MEASURES, front, same_answers
 from lift_harness.results.read import load
 from lift_harness.results.scores import Cell
 from lift_harness.sweep.schema import Sweep
 from lift_harness.sweep.settings import Rows
 
 COLUMNS = [name for name in MEASURES if name != "tokens"]
-FRONTS = ("tokens_per_pass", "tokens_per_second")
 CAPTION = (
     "Change: from {}, in percentage points; p: exact McNemar, or paired bootstrap, with Holm's "
     "adjustment over the settings. Same: problems with its answers. Tokens of text, up to its end; a pass "
@@ -44,17 +43,25 @@ class Outcome:
     Attributes:
         rows: of the sweep.
         comparisons: by baseline.
+        fronts: by (baseline, task), of its rows (`Comparison.fronts`).
     """
 
     rows: Rows
     comparisons: Mapping[str, Comparison]
+    fronts: Mapping[tuple[str, str], Mapping[str, list[str]]]
+
+    @property
+    def exactness(self) -> dict[str, str]:
+        """Row -> how its decoding compares with the published one."""
+        return {setting.name: setting.exactness for setting in self.rows.settings}
 
     def of_row(self, name: str) -> dict[str, Any]:
         """A row for results.json; what depends on the machine stands under "measured"."""
-        comparison = self.comparisons[self.rows.baselines[name]]
+        baseline = self.rows.baselines[name]
+        comparison = self.comparisons[baseline]
         tasks, measured = {}, {}
         for task in comparison.tasks:
-            speed, fronts = comparison.speeds[name, task], comparison.fronts(task)[name]
+            speed, fronts = comparison.speeds[name, task], self.fronts[baseline, task][name]
             same = comparison.same.get((name, task))
             tasks[task] = {
                 "metrics": {
@@ -64,17 +71,16 @@ class Outcome:
                 "tokens": speed.tokens,
                 "passes": speed.passes,
                 "tokens_per_pass": speed.tokens_per_pass,
-                "pareto": FRONTS[0] in fronts,
+                "pareto": "tokens_per_pass" in fronts,
             }
             measured[task] = {
                 "tokens_per_second": speed.tokens_per_second,
                 "peak_memory_bytes": speed.peak_memory_bytes,
-                "pareto": FRONTS[1] in fronts,
+                "pareto": "tokens_per_second" in fronts,
             }
-        exactness = next(one.exactness for one in self.rows.settings if one.name == name)
         return {
-            "baseline": self.rows.baselines[name],
-            "decoding": exactness,
+            "baseline": baseline,
+            "decoding": self.exactness[name],
             "tasks": tasks,
             "measured": measured,
         }
@@ -83,11 +89,14 @@ class Outcome:
 def outcome_of(output: Path, rows: Rows) -> Outcome:
     """Read what the settings left in the run's folder, and compare them."""
     read = {row.name: row for row in load([output])}
-    comparisons = {}
+    comparisons: dict[str, Comparison] = {}
+    fronts: dict[tuple[str, str], dict[str, list[str]]] = {}
     for baseline in dict.fromkeys(rows.baselines.values()):
         ours = [read[name] for name, theirs in rows.baselines.items() if theirs == baseline]
-        comparisons[baseline] = compare(ours, baseline=baseline, across="decoding")
-    return Outcome(rows, comparisons)
+        comparison = compare(ours, baseline=baseline, across="decoding")
+        comparisons[baseline] = comparison
+        fronts |= {(baseline, task): comparison.fronts(task) for task in comparison.tasks}
+    return Outcome(rows, comparisons, fronts)
 
 
 def metric_of(comparison: Comparison, row: str, task: str, metric: str) -> dict[str, Any]:
@@ -111,12 +120,12 @@ def metric_of(comparison: Comparison, row: str, task: str, metric: str) -> dict[
 # ---------------------------------------------------------------- tables
 
 
-def grid_of(comparison: Comparison, exactness: Mapping[str, str]) -> Grid:
+def grid_of(outcome: Outcome, comparison: Comparison) -> Grid:
     """The settings with one baseline: a section for each task and metric."""
     header = ["setting", "%", "95 %\ninterval", "change", "p", "same", *COLUMNS, "decoding", "Pareto"]
     grid = Grid(f"Settings against {comparison.baseline}", header, [])
     for task in comparison.tasks:
-        fronts = comparison.fronts(task)
+        fronts = outcome.fronts[comparison.baseline, task]
         for metric in comparison.shown(task):
             cells = [comparison.cells.get((row, task, metric)) for row in comparison.rows]
             known = [cell for cell in cells if cell]
@@ -125,7 +134,7 @@ def grid_of(comparison: Comparison, exactness: Mapping[str, str]) -> Grid:
             for cell in known:
                 line = accuracy_of(comparison, cell)
                 if metric == comparison.shown(task)[0]:  # of the task's other metrics it would be the same
-                    line += speed_of(comparison, cell, exactness[cell.row], fronts[cell.row])
+                    line += speed_of(comparison, cell, outcome.exactness[cell.row], fronts[cell.row])
                 line += [""] * (len(header) - len(line))
                 grid.rows.append(list(map(Entry, line)))
     grid.caption = [CAPTION.format(comparison.baseline), EXACTNESS]
@@ -141,13 +150,12 @@ def accuracy_of(comparison: Comparison, cell: Cell) -> list[str]:
 
 def speed_of(comparison: Comparison, cell: Cell, exactness: str, fronts: list[str]) -> list[str]:
     """How many answers are the baseline's, and what a setting took."""
-    same = comparison.same.get((cell.row, cell.task))
     speed = comparison.speeds[cell.row, cell.task]
     return [
-        f"{same[0]:,} / {same[1]:,}" if same else "",
+        same_answers(comparison, speed),
         *(MEASURES[name](speed) for name in COLUMNS),
         exactness,
-        ", ".join(word for word, front in zip(("pass", "s"), FRONTS, strict=True) if front in fronts),
+        front(fronts),
     ]
 
 
@@ -160,8 +168,7 @@ def differs(difference: Difference | None, cell: Cell) -> list[str]:
 
 def grids(outcome: Outcome) -> list[Grid]:
     """A table for each baseline."""
-    exactness = {setting.name: setting.exactness for setting in outcome.rows.settings}
-    return [grid_of(comparison, exactness) for comparison in outcome.comparisons.values()]
+    return [grid_of(outcome, comparison) for comparison in outcome.comparisons.values()]
 
 
 def table(outcome: Outcome, width: int) -> RenderableType:
@@ -177,9 +184,7 @@ def markdown(sweep: Sweep, notes: list[str], outcome: Outcome) -> str:
     """The sweep as a Markdown page."""
     parts = [f"# {markdown_text(sweep.name)}", markdown_text(f"Models: {', '.join(sweep.model)}.")]
     for grid in grids(outcome):
-        parts.append(f"## {markdown_text(grid.title)}")
-        parts.append("\n".join(f"| {' | '.join(line)} |" for line in markdown_lines(grid)))
-        parts.append(" ".join(map(markdown_text, grid.caption)))
+        parts += markdown_parts(grid, "##")
     if notes:
         parts += ["## Left out", "\n".join(f"- {markdown_text(note)}" for note in notes)]
     parts.append("The sweep as run is in `recipe.yaml`; `lift-harness sweep` takes it.")

@@ -303,10 +303,12 @@ def test_json(session, tokenizer):
 
 
 def test_raw_and_system(session, monkeypatch):
+    system, said = {"role": "system", "content": "be brief"}, {"role": "user", "content": "a"}
+    assert session.chat_prompt([said], "be brief") == session.chat_prompt([system, said])
     asked = []
-    monkeypatch.setattr(session, "chat_prompt", lambda messages: asked.append(list(messages)) or [5, 6])
+    monkeypatch.setattr(session, "chat_prompt", lambda *given: asked.append(given) or [5, 6])
     print_answer(session, "a", system="be brief", console=screen())
-    assert asked == [[{"role": "system", "content": "be brief"}, {"role": "user", "content": "a"}]]
+    assert asked == [([said], "be brief")]
     print_answer(session, "2+", raw=True, console=screen())
     assert len(asked) == 1
     with pytest.raises(LiftError, match="--system needs the chat template"):

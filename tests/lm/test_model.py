@@ -13,7 +13,7 @@ from lm_eval.tasks import TaskManager
 
 from lift_harness.errors import LiftError
 from lift_harness.lm.model import LiftDLM
-from lift_harness.models.chat import encode_example
+from lift_harness.models.chat import encode_examples
 from lift_harness.models.checkpoint import BUILT_IN
 from lift_harness.tasks import prompts
 from lift_harness.tasks.protocol import load_task
@@ -55,8 +55,9 @@ def test_the_evaluation_prompt_is_the_training_prompt(lm):
     sample = evaluate(lm, limit=1)["samples"]["lift_sudoku_mini"][0]
     context = sample["arguments"][0][0]
     user = prompts.user_turn(prompts.INSTRUCTIONS["sudoku"], prompts.sudoku_question(sample["doc"]["Puzzle"]))
-    trained_on, _ = encode_example(lm.tokenizer, user, prompts.GEN_PREFIX, "x")
-    assert list(lm.resolve([request(context)])[0].prompt) == trained_on
+    turns = [{"role": "user", "content": user}]
+    (trained_on,) = encode_examples(lm.tokenizer, [turns], [prompts.GEN_PREFIX], ["x"])
+    assert list(lm.resolve([request(context)])[0].prompt) == trained_on.prompt
     assert context.endswith("<|start_header_id|>assistant<|end_header_id|>\n\n<reasoning>")
 
 

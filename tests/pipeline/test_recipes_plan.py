@@ -161,3 +161,21 @@ def test_every_kind_of_evaluation_is_planned_after_its_trainings(benchmarks, sta
     assert all(stage.passes > 0 and stage.items == evaluations[0].items for stage in evaluations)
     eight = next(plan(recipe, "eval", Where(machine("h100:8", None))))
     assert eight.verdict.startswith("fits: 1.0 of 80") and 0 < eight.seconds < 3600
+
+
+def test_a_plan_reads_a_preset_above_how_the_model_is_decoded_by_itself(benchmarks, stand_ins):
+    asked = "eval={preset: d1, tasks: [gsm8k], limit: 2, samples: 0}"
+    recipe = load_recipe("quickstart", ["model=inclusionAI/LLaDA2.0-mini", "block_size=32", asked])
+    stage = next(plan(recipe, "eval"))
+    # 128 steps for 256 tokens are 16 a block, and a prompt's tail may make a ninth block.
+    assert stage.items == 2 and stage.passes == 2 * 9 * 16
+
+
+@pytest.mark.parametrize(("strategy", "texts"), [("ddp", 1), ("zero2", 1), ("fsdp", 2), ("zero3", 2)])
+def test_with_sharded_weights_passes_without_gradient_make_their_own_clean_text(strategy, texts):
+    changes = ["model=lift-tiny-block", "training.lora.target_modules=[q_proj]", "eval=null"]
+    recipe = load_recipe("quickstart", changes)
+    _, lift = plan(recipe, "train", Where(machine("h100:2", None), strategy))
+    settings, cost = recipe.training_of(recipe.methods[1]), recipe.methods[1].build_objective().passes
+    rows = 2 * settings.max_steps * settings.batch_size * settings.gradient_accumulation_steps
+    assert cost.scored > 0 and lift.passes == round(rows * (cost.trained + 1 + texts * cost.scored))

@@ -11,7 +11,7 @@ import torch
 
 from lift_harness.console import Console
 from lift_harness.errors import LiftError
-from lift_harness.models.chat import encode_example
+from lift_harness.models.chat import encode_examples
 from lift_harness.pipeline.data import new_tokenizer, tokenizer_of
 from lift_harness.pipeline.preview import AtTime, hidden_tokens, preview, preview_recipe
 from lift_harness.pipeline.recipe import load_recipe
@@ -45,16 +45,17 @@ def test_a_conversation_is_rendered_turn_by_turn(tokenizer):
     assert tokenizer.decode(example.prompt) == prompt + HEAD.format("assistant")
     assert tokenizer.decode(example.response) == "4<|eot_id|>"
     assert (example.origin, example.priority) == ("x:1", None)
-    one = encode_example(tokenizer, [{"role": role, "content": text} for role, text in said], "", "4")
-    assert one == (example.prompt, example.response)
+    messages = [{"role": role, "content": text} for role, text in said]
+    (one,) = encode_examples(tokenizer, [messages], [""], ["4"])
+    assert one == (example.prompt, example.response, None)
 
 
 def test_many_are_encoded_as_one_by_one(tokenizer, records):
     many = (records * 30)[:300]  # more than are encoded together
     for record, example in zip(many, tokenize(many, tokenizer), strict=True):
-        assert (example.prompt, example.response) == encode_example(
-            tokenizer, record.user, "<reasoning>", record.response
-        )
+        messages = [{"role": "user", "content": record.user}]
+        (one,) = encode_examples(tokenizer, [messages], ["<reasoning>"], [record.response])
+        assert one == (example.prompt, example.response, None)
 
 
 def test_ids_do_not_depend_on_order_filters_or_length(tokenizer, records):
