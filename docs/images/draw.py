@@ -17,13 +17,11 @@ import torch
 from lift_harness.decoding import DecodingConfig, Generation, generate
 from lift_harness.models import load_model
 from lift_harness.models.chat import encode_prompt, render_chat, stop_ids
-from lift_harness.pipeline.data import recipe_data
-from lift_harness.pipeline.recipe import load_recipe
 from lift_harness.tasks.protocol import load_task
-from lift_harness.training.data import tokenize
+from lift_harness.training.data import Collator, tokenize
 from lift_harness.training.objectives.base import Batch, NoiseKey, confidences
 from lift_harness.training.objectives.lookahead import Lookahead, how_many, keep, regimes
-from lift_harness.training.order import Collator
+from lift_harness.training.sources.synthetic import generated
 
 WIDTH, CHARACTER, LINE = 860, 8.4, 30  # of the picture, of a letter of 14 px, of a line of tokens
 STYLE = """
@@ -80,7 +78,6 @@ def picture(height: float, label: str, style: str, parts: Sequence[str]) -> str:
 
 # ---------------------------------------------------------------- what LIFT learns
 
-EXAMPLE = 4000  # of the quickstart's training data: the first Countdown puzzle
 TIMES = (
     (0.2, 0.3, "the hardest"),
     (0.5, 0.3, "some at random"),
@@ -90,7 +87,7 @@ TIMES = (
 
 def lift_picture(model: Any, tokenizer: Any) -> str:
     """The t axis, and on it what is masked and what is learnt of one example at three times."""
-    record = recipe_data(load_recipe("quickstart"))[-1].records[EXAMPLE]
+    [record] = generated("countdown", 1, seed=12)
     inputs = Collator(tokenizer.eos_token_id)(tokenize([record], tokenizer))
     batch = Batch(
         inputs["input_ids"], inputs["labels"] != -100, inputs["example_id"], tokenizer.mask_token_id

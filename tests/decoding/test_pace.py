@@ -122,7 +122,9 @@ def test_spelled_out_or_not_is_the_same_config():
 
 
 def test_the_tasks_own_steps_are_the_protocols_pace():
-    for name in task_names():
+    """Those of d1's protocol; what lm-eval's words ask, and what breaks in parallel, is a token a step."""
+    others = ("_plain", "_copy", "_reverse", "_sort", "_shuffle", "_latin")
+    for name in (name for name in task_names() if not name.endswith(others)):
         spelled = decoding_settings(name)
         unset = {key: value for key, value in spelled.items() if key != "steps"}
         assert DecodingConfig(**spelled) == DecodingConfig(**unset), name

@@ -119,7 +119,7 @@ def test_doctor_finds_no_problem(family, folder):
 @pytest.mark.parametrize("family", ["llada2"], indirect=True)
 def test_a_dry_run_counts_what_a_token_passes_through(folder):
     report = examine(str(folder), prompt_length=8, gen_length=8)
-    counted = recipe_shape(SimpleNamespace(model=str(folder)), None).parameters
+    counted = recipe_shape(SimpleNamespace(model=str(folder), loading={}), None).parameters
     assert counted == (report.parameters, report.active_parameters)
     assert f"{counted.total:,}, {counted.active:,} active" in model_lines(report)["parameters"]
     assert "blocks of 32" in model_lines(report)["type"]

@@ -39,7 +39,7 @@ def test_what_a_base_says_of_itself_is_not_taken_over(write):
     assert mine.description == "lift-tiny on mine.jsonl: vanilla, lift-h3."
     own = write("own", base="quickstart", name="other", description="Mine.")
     assert (load_recipe(own).name, load_recipe(own).description) == ("other", "Mine.")
-    assert load_recipe("quickstart").description.startswith("lift-tiny on 4x4 Sudoku and Countdown: ")
+    assert load_recipe("quickstart").description.startswith("lift-tiny on 4x4 Sudoku and sorting: ")
 
 
 def test_a_title_is_made_of_model_data_and_methods(write):

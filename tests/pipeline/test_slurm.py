@@ -99,7 +99,10 @@ def test_the_scripts_give_options_that_there_are(submitted, tmp_path, script):
 def test_two_machines_give_the_results_of_one(submitted, tmp_path):
     sets = ["eval.limit=2", "training.logging_steps=1"]
     alone = run(tmp_path / "alone", sets)
-    given = [word for one in [*TINY, *sets, "training.batch_size=1"] for word in ("--set", one)]
+    changed = [*sets, "training.batch_size=1"]
+    keys = {one.partition("=")[0] for one in changed}
+    kept = [one for one in TINY if one.partition("=")[0] not in keys]
+    given = [word for one in [*kept, *changed] for word in ("--set", one)]
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])

@@ -329,7 +329,7 @@ def test_a_bad_recipe_value_is_one_line_that_names_the_key(sets, message):
         ),
         (["data.0.options={blank: [1, 2]}"], "has no option 'blank'; did you mean blanks?"),
         (["data.0.options={blanks: [17, 20]}"], "blanks=[17, 20]: give the least and most empty cells"),
-        (["data.1.options={largest_number: x}"], "largest_number='x': must be a whole number from 2 to 99"),
+        (["data.1={source: countdown, n: 4, options: {largest_number: x}}"], "largest_number='x': must be a whole number from 2 to 99"),
         (["eval.gen_kwargs={gen_length: 30}"], "gen_length=30 is not divisible"),
         (["eval.tasks=[gsm8k@²]"], "after @ comes a gen_length"),
         (["training.report_to=[wundb]"], "wundb is not installed, or unknown to transformers"),
@@ -431,7 +431,7 @@ def test_a_recipe_words_its_prompts_and_sets_model_args(tmp_path):
     results = json.loads(file.read_text())
     metadata = {task: results["configs"][task]["metadata"] for task in results["configs"]}
     assert metadata["lift_sudoku_mini"]["question"] == "Grid: {puzzle}"
-    assert metadata["lift_countdown_mini"]["question"] == "{question}"
+    assert metadata["lift_sort_mini"]["question"] == "{question}"
     assert {used["temperature"] for used in results["config"]["decoding"].values()} == {0.5}
     (log,) = (folder / "base" / "eval" / "one").glob("samples_lift_sudoku_mini_*.jsonl")
     for line in map(json.loads, log.read_text().splitlines()):

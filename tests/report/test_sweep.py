@@ -58,7 +58,7 @@ def test_the_speeds_are_those_of_the_files(swept):
 def test_differences_are_those_of_compare(tmp_path):
     folder = write_large_run(tmp_path / "run", 30, sampled=10, traces=0)
     data = page_data(folder)
-    expected = compare(load([folder])).differences
+    expected = compare(load([folder]), baseline="base").differences
     assert expected and not data["speeds"] and not data["sweep"]
     for (row, task, metric), difference in expected.items():
         found = data["differences"][task][metric][row]

@@ -172,7 +172,7 @@ def content(file):
     if file.suffix == ".html":
         return without_times(embedded(COMMIT.sub("", file.read_text())))
     if file.name == "report.md":
-        return re.sub(r"(?s)## Wall time.*?##", "", file.read_text())
+        return re.sub(r"(?s)###? (Speed|Wall time).*?(?=\n## )", "", file.read_text())
     return file.read_bytes()
 
 

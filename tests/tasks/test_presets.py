@@ -258,7 +258,7 @@ def test_an_unknown_name_is_one_line_that_lists_the_names(name):
     ],
 )
 def test_what_the_command_line_refuses(arguments, said, capsys, monkeypatch):
-    monkeypatch.setattr("sys.argv", ["lift-harness", "eval", *arguments])
+    monkeypatch.setattr("sys.argv", ["lift-harness", "eval", "--model", "lift-tiny", *arguments])
     with pytest.raises(SystemExit) as stopped:
         main()
     printed = capsys.readouterr().err.splitlines()

@@ -371,7 +371,7 @@ def test_the_questions_of_a_published_protocol(shared, monkeypatch):
 
 def test_every_task_has_settings_that_fit_its_yaml():
     minis = sorted(path.stem for path in Path(FOLDER).rglob("lift_*_mini.yaml"))
-    assert minis == [COUNTDOWN, "lift_parallel_mini", SUDOKU]
+    assert minis == [COUNTDOWN, "lift_parallel_mini", "lift_sort_mini", SUDOKU]
     assert {COUNTDOWN, SUDOKU} <= set(task_names())
     for name in (COUNTDOWN, SUDOKU):
         settings = decoding_settings(name)

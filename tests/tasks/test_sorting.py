@@ -47,5 +47,5 @@ def test_verdicts(task):
     doc = next(iter(task.eval_docs))
     right = f"{doc['answer']}</answer>"
     assert task.process_results(dict(doc), [[right]])["acc"] == 1
-    assert task.process_results(dict(doc), [[f"{doc['list']}</answer>"]])["acc"] == 0
+    assert task.process_results(dict(doc), [[f"{doc['answer'][::-1]}</answer>"]])["acc"] == 0
     assert task.process_results(dict(doc), [[right.replace(" ", "", 1)]])["acc"] == 0

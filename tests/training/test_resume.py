@@ -136,7 +136,7 @@ def test_sigterm_and_ctrl_c_end_with_a_checkpoint_and_a_sentence(start, whole, t
         said = (folder / "said").read_text()
         (step,) = checkpoints.steps(folder)
         assert 2 <= step < STEPS
-        assert f"{number.name} at step {step} of {STEPS}" in said and "--resume" in said
+        assert f"{number.name} at step {step} of {STEPS}" in said and "the same command goes on" in said
         assert outcome(start(folder, resume=True, save_steps=1000)) == 0
         assert_same(folder, whole)
 
