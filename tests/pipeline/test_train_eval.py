@@ -329,7 +329,10 @@ def test_a_bad_recipe_value_is_one_line_that_names_the_key(sets, message):
         ),
         (["data.0.options={blank: [1, 2]}"], "has no option 'blank'; did you mean blanks?"),
         (["data.0.options={blanks: [17, 20]}"], "blanks=[17, 20]: give the least and most empty cells"),
-        (["data.1={source: countdown, n: 4, options: {largest_number: x}}"], "largest_number='x': must be a whole number from 2 to 99"),
+        (
+            ["data.1={source: countdown, n: 4, options: {largest_number: x}}"],
+            "largest_number='x': must be a whole number from 2 to 99",
+        ),
         (["eval.gen_kwargs={gen_length: 30}"], "gen_length=30 is not divisible"),
         (["eval.tasks=[gsm8k@²]"], "after @ comes a gen_length"),
         (["training.report_to=[wundb]"], "wundb is not installed, or unknown to transformers"),
