@@ -1,11 +1,13 @@
 """The report in headless Chromium: what a reader sees, clicks and types."""
 
 import json
+from pathlib import Path
 
 import pytest
 from support import chromium
 from support.report_runs import METHODS, write_large_run
 
+import lift_harness.report
 from lift_harness.report import write_report
 
 COMMAND = chromium.find()
@@ -92,6 +94,18 @@ def test_results_sort_and_say_what_is_best(opened_small):
     assert "Here no row is, on any task" in opened_small.text("#best-note")
     opened_small.choose("#metric", "pass@1: one of 1 right")
     assert opened_small.text("#results-table caption").startswith("pass@1, percent")
+
+
+def test_percents_are_rounded_as_in_the_tables(opened_small):
+    """All shares of up to 128 problems, ties among them (10 of 32 is 31.25 %)."""
+    script = (Path(lift_harness.report.__file__).parent / "template" / "dom.js").read_text(encoding="utf-8")
+    functions = script[script.index("function percent") : script.index("// 1234567 as")]
+    shares = [i / n for n in (7, 32, 64, 128) for i in range(n + 1)]
+    shares += [-share for share in shares if share]
+    for digits in (0, 1, 2):
+        asked = f"{json.dumps(shares)}.map((share) => percent(share, {digits}))"
+        found = opened_small.js(f"(() => {{{functions}; return {asked}}})()")
+        assert found == [f"{100 * share:.{digits}f}" for share in shares]
 
 
 def test_a_row_is_hidden_in_every_plot_by_its_key(opened_small):

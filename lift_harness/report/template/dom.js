@@ -51,7 +51,17 @@ function hex(character) {
 }
 
 function percent(share, digits) {
-  return (100 * share).toFixed(digits === undefined ? 1 : digits);
+  return fixed(100 * share, digits === undefined ? 1 : digits);
+}
+
+// As the tables of the terminal: exactly between two numbers the even one is taken (toFixed: the larger).
+function fixed(value, digits) {
+  const size = Math.abs(value);
+  const behind = size.toFixed(20).split('.')[1].slice(digits);
+  if (!/^50*$/.test(behind)) return value.toFixed(digits);
+  const below = Math.floor(size * 10 ** digits);
+  const even = (below + (below % 2)) / 10 ** digits;
+  return (Math.sign(value) * even).toFixed(digits);
 }
 
 // 1234567 as 1,234,567; 0.00012345 as 1.23e-4
