@@ -60,13 +60,13 @@ RECIPES = {  # what is changed, by the recipe's name
 
 
 def blocks(page: Path) -> list[tuple[str, str]]:
-    """(language, text) of the blocks of code, and of the commands in the README's table.
+    """(language, text) of the blocks of code, and of the commands in the table of the README.
 
     What is shown inside of a longer fence is none.
     """
     text = re.sub(r"^````.*?^````$", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
     found = re.findall(r"^```(bash|python)\n(.*?)^```", text, flags=re.DOTALL | re.MULTILINE)
-    in_table = re.findall(r"^\| [^|]+ \| `((?:lift-harness|lm_eval) [^`]+)` \|", text, flags=re.MULTILINE)
+    in_table = re.findall(r"^\| [^|]+ \| `((?:lift-harness|lm_eval) (?!.*\.\.\.)[^`]+)` \|", text, flags=re.M)
     return [*found, ("bash", "\n".join(in_table))] if page.name == "README.md" else found
 
 
