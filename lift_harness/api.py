@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lift_harness.compare import Comparison, compare
+from lift_harness.compare.notebook import shown
 from lift_harness.decoding import DecodingConfig
 from lift_harness.decoding.config import merge
 from lift_harness.errors import LiftError
@@ -207,7 +208,7 @@ def evaluate(
         output=folder,
         confirm_run_unsafe_code=confirm_run_unsafe_code,
     )
-    return compare(rows, differences=False)
+    return shown(compare(rows, differences=False))
 
 
 def train_eval(
@@ -240,4 +241,4 @@ def train_eval(
     folder = Path("runs") / loaded.name if output is None else Path(output)
     check_writable(folder, folder=True)
     results = run.train_eval(loaded, folder, resume=resume, overwrite=overwrite)
-    return compare(run.rows_of(folder, results))
+    return shown(compare(run.rows_of(folder, results)))

@@ -38,7 +38,9 @@ class Package(ModuleType):
         Raises:
             LiftError: a path that holds no results; no such row, task or metric.
         """
-        return compare(load(paths, names), **options)
+        from lift_harness.compare.notebook import shown
+
+        return shown(compare(load(paths, names), **options))
 
 
 sys.modules[__name__].__class__ = Package

@@ -109,17 +109,6 @@ class Comparison:
     def __repr__(self) -> str:
         return f"Comparison(rows={self.rows}, baseline={self.baseline!r}, tasks={[*self.tasks]})"
 
-    def __str__(self) -> str:
-        from lift_harness.compare.render import render
-
-        return render(self, "table")
-
-    def _repr_html_(self) -> str:
-        """Its tables, in a notebook."""
-        from lift_harness.compare.notebook import as_html
-
-        return as_html(self)
-
     def as_dict(self) -> dict[str, Any]:
         """Everything but the flips' texts, for JSON."""
         return {

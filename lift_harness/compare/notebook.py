@@ -1,4 +1,4 @@
-"""A comparison as HTML for a notebook: tables without style of their own but for alignment."""
+"""A comparison that shows itself: as text, and in a notebook as tables with no style but their alignment."""
 
 from __future__ import annotations
 
@@ -6,8 +6,25 @@ from collections.abc import Iterable, Iterator
 from html import escape
 
 from lift_harness.compare.comparison import Comparison
+from lift_harness.compare.render import render
 from lift_harness.compare.tables import Entry, Grid, grids, notes
 from lift_harness.console import visible
+
+
+class ShownComparison(Comparison):
+    """A comparison for Python's prompt: `print` gives its tables, a notebook draws them."""
+
+    def __str__(self) -> str:
+        return render(self, "table")
+
+    def _repr_html_(self) -> str:
+        """Its tables, in a notebook."""
+        return as_html(self)
+
+
+def shown(comparison: Comparison) -> ShownComparison:
+    """The same comparison, which shows itself."""
+    return ShownComparison(**vars(comparison))
 
 
 def as_html(comparison: Comparison) -> str:
