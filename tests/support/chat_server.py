@@ -4,7 +4,8 @@ import json
 import threading
 from collections import Counter
 from contextlib import suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from support.local_server import LocalServer
 
 
 def completion(text, finish="stop", usage=(100, 10), **message):
@@ -29,7 +30,7 @@ def problem(status, message="not now", **headers):
     return status, {name.replace("_", "-"): value for name, value in headers.items()}, body
 
 
-class ChatServer:
+class ChatServer(LocalServer):
     """To be used in a `with`.
 
     Args:
@@ -50,28 +51,13 @@ class ChatServer:
         self.lock, self.over = threading.Lock(), threading.Event()
 
     def __enter__(self):
-        owner = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_POST(self):
-                owner.handle(self)
-
-            def log_message(self, *args):
-                pass
-
-        self.httpd = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.httpd.daemon_threads = True
-        self.httpd.block_on_close = False
-        self.endpoint = f"http://127.0.0.1:{self.httpd.server_port}/v1"
-        threading.Thread(target=self.httpd.serve_forever, args=(0.05,), daemon=True).start()
+        super().__enter__()
+        self.endpoint += "/v1"
         return self
 
     def __exit__(self, *exc):
         self.over.set()
-        self.httpd.shutdown()
-        self.httpd.server_close()
+        super().__exit__(*exc)
 
     def handle(self, http):
         body = json.loads(http.rfile.read(int(http.headers["Content-Length"])))

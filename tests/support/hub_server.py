@@ -4,16 +4,15 @@ import base64
 import hashlib
 import json
 import re
-import threading
 from contextlib import suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from support.local_server import LocalServer
 
 TOKEN = "hf_mine"  # may write to `me`
 
 
-class HubServer:
+class HubServer(LocalServer):
     """To be used in a `with`.
 
     Attributes:
@@ -24,32 +23,10 @@ class HubServer:
         broken: parts of paths that are answered with status 500.
     """
 
+    methods = ("GET", "HEAD", "POST")
+
     def __init__(self):
         self.repos, self.private, self.asked, self.broken = {}, set(), [], set()
-
-    def __enter__(self):
-        owner = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_POST(self):
-                owner.handle(self)
-
-            do_GET = do_HEAD = do_POST
-
-            def log_message(self, *args):
-                pass
-
-        self.httpd = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.httpd.daemon_threads, self.httpd.block_on_close = True, False
-        self.endpoint = f"http://127.0.0.1:{self.httpd.server_port}"
-        threading.Thread(target=self.httpd.serve_forever, args=(0.05,), daemon=True).start()
-        return self
-
-    def __exit__(self, *exc):
-        self.httpd.shutdown()
-        self.httpd.server_close()
 
     def add(self, repo, files, revision="main"):
         """Put files into a repository, as one commit: its name."""
